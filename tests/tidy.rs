@@ -1,0 +1,1 @@
+//! Invariants of the tree that no compiler checks.
