@@ -1,0 +1,58 @@
+"""The training text: prose of Debian's `fortunes` package, and a byte-level BPE tokenizer for it."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+END = "<|endoftext|>"
+# Not prose, or not something a sample in a README should imitate.
+SKIPPED = {"ascii-art", "drugs", "ethnic", "men-women", "zippy", "translate-me"}
+HELD_OUT = 20  # every twentieth fortune is kept for validation
+
+
+def fortunes(cache: Path) -> list[str]:
+    """Every fortune of the Debian package, downloaded into `cache` with apt on the first call."""
+    unpacked = cache / "fortunes"
+    if not unpacked.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["apt-get", "download", "fortunes"], cwd=cache, check=True)
+        package = next(cache.glob("fortunes_*.deb"))
+        subprocess.run(["dpkg", "-x", package, unpacked], check=True)
+    texts = []
+    for file in sorted((unpacked / "usr/share/games/fortunes").iterdir()):
+        if file.suffix or file.is_symlink() or file.name in SKIPPED:
+            continue
+        for text in file.read_text(encoding="utf-8", errors="replace").split("\n%\n"):
+            # Terminal layout (tabs, overstrikes, wrapped lines) teaches nothing about words.
+            text = text.replace("\t", " ").replace("\b", "").strip()
+            text = "\n".join(" ".join(line.split()) for line in text.splitlines())
+            if text:
+                texts.append(text)
+    return texts
+
+
+def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE tokenizer (Hugging Face `tokenizers` format); no text is unknown to it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def token_streams(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """`(training, validation)` streams of token ids, shuffled by fortune and parted by the end token."""
+    end = tokenizer.token_to_id(END)
+    ids = [[end, *encoding.ids] for encoding in tokenizer.encode_batch(texts)]
+    order = np.random.default_rng(0).permutation(len(ids))
+    training = [ids[i] for i in order if i % HELD_OUT]
+    validation = [ids[i] for i in order if i % HELD_OUT == 0]
+    return tuple(np.array(sum(part, []), dtype=np.int32) for part in (training, validation))
