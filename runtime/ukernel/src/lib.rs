@@ -1,2 +1,26 @@
 #![no_std]
-//! Microkernels.
+//! Microkernels: the wide contractions and the reductions that generated drivers call.
+//!
+//! A kernel is defined once, by the equation at the head of its module and the argument structure
+//! there; it exists in several **variants**, one an instruction set (and packed layout). All variants
+//! of a kernel give **the same bits** (any NaN counts as equal to any other), and the scalar one is
+//! their oracle. That holds because sums of integers are exact, sums of floats are in an order that
+//! the module states, and nothing fuses a multiplication with an addition.
+//!
+//! An entry point is `unsafe extern "C" fn(*const Args)`, exported as `trine_` + the name of its
+//! variant, so that code generators call it through a symbol. It never panics and never allocates.
+//! Pointers in arguments need no alignment beyond that of their element. Each module lists its
+//! variants in a table, the preferred one first: [`best`] picks, [`by_name`] obeys, [`symbols`]
+//! lists all for a linker.
+
+#[cfg(test)]
+extern crate std;
+
+mod cpu;
+mod layout;
+pub mod signsum_i8;
+mod variant;
+
+pub use cpu::Features;
+pub use layout::{Geometry, Layout, LayoutError};
+pub use variant::{Entry, Variant, best, by_name, symbols};

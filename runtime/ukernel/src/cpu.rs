@@ -1,0 +1,170 @@
+//! What the processor can do, in the units that kernels ask for.
+//!
+//! A feature counts only when the operating system saves the registers it needs. A caller may pass
+//! a smaller set than [`Features::detect`] found, so the choice of a variant stays reproducible.
+#![allow(unsafe_code)]
+
+use core::fmt;
+
+/// A set of instruction set extensions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Features(u32);
+
+impl Features {
+    /// The baseline of the target.
+    pub const NONE: Self = Self(0);
+    /// AVX and AVX2.
+    pub const AVX2: Self = Self(1);
+    /// AVX-512 F, BW, DQ and VL.
+    pub const AVX512: Self = Self(1 << 1);
+    /// AVX-512 VNNI: `vpdpbusd`.
+    pub const AVX512_VNNI: Self = Self(1 << 2);
+    /// AVX-512 VBMI: `vpermb`.
+    pub const AVX512_VBMI: Self = Self(1 << 3);
+
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::AVX2, "avx2"),
+        (Self::AVX512, "avx512"),
+        (Self::AVX512_VNNI, "avx512vnni"),
+        (Self::AVX512_VBMI, "avx512vbmi"),
+    ];
+
+    /// The features of this machine.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        return x86_64::detect();
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::NONE
+    }
+
+    /// Every feature of `self` or `other`.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `self` has all of `needs`.
+    pub const fn contains(self, needs: Self) -> bool {
+        self.0 & needs.0 == needs.0
+    }
+
+    /// The set as stable bits, for a file header.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set that [`Features::bits`] gave; `None` if a bit is unknown.
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        if bits < 1 << Self::NAMES.len() { Some(Self(bits)) } else { None }
+    }
+
+    /// The set of one feature, from its name as displayed.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().find(|(_, known)| *known == name);
+        named.map(|&(feature, _)| feature)
+    }
+}
+
+/// Names joined by `+`; the empty set is `baseline`.
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::NONE {
+            return f.write_str("baseline");
+        }
+        let mut separator = "";
+        for (feature, name) in Self::NAMES {
+            if self.contains(feature) {
+                write!(f, "{separator}{name}")?;
+                separator = "+";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use super::Features;
+    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+    /// XCR0 bits: SSE and AVX state, then opmask and both halves of ZMM state.
+    const YMM_STATE: u64 = 0b110;
+    const ZMM_STATE: u64 = 0b1110_0110;
+
+    /// cpuid leaf 7, EBX: AVX2; F, DQ, BW, VL. ECX: VBMI, VNNI.
+    const AVX2: u32 = 1 << 5;
+    const AVX512: u32 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
+    const VBMI: u32 = 1 << 1;
+    const VNNI: u32 = 1 << 11;
+
+    pub fn detect() -> Features {
+        let mut found = Features::NONE;
+        let state = saved_state();
+        if __cpuid(0).eax < 7 || state & YMM_STATE != YMM_STATE {
+            return found;
+        }
+        let leaf = __cpuid_count(7, 0);
+        if leaf.ebx & AVX2 != 0 {
+            found = found.union(Features::AVX2);
+        }
+        if leaf.ebx & AVX512 == AVX512 && state & ZMM_STATE == ZMM_STATE {
+            found = found.union(Features::AVX512);
+            if leaf.ecx & VNNI != 0 {
+                found = found.union(Features::AVX512_VNNI);
+            }
+            if leaf.ecx & VBMI != 0 {
+                found = found.union(Features::AVX512_VBMI);
+            }
+        }
+        found
+    }
+
+    /// XCR0: the register state that the operating system saves; 0 when it cannot be read.
+    fn saved_state() -> u64 {
+        const XSAVE_AND_OSXSAVE: u32 = 1 << 26 | 1 << 27;
+        if __cpuid(1).ecx & XSAVE_AND_OSXSAVE != XSAVE_AND_OSXSAVE {
+            return 0;
+        }
+        #[target_feature(enable = "xsave")]
+        fn xcr0() -> u64 {
+            // SAFETY: register 0 always exists where `xgetbv` does.
+            unsafe { _xgetbv(0) }
+        }
+        // SAFETY: cpuid has just said that XSAVE exists and that the system enabled `xgetbv`.
+        unsafe { xcr0() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn agrees_with_the_standard_library() {
+        let found = Features::detect();
+        let avx512 = std::is_x86_feature_detected!("avx512f")
+            && std::is_x86_feature_detected!("avx512bw")
+            && std::is_x86_feature_detected!("avx512dq")
+            && std::is_x86_feature_detected!("avx512vl");
+        let vnni = avx512 && std::is_x86_feature_detected!("avx512vnni");
+        let vbmi = avx512 && std::is_x86_feature_detected!("avx512vbmi");
+        let avx2 = std::is_x86_feature_detected!("avx2");
+        assert_eq!(found.contains(Features::AVX2), avx2);
+        assert_eq!(found.contains(Features::AVX512), avx512);
+        assert_eq!(found.contains(Features::AVX512_VNNI), vnni);
+        assert_eq!(found.contains(Features::AVX512_VBMI), vbmi);
+    }
+
+    #[test]
+    fn sets_print_and_round_trip() {
+        let set = Features::AVX2.union(Features::AVX512_VNNI);
+        assert_eq!(format!("{set}"), "avx2+avx512vnni");
+        assert_eq!(format!("{}", Features::NONE), "baseline");
+        assert_eq!(Features::from_bits(set.bits()), Some(set));
+        assert_eq!(Features::from_bits(1 << 31), None);
+        assert_eq!(Features::from_name("avx2"), Some(Features::AVX2));
+        assert_eq!(Features::from_name("mmx"), None);
+        assert!(set.contains(Features::AVX2) && !Features::AVX2.contains(set));
+    }
+}

@@ -1,0 +1,76 @@
+//! A kernel as one instruction set runs it, and how one is chosen.
+
+use crate::{Features, signsum_i8};
+
+/// How a kernel is called: with a pointer to its arguments, which are only read.
+pub type Entry<A> = unsafe extern "C" fn(*const A);
+
+/// One implementation of the kernel whose arguments are `A`. `L` is what else a caller must know:
+/// the [`Layout`](crate::Layout) of the weights for contractions, nothing for the rest.
+#[derive(Debug)]
+pub struct Variant<A: 'static, L: 'static = ()> {
+    /// The exported symbol of [`Variant::entry`].
+    pub symbol: &'static str,
+    /// What the machine must have; calling without it is undefined.
+    pub needs: Features,
+    pub layout: L,
+    pub entry: Entry<A>,
+}
+
+impl<A, L> Variant<A, L> {
+    /// The name, a spec: kernel, instruction set, layout, as in `signsum_i8_avx512vnni_2bit_32`.
+    pub fn name(&self) -> &'static str {
+        self.symbol.strip_prefix("trine_").unwrap_or(self.symbol)
+    }
+
+    /// The entry point as a bare address, to define [`Variant::symbol`] with.
+    pub fn address(&self) -> *const u8 {
+        self.entry as *const u8
+    }
+}
+
+/// The preferred variant among those that `features` can run; `None` only for a table without a
+/// scalar variant.
+pub fn best<A, L>(variants: &'static [Variant<A, L>], features: Features) -> Option<&'static Variant<A, L>> {
+    variants.iter().find(|v| features.contains(v.needs))
+}
+
+/// The variant called `name`, whether or not this machine can run it.
+pub fn by_name<A, L>(variants: &'static [Variant<A, L>], name: &str) -> Option<&'static Variant<A, L>> {
+    variants.iter().find(|v| v.name() == name)
+}
+
+/// Every exported symbol and its address.
+pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
+    of(signsum_i8::VARIANTS)
+}
+
+fn of<A, L>(variants: &'static [Variant<A, L>]) -> impl Iterator<Item = (&'static str, *const u8)> {
+    variants.iter().map(|v| (v.symbol, v.address()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_machine_has_a_variant_and_names_find_them() {
+        let scalar = best(signsum_i8::VARIANTS, Features::NONE).unwrap();
+        assert_eq!(scalar.name(), "signsum_i8_scalar_trits");
+        for v in signsum_i8::VARIANTS {
+            let found = by_name(signsum_i8::VARIANTS, v.name()).unwrap();
+            assert_eq!(found.symbol, v.symbol);
+        }
+        assert!(by_name(signsum_i8::VARIANTS, "signsum_i8_mmx").is_none());
+    }
+
+    #[test]
+    fn symbols_are_distinct() {
+        let mut seen = HashSet::new();
+        for (symbol, address) in symbols() {
+            assert!(symbol.starts_with("trine_") && !address.is_null());
+            assert!(seen.insert(symbol), "{symbol} twice");
+        }
+    }
+}
