@@ -1,0 +1,195 @@
+//! The reference interpreter: the meaning that every pass and kernel is tested against.
+
+use rustc_hash::FxHashMap;
+
+use crate::dim::DimEnv;
+use crate::error::{Error, Place};
+use crate::graph::{Def, Graph, NodeId, Value};
+use crate::module::{MAIN, Module};
+use crate::op::{Context, OpResult};
+use crate::tensor::Tensor;
+
+/// How deep functions may call functions.
+pub const MAX_DEPTH: usize = 64;
+
+/// Runs `@main` on inputs in the order of its parameters.
+pub fn run(module: &Module, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    run_function(module, MAIN, inputs, &DimEnv::default(), 0)
+}
+
+/// Binds the symbols of `graph`'s parameters to the shapes of `inputs`, and checks the rest. `outer`
+/// gives symbols that a body inherits from where it is called.
+pub fn bind(graph: &Graph, inputs: &[Tensor], outer: &DimEnv) -> Result<DimEnv, Error> {
+    let mut env = outer.clone();
+    let params = graph.params();
+    if params.len() != inputs.len() {
+        return Err(Error::Input(format!("expected {} inputs, got {}", params.len(), inputs.len())));
+    }
+    // Two rounds: `past+seq` is checked once other inputs have given `past` and `seq`.
+    for round in 0..2 {
+        for (param, tensor) in params.iter().zip(inputs) {
+            let (name, ty) = (graph.name(*param), graph.ty(*param));
+            if ty.elem != tensor.elem() || ty.rank() != tensor.rank() {
+                return Err(Error::Input(format!("input `{name}` is {ty}, got {}", tensor.ty())));
+            }
+            for (axis, (dim, actual)) in ty.dims.iter().zip(tensor.dims()).enumerate() {
+                match env.unify(dim, *actual) {
+                    Ok(true) => {}
+                    Ok(false) if round == 0 => {}
+                    Ok(false) => {
+                        return Err(Error::Input(format!(
+                            "input `{name}` does not determine the symbols of `{dim}` (axis {axis})"
+                        )));
+                    }
+                    Err(expected) => {
+                        let expected = expected.map_or(String::new(), |e| format!(", which is {e} here"));
+                        return Err(Error::Input(format!(
+                            "input `{name}`: axis {axis} has {actual} elements, not `{dim}`{expected}"
+                        )));
+                    }
+                }
+            }
+        }
+    }
+    Ok(env)
+}
+
+/// Runs any function. The values of data-dependent symbols are bound as results appear.
+pub fn run_function(
+    module: &Module,
+    name: &str,
+    inputs: Vec<Tensor>,
+    outer: &DimEnv,
+    depth: usize,
+) -> Result<Vec<Tensor>, Error> {
+    let function =
+        module.functions.get(name).ok_or_else(|| Error::Input(format!("no function `@{name}`")))?;
+    if depth > MAX_DEPTH {
+        return Err(Error::Input(format!("calls of `@{name}` nest deeper than {MAX_DEPTH}")));
+    }
+    let graph = &function.graph;
+    let dims = bind(graph, &inputs, outer)?;
+    let mut frame = Frame { module, dims, depth, values: FxHashMap::default() };
+    for (param, tensor) in graph.params().iter().zip(inputs) {
+        frame.values.insert(*param, tensor);
+    }
+    let order = graph.order();
+    let last_use = last_uses(graph, &order);
+    for (step, node) in order.iter().enumerate() {
+        frame.step(name, graph, *node)?;
+        for dead in last_use.get(&step).into_iter().flatten() {
+            frame.values.remove(dead);
+        }
+    }
+    Ok(graph.outputs().iter().map(|v| frame.values[v].clone()).collect())
+}
+
+struct Frame<'a> {
+    module: &'a Module,
+    dims: DimEnv,
+    depth: usize,
+    values: FxHashMap<Value, Tensor>,
+}
+
+impl Frame<'_> {
+    fn step(&mut self, function: &str, graph: &Graph, node: NodeId) -> Result<(), Error> {
+        let place = || Place::new(function, graph, node);
+        let results = match graph.def(node) {
+            Def::Param => return Ok(()),
+            Def::Const(key) => match self.module.consts.get(key) {
+                Some(t) => vec![t.clone()],
+                None => return Err(Error::Sidecar(format!("no data for `@{key}`"))),
+            },
+            Def::Literal(l) => vec![l.tensor().map_err(|e| place().eval(e))?],
+            Def::Op(op) => {
+                let operands = graph.operands(node);
+                let args: Vec<_> = operands.iter().map(|o| o.map(|v| &self.values[&v])).collect();
+                op.eval(&args, self).map_err(|e| place().eval(e))?
+            }
+        };
+        if results.len() != graph.results(node).len() {
+            return Err(place().eval(format!("gave {} results", results.len())));
+        }
+        for (value, tensor) in graph.results(node).zip(results) {
+            let ty = graph.ty(value);
+            let fits = ty.elem == tensor.elem()
+                && ty.rank() == tensor.rank()
+                && ty.dims.iter().zip(tensor.dims()).all(|(d, n)| self.dims.unify(d, *n).is_ok());
+            if !fits {
+                return Err(place().eval(format!("gave {} where the type is {ty}", tensor.ty())));
+            }
+            self.values.insert(value, tensor);
+        }
+        Ok(())
+    }
+}
+
+impl Context for Frame<'_> {
+    fn dims(&self) -> &DimEnv {
+        &self.dims
+    }
+    fn call(&self, function: &str, args: Vec<Tensor>) -> OpResult<Vec<Tensor>> {
+        run_function(self.module, function, args, &self.dims, self.depth + 1)
+            .map_err(|e| e.to_string().into())
+    }
+}
+
+/// For each step, the values that no later step and no output uses.
+fn last_uses(graph: &Graph, order: &[NodeId]) -> FxHashMap<usize, Vec<Value>> {
+    let mut last: FxHashMap<Value, usize> = FxHashMap::default();
+    for (step, node) in order.iter().enumerate() {
+        for v in graph.results(*node).chain(graph.operands(*node).into_iter().flatten()) {
+            last.insert(v, step);
+        }
+    }
+    let mut dead: FxHashMap<usize, Vec<Value>> = FxHashMap::default();
+    for (value, step) in last {
+        if !graph.outputs().contains(&value) {
+            dead.entry(step).or_default().push(value);
+        }
+    }
+    dead
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text;
+
+    const SOURCE: &str = "\
+const @gain: f32[4] = [1.0,2.0,0.5,1.0]
+
+graph @main(%x: f32[batch,4], %y: f32[batch,1]) -> (%z: f32[batch,4]) {
+  %h = rms_norm %x, @gain {eps=1e-5} : f32[batch,4]
+  %s = add %h, %y : f32[batch,4]
+  %z = call %s {f=@twice} : f32[batch,4]
+}
+
+graph @twice(%x: f32[batch,4]) -> (%y: f32[batch,4]) {
+  %y = mul %x, 2.0 : f32[batch,4]
+}
+";
+
+    #[test]
+    fn text_verifies_round_trips_and_runs() {
+        let module = text::parse(SOURCE).unwrap();
+        crate::verify(&module).unwrap();
+        assert_eq!(text::print(&module), SOURCE);
+        let x = Tensor::from_vec(vec![1, 4], vec![1f32, -1.0, 1.0, -1.0]).unwrap();
+        let y = Tensor::from_vec(vec![1, 1], vec![0.5f32]).unwrap();
+        let z = run(&module, vec![x, y]).unwrap();
+        let want = [1.0f32, -2.0, 0.5, -1.0].map(|g| (g / 1.00001f32.sqrt() + 0.5) * 2.0);
+        for (got, want) in z[0].values::<f32>().unwrap().iter().zip(want) {
+            assert!((got - want).abs() < 1e-5, "{got} {want}");
+        }
+    }
+
+    #[test]
+    fn wrong_inputs_are_named() {
+        let module = text::parse(SOURCE).unwrap();
+        let x = Tensor::from_vec(vec![2, 4], vec![0f32; 8]).unwrap();
+        let y = Tensor::from_vec(vec![1, 1], vec![0.5f32]).unwrap();
+        let message = run(&module, vec![x, y]).unwrap_err().to_string();
+        assert_eq!(message, "input `y`: axis 0 has 1 elements, not `batch`, which is 2 here");
+    }
+}

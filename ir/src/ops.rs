@@ -1,0 +1,32 @@
+//! The op set: one file a family under `ops/`, one line an op here.
+
+use crate::dim::{Dim, DimEnv};
+use crate::op::{Args, Context, OpDef, OpResult, Signatures, Stage};
+use crate::tensor::Tensor;
+use crate::ty::Type;
+
+mod control;
+mod elementwise;
+mod norm;
+mod ternary;
+
+pub use control::*;
+pub use elementwise::*;
+pub use norm::*;
+pub use ternary::*;
+
+crate::op_set! {
+    // elementwise
+    Add, Sub, Mul, Div,
+    // norm
+    RmsNorm,
+    // ternary
+    TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
+    // control
+    Call,
+}
+
+/// The values of symbolic dimensions in an attribute.
+fn resolve(dims: &[Dim], env: &DimEnv) -> OpResult<Vec<usize>> {
+    dims.iter().map(|d| d.eval(env).ok_or_else(|| format!("no value for dimension `{d}`").into())).collect()
+}

@@ -1,0 +1,311 @@
+//! Linear layers over trits, whole and lowered to sign selection, addition and one rescaling.
+//!
+//! Weights are stored `[n, k]`, a row an output, and scales `[n, groups]`: the row's `k` inputs fall into
+//! groups of `group`, the last of which may be short. In the lowered form the integer sums are exact and
+//! the few f32 operations have one order, so every kernel gives the interpreter's bits.
+
+use super::*;
+use crate::ty::Elem;
+use crate::{bail, op};
+
+op! {
+    /// `y[b,j] = Σ_g scale[j,g] · Σ_{i in g} t[j,i]·x[b,i]  [+ bias[j]]`, the activations as they are (f32).
+    ///
+    /// Each group's sum has one order: `acc += (t0·x0 + t1·x1) + t2·x2` by triples of inputs from the group's
+    /// start, then `y = acc_0·scale_0`, `y += acc_g·scale_g` in order of groups.
+    TernaryMatmul = "ternary_matmul" (x, w, scale, bias: optional) {
+        /// Inputs a scale serves.
+        group: usize,
+        /// Whether `x` is quantized to int8 a row first (lossy).
+        int8: bool,
+    }
+}
+
+op! {
+    /// `q = round(x·(127/absmax))` to even and `s = absmax/127`, a row of the last axis; a zero row has `s = 0`.
+    /// NaN quantizes to 0.
+    QuantizeRows = "quantize_rows" (x) {}
+}
+
+op! {
+    /// `+x`, `-x` or `0` by the sign of the weight, for every output: `[.., k]` by `[n, k]` gives `[.., n, k]`.
+    SignSelect = "sign_select" (x, w) {}
+}
+
+op! {
+    /// The sums of groups of `group` along the last axis, as `[.., groups]`: i8 into i32 exactly, f32 by triples
+    /// `acc += (x0 + x1) + x2` from each group's start.
+    GroupSum = "group_sum" (x) { group: usize }
+}
+
+op! {
+    /// `y[b,j] = ((f32(t[b,j,0])·scale[j,0]) + f32(t[b,j,1])·scale[j,1] + …) · s[b] [+ bias[j]]`, left to right; `t` is i32 or f32,
+    /// and without `s` the factor is left out.
+    Rescale = "rescale" (t, scale, s: optional, bias: optional) {}
+}
+
+/// The number of groups of `group` in `k` inputs.
+pub fn groups(k: usize, group: usize) -> usize {
+    k.div_ceil(group.max(1)).max(1)
+}
+
+impl OpDef for TernaryMatmul {
+    const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
+
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let (x, w, scale) = (&args[0], &args[1], &args[2]);
+        let (n, k) = weight_dims(w)?;
+        if x.elem != Elem::F32 || x.back(0) != Some(&Dim::constant(k)) {
+            bail!("operands {x} and {w} do not multiply: the last axis must be {k} of f32");
+        }
+        check_scale(scale, n, groups(k, self.group), self.group)?;
+        check_bias(args.get(3), n)?;
+        let mut y = x.clone();
+        *y.dims.last_mut().expect("has a last axis") = Dim::constant(n);
+        Ok(vec![y])
+    }
+
+    fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let (mut x, mut row_scale) = (args[0].clone(), None);
+        if self.int8 {
+            let mut quantized = QuantizeRows {}.eval(Args::new(&[Some(&x)]), cx)?;
+            row_scale = quantized.pop();
+            x = quantized.remove(0);
+        }
+        let sums = sign_sums(&x, &args[1], self.group)?;
+        let operands = [Some(&sums), Some(&args[2]), row_scale.as_ref(), args.get(3)];
+        Rescale {}.eval(Args::new(&operands), cx)
+    }
+}
+
+impl OpDef for QuantizeRows {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let x = &args[0];
+        if x.elem != Elem::F32 || x.rank() == 0 {
+            bail!("expects rows of f32, got {x}");
+        }
+        let mut s = x.clone();
+        *s.dims.last_mut().expect("not a scalar") = Dim::constant(1);
+        Ok(vec![x.with(Elem::I8), s])
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let x = args[0].values::<f32>()?;
+        let k = *args[0].dims().last().unwrap_or(&1);
+        let mut scales = vec![];
+        let mut q = Vec::with_capacity(x.len());
+        for row in x.chunks(k.max(1)) {
+            let absmax = row.iter().fold(0f32, |m, v| if v.abs() > m { v.abs() } else { m });
+            let inverse = if absmax > 0.0 { 127.0 / absmax } else { 0.0 };
+            // `as` turns NaN into 0 and saturates.
+            q.extend(row.iter().map(|v| ((v * inverse).round_ties_even() as i32).clamp(-127, 127) as i8));
+            scales.push(absmax / 127.0);
+        }
+        let mut s_dims = args[0].dims().to_vec();
+        *s_dims.last_mut().ok_or("expects rows")? = 1;
+        scales.resize(s_dims.iter().product(), 0.0);
+        Ok(vec![Tensor::from_vec(args[0].dims().to_vec(), q)?, Tensor::from_vec(s_dims, scales)?])
+    }
+}
+
+impl OpDef for SignSelect {
+    const STAGES: (Stage, Stage) = (Stage::Lowered, Stage::Kernel);
+
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let (x, w) = (&args[0], &args[1]);
+        let (n, k) = weight_dims(w)?;
+        if !matches!(x.elem, Elem::F32 | Elem::I8) || x.back(0) != Some(&Dim::constant(k)) {
+            bail!("operands {x} and {w} do not fit: the last axis must be {k} of f32 or i8");
+        }
+        let mut y = x.clone();
+        y.dims.insert(y.rank() - 1, Dim::constant(n));
+        Ok(vec![y])
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let (x, w) = (&args[0], &args[1]);
+        let trits = w.unpacked()?;
+        let k = w.dims()[1];
+        let mut dims = x.dims().to_vec();
+        dims.insert(dims.len() - 1, w.dims()[0]);
+        let total = crate::tensor::count(&dims).ok_or("the result is too large")?;
+        if x.elem() == Elem::I8 {
+            let x = x.values::<i8>()?;
+            let y = select(&x, &trits, k, total, |t, v| t * v);
+            return Ok(vec![Tensor::from_vec(dims, y)?]);
+        }
+        // A multiplication, so that infinities and NaN spread as they do in a matmul.
+        let x = x.values::<f32>()?;
+        let y = select(&x, &trits, k, total, |t, v| f32::from(t) * v);
+        Ok(vec![Tensor::from_vec(dims, y)?])
+    }
+}
+
+impl OpDef for GroupSum {
+    const STAGES: (Stage, Stage) = (Stage::Lowered, Stage::Kernel);
+
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let x = &args[0];
+        let Some(k) = x.back(0).and_then(Dim::as_const) else {
+            bail!("the last axis of {x} is not constant")
+        };
+        let elem = match x.elem {
+            Elem::I8 => Elem::I32,
+            Elem::F32 => Elem::F32,
+            _ => bail!("expects i8 or f32, got {x}"),
+        };
+        if self.group == 0 {
+            bail!("a group has no elements");
+        }
+        let mut y = x.with(elem);
+        *y.dims.last_mut().expect("has a last axis") = Dim::constant(groups(k, self.group));
+        Ok(vec![y])
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let x = &args[0];
+        let k = *x.dims().last().ok_or("expects rows")?;
+        let mut dims = x.dims().to_vec();
+        *dims.last_mut().ok_or("expects rows")? = groups(k, self.group);
+        if k == 0 {
+            let elem = if x.elem() == Elem::I8 { Elem::I32 } else { Elem::F32 };
+            let bytes = vec![0; crate::tensor::count(&dims).ok_or("too large")? * 4];
+            return Ok(vec![Tensor::new(elem, dims, bytes.into())?]);
+        }
+        if x.elem() == Elem::I8 {
+            let x = x.values::<i8>()?;
+            let rows = x.chunks(k).flat_map(|row| row.chunks(self.group));
+            let sums = rows.map(|g| g.iter().map(|v| i32::from(*v)).sum()).collect::<Vec<i32>>();
+            return Ok(vec![Tensor::from_vec(dims, sums)?]);
+        }
+        let x = x.values::<f32>()?;
+        let rows = x.chunks(k).flat_map(|row| row.chunks(self.group));
+        Ok(vec![Tensor::from_vec(dims, rows.map(|g| sum_triples(g.iter().copied())).collect())?])
+    }
+}
+
+impl OpDef for Rescale {
+    const STAGES: (Stage, Stage) = (Stage::Lowered, Stage::Kernel);
+
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let (t, scale) = (&args[0], &args[1]);
+        let (Some(groups), Some(n)) = (t.back(0).and_then(Dim::as_const), t.back(1).and_then(Dim::as_const))
+        else {
+            bail!("the last two axes of {t} are not constant");
+        };
+        if !matches!(t.elem, Elem::I32 | Elem::F32) {
+            bail!("sums are i32 or f32, got {t}");
+        }
+        if *scale != Type::new(Elem::F32, [n, groups]) {
+            bail!("scales of {t} are f32[{n},{groups}], got {scale}");
+        }
+        check_bias(args.get(3), n)?;
+        let y = Type { elem: Elem::F32, dims: t.dims[..t.rank() - 1].to_vec() };
+        if let Some(s) = args.get(2) {
+            let mut rows = y.clone();
+            *rows.dims.last_mut().expect("has an axis") = Dim::constant(1);
+            if *s != rows {
+                bail!("row scales of {t} are {rows}, got {s}");
+            }
+        }
+        Ok(vec![y])
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let (t, scale) = (&args[0], args[1].values::<f32>()?);
+        let (n, groups) = (args[1].dims()[0], args[1].dims()[1]);
+        let sums: Vec<f32> = match t.elem() {
+            Elem::I32 => t.values::<i32>()?.iter().map(|v| *v as f32).collect(),
+            _ => t.values::<f32>()?.into_owned(),
+        };
+        let row_scales = args.get(2).map(|s| s.values::<f32>()).transpose()?;
+        let bias = args.get(3).map(|b| b.values::<f32>()).transpose()?;
+        let y = sums.chunks(groups).enumerate().map(|(i, sums)| {
+            let scales = &scale[i % n * groups..][..groups];
+            let mut y = sums[0] * scales[0];
+            for (sum, scale) in sums.iter().zip(scales).skip(1) {
+                y += sum * scale;
+            }
+            if let Some(s) = &row_scales {
+                y *= s[i / n];
+            }
+            if let Some(b) = &bias {
+                y += b[i % n];
+            }
+            y
+        });
+        let dims = t.dims()[..t.rank() - 1].to_vec();
+        Ok(vec![Tensor::from_vec(dims, y.collect())?])
+    }
+}
+
+/// `[n, k]` of a ternary weight.
+fn weight_dims(w: &Type) -> OpResult<(usize, usize)> {
+    match w.static_dims().as_deref() {
+        Some([n, k]) if w.elem == Elem::Trit => Ok((*n, *k)),
+        _ => bail!("expects weights trit[n,k], got {w}"),
+    }
+}
+
+fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -> OpResult<()> {
+    if group == 0 {
+        bail!("a group has no elements");
+    }
+    if *scale != Type::new(Elem::F32, [n, groups]) {
+        bail!("scales are f32[{n},{groups}], got {scale}");
+    }
+    Ok(())
+}
+
+fn check_bias(bias: Option<&Type>, n: usize) -> OpResult<()> {
+    match bias {
+        Some(b) if *b != Type::new(Elem::F32, [n]) => bail!("the bias is f32[{n}], got {b}"),
+        _ => Ok(()),
+    }
+}
+
+/// `group_sum(sign_select(x, w))` without the intermediate.
+fn sign_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
+    let trits = w.unpacked()?;
+    let (n, k) = (w.dims()[0], w.dims()[1]);
+    let mut dims = x.dims().to_vec();
+    dims.pop();
+    dims.extend([n, groups(k, group)]);
+    let rows = || trits.chunks(k.max(1)).take(n);
+    if x.elem() == Elem::I8 {
+        let mut sums: Vec<i32> = vec![];
+        for x in x.values::<i8>()?.chunks(k.max(1)) {
+            for (x, t) in rows().flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
+                sums.push(x.iter().zip(t).map(|(x, t)| i32::from(*x) * i32::from(*t as i8)).sum());
+            }
+        }
+        return Ok(Tensor::from_vec(dims, sums)?);
+    }
+    let mut sums: Vec<f32> = vec![];
+    for x in x.values::<f32>()?.chunks(k.max(1)) {
+        for (x, t) in rows().flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
+            sums.push(sum_triples(x.iter().zip(t).map(|(x, t)| f32::from(*t as i8) * x)));
+        }
+    }
+    Ok(Tensor::from_vec(dims, sums)?)
+}
+
+/// `acc += (x0 + x1) + x2` by triples from the start; a short triple is filled with `+0.0`.
+fn sum_triples(mut values: impl Iterator<Item = f32>) -> f32 {
+    let mut acc = 0f32;
+    while let Some(first) = values.next() {
+        let second = values.next().unwrap_or(0.0);
+        acc += (first + second) + values.next().unwrap_or(0.0);
+    }
+    acc
+}
+
+fn select<T: Copy>(x: &[T], trits: &[u8], k: usize, total: usize, f: impl Fn(i8, T) -> T) -> Vec<T> {
+    let mut y = Vec::with_capacity(total);
+    for row in x.chunks(k.max(1)) {
+        for w in trits.chunks(k.max(1)) {
+            y.extend(row.iter().zip(w).map(|(v, t)| f(*t as i8, *v)));
+        }
+    }
+    y
+}

@@ -1,0 +1,27 @@
+//! Trits in memory: four a byte, the code `t + 1` in two bits, low bits first.
+//!
+//! This is the form in which IR and files hold ternary weights. Microkernels repack it as they like.
+
+/// Packs trits; a short last byte is filled with zeros of the language (code 1 is not needed there).
+pub fn pack(trits: impl IntoIterator<Item = i8>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (i, t) in trits.into_iter().enumerate() {
+        debug_assert!((-1..=1).contains(&t));
+        let code = (t + 1) as u8 & 3;
+        match i % 4 {
+            0 => bytes.push(code),
+            j => bytes[i / 4] |= code << (2 * j),
+        }
+    }
+    bytes
+}
+
+/// The first `count` trits of `bytes`. Code 3 stands for no trit and reads as +1; `is_valid` finds it.
+pub fn unpack(bytes: &[u8], count: usize) -> impl ExactSizeIterator<Item = i8> + Clone + '_ {
+    (0..count).map(|i| ((bytes[i / 4] >> (i % 4 * 2) & 3) as i8 - 1).min(1))
+}
+
+/// Whether no code among the first `count` is 3.
+pub fn is_valid(bytes: &[u8], count: usize) -> bool {
+    (0..count).all(|i| bytes[i / 4] >> (i % 4 * 2) & 3 != 3)
+}

@@ -1,0 +1,106 @@
+//! The verifier: what must hold of every module between any two passes.
+//!
+//! Result types are inferred again and compared; ops are legal in the module's stage; constants and
+//! functions exist with the types that are claimed; there is no cycle among ops or functions.
+
+use rustc_hash::FxHashSet;
+
+use crate::error::{Error, Place};
+use crate::eval::MAX_DEPTH;
+use crate::graph::{Def, Graph, NodeId};
+use crate::module::{MAIN, Module};
+
+/// Checks the whole module; the first broken rule is the error.
+pub fn verify(module: &Module) -> Result<(), Error> {
+    if module.main().is_none() {
+        return Err(whole(MAIN, "the module has no such function"));
+    }
+    for (name, function) in &module.functions {
+        verify_function(module, name, &function.graph)?;
+    }
+    let mut done = FxHashSet::default();
+    for name in module.functions.keys() {
+        no_recursion(module, name, &mut vec![], &mut done)?;
+    }
+    Ok(())
+}
+
+fn verify_function(module: &Module, name: &str, graph: &Graph) -> Result<(), Error> {
+    if graph.outputs().is_empty() {
+        return Err(whole(name, "the function has no results"));
+    }
+    let order = graph
+        .try_order()
+        .map_err(|node| Place::new(name, graph, node).verify("the value depends on itself"))?;
+    for node in order {
+        verify_node(module, name, graph, node)?;
+    }
+    Ok(())
+}
+
+fn verify_node(module: &Module, name: &str, graph: &Graph, node: NodeId) -> Result<(), Error> {
+    let fail = |message: String| Err(Place::new(name, graph, node).verify(message));
+    let op = match graph.def(node) {
+        Def::Param | Def::Literal(_) => return Ok(()),
+        Def::Const(key) => {
+            let claimed = graph.results(node).map(|v| graph.ty(v).clone()).next();
+            return match module.consts.get(key).map(|t| t.ty()) {
+                None => fail(format!("no constant `@{key}`")),
+                Some(ty) if Some(&ty) != claimed.as_ref() => {
+                    fail(format!("constant `@{key}` is {ty}, used as {}", claimed.expect("one result")))
+                }
+                Some(_) => Ok(()),
+            };
+        }
+        Def::Op(op) => op,
+    };
+    let (first, last) = op.kind().stages();
+    if module.stage < first || module.stage > last {
+        return fail(format!("not legal in stage `{}`", module.stage.name()));
+    }
+    let operands = graph.operands(node);
+    let types: Vec<_> = operands.iter().map(|o| o.map(|v| graph.ty(v))).collect();
+    let inferred = op.infer(&types, module).map_err(|e| Place::new(name, graph, node).verify(e))?;
+    if inferred.len() != graph.results(node).len() {
+        return fail(format!("has {} results, not {}", inferred.len(), graph.results(node).len()));
+    }
+    for (value, ty) in graph.results(node).zip(&inferred) {
+        if graph.ty(value) != ty {
+            return fail(format!("`%{}` has type {ty}, not {}", graph.name(value), graph.ty(value)));
+        }
+    }
+    Ok(())
+}
+
+/// Functions may call one another, but none itself, and not without end.
+fn no_recursion(
+    module: &Module,
+    name: &str,
+    path: &mut Vec<String>,
+    done: &mut FxHashSet<String>,
+) -> Result<(), Error> {
+    if path.iter().any(|p| p == name) {
+        return Err(whole(name, "the function calls itself"));
+    }
+    if path.len() > MAX_DEPTH {
+        return Err(whole(name, &format!("calls nest deeper than {MAX_DEPTH}")));
+    }
+    let Some(function) = module.functions.get(name) else { return Ok(()) };
+    if done.contains(name) {
+        return Ok(());
+    }
+    path.push(name.into());
+    for node in function.graph.order() {
+        for callee in function.graph.op(node).map(|op| op.callees()).unwrap_or_default() {
+            no_recursion(module, &callee, path, done)?;
+        }
+    }
+    path.pop();
+    done.insert(name.to_string());
+    Ok(())
+}
+
+fn whole(function: &str, message: &str) -> Error {
+    let place = Place { function: function.into(), value: String::new(), op: None, loc: None };
+    Error::Verify { place, message: message.into() }
+}
