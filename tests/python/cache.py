@@ -5,6 +5,7 @@ under its final name only when complete. Standard library only: it runs before t
 """
 
 import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -47,7 +48,7 @@ def is_current(folder: Path, stamp: str) -> bool:
     """Whether `folder` was completed with this stamp."""
     try:
         return (folder / STAMP).read_text() == stamp
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -61,9 +62,13 @@ def build_once(folder: Path, stamp: str, build) -> None:
     with locked(folder):
         if is_current(folder, stamp):
             return
-        if folder.exists() and any(folder.iterdir()) and not (folder / STAMP).exists():
+        if folder.exists() and not (folder / STAMP).exists() and not _is_empty(folder):
             raise SystemExit(f"`{folder}` holds something else: name an empty or a new folder")
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        prefix = f".{folder.name}.tmp-"
+        # Under the lock, whatever is there was left by a run that was killed.
+        for left in folder.parent.glob(f"{glob.escape(prefix)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
         try:
             # mkdtemp's own folder is private to the user; the one inside gets the usual mode.
             fresh = temporary / "new"
@@ -75,6 +80,10 @@ def build_once(folder: Path, stamp: str, build) -> None:
             fresh.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def progress(text: str) -> None:

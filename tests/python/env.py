@@ -41,7 +41,9 @@ def _create(folder: Path, requirements: Path) -> None:
     try:
         venv.create(folder, with_pip=True)
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"cannot make `{folder}`: {error}\nhint: Debian keeps venv apart: install python3-venv")
+        raise SystemExit(
+            f"cannot make `{folder}`: {error}\nhint: Debian keeps venv apart: install python3-venv"
+        ) from None
     pip(folder / "bin" / "python", "install", "--requirement", str(requirements))
 
 
@@ -50,7 +52,8 @@ def pip(python: Path, *arguments: str) -> None:
     command = [str(python), "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if result.returncode:
-        tail = "\n".join(result.stdout.strip().splitlines()[-8:])
+        said = [line for line in result.stdout.strip().splitlines() if "Retrying" not in line]
+        tail = "\n".join(said[-8:])
         raise SystemExit(f"`pip {' '.join(arguments)}` failed:\n{tail}\nhint: this step needs the package index")
 
 

@@ -14,8 +14,6 @@ from onnx import TensorProto, helper
 
 # Runtimes map external data by page, so each tensor starts on one.
 PAGE = 4096
-# The first IR version that knows an opset; an older one is refused by `onnx.checker`.
-IR_VERSIONS = {17: 8, 18: 8, 21: 10, 23: 11, 24: 12, 25: 13}
 
 
 class Graph:
@@ -107,9 +105,9 @@ class Graph:
             self._data.close()
         opsets = [helper.make_opsetid(d, 1 if d else self.opset) for d in sorted(self._domains | {""})]
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, self._initializers)
-        model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=IR_VERSIONS[self.opset], producer_name=producer
-        )
+        # The oldest version that will do is the one that most readers know.
+        version = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name=producer)
         path.write_bytes(model.SerializeToString())
         onnx.checker.check_model(str(path))
 

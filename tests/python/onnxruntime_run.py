@@ -32,8 +32,8 @@ def main() -> None:
     try:
         results = model.run(None, inputs)
     except Exception as error:
-        raise SystemExit(f"onnxruntime fails on `{arguments.model}`: {error}")
-    outputs = {o.name: value for o, value in zip(model.get_outputs(), results)}
+        raise SystemExit(f"onnxruntime fails on `{arguments.model}`: {error}") from None
+    outputs = {o.name: value for o, value in zip(model.get_outputs(), results, strict=True)}
     other = [name for name, value in outputs.items() if not isinstance(value, np.ndarray)]
     if other:
         raise SystemExit(f"outputs {other} are no tensors, which an archive cannot hold")
@@ -45,7 +45,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as archive:
             return dict(archive)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise SystemExit(f"cannot read `{path}`: {error}")
+        raise SystemExit(f"cannot read `{path}`: {error}") from None
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -10,8 +10,10 @@ each case in it, `<case>.in.npz` (all inputs) and `<case>.out.npz` (all outputs,
     chunk       16 more tokens at once, on a past of 128
     padded      two rows, the first padded on the left by 3 masked tokens
 
-`oracle.json`: `cases` (`name`, `max_abs_logit`), `prompt` (`text`, `ids`), `greedy` (`prompt`,
+`oracle.json`: `cases` (`name`, `max_abs_logit`, and `masked`, the tokens of row 0 that see nothing,
+whose logits are therefore nobody's to compare), `prompt` (`text`, `ids`), `greedy` (`prompt`,
 `prompt_ids`, `ids`, `text`, and `lead`, the least distance between the best and second best logit).
+Greedy tokens go on past the end-of-text token.
 """
 
 import argparse
@@ -83,7 +85,9 @@ class Oracle:
         outputs = self.decoder.run(inputs)
         write(self.folder / f"{name}.in.npz", inputs)
         write(self.folder / f"{name}.out.npz", outputs)
-        self.cases.append({"name": name, "max_abs_logit": float(np.abs(outputs["logits"]).max())})
+        masked = int((inputs["attention_mask"][0] == 0).sum())
+        largest = float(np.abs(outputs["logits"]).max())
+        self.cases.append({"name": name, "max_abs_logit": largest, "masked": masked})
         return outputs
 
     def _padded(self, ids: list[int]) -> dict[str, np.ndarray]:

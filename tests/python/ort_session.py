@@ -20,7 +20,7 @@ def session(model: Path, threads: int = 1) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise SystemExit(f"onnxruntime refuses `{model}`: {error}")
+        raise SystemExit(f"onnxruntime refuses `{model}`: {error}") from None
 
 
 class Decoder:
@@ -44,7 +44,7 @@ class Decoder:
         }
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(self.outputs, self.session.run(None, inputs)))
+        return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
 
     def greedy(self, ids: list[int], count: int) -> tuple[list[int], float]:
         """`count` tokens after `ids`, and the smallest lead a token had over the next best."""
