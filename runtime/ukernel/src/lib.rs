@@ -18,6 +18,7 @@ extern crate std;
 
 mod cpu;
 mod layout;
+pub mod signsum_f32;
 pub mod signsum_i8;
 mod variant;
 

@@ -1,0 +1,319 @@
+//! Sums of f32 activations, each taken, dropped or subtracted by a ternary weight:
+//!
+//! ```text
+//! out[b, g, n] = Σ_{k in group g} t[n, k] · x[b, k]      t ∈ {-1, 0, 1}
+//! ```
+//!
+//! in one order on every machine: from +0, triples of k in sequence from the start of the group,
+//!
+//! ```text
+//! acc += (t0·x0 + t1·x1) + t2·x2
+//! ```
+//!
+//! where a missing factor of the last triple is 0·0. A dropped activation adds 0·x, so infinities and
+//! NaNs spread as they do in a matrix product. Further triples of zeros change nothing, since a sum
+//! that starts from +0 never becomes -0: each layout pads groups to its own step.
+//!
+//! Activations are first **prepared** for the layout of the weights, once for all matrices that read
+//! them: from the products (or sums of three) that a trit (or three) can make, a lookup then picks.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use crate::{Features, Geometry, Layout, Variant};
+
+/// The arguments, with sizes as in the [`Geometry`] of the weights.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SignSumF32 {
+    /// Packed weights, from tile 0 on.
+    pub weights: *const u8,
+    /// What [`PrepareF32`] made for this layout, of [`prepared_len`] values a row.
+    pub prepared: *const f32,
+    /// f32[rows, groups, n_padded]; the outputs of the tiles asked for are written.
+    pub out: *mut f32,
+    pub rows: usize,
+    pub groups: usize,
+    /// A multiple of the layout's step.
+    pub group_k: usize,
+    pub n_padded: usize,
+    /// Tiles to compute, `tile_begin .. tile_end`: how threads share a call.
+    pub tile_begin: usize,
+    pub tile_end: usize,
+}
+
+/// The arguments of the preparation of activations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PrepareF32 {
+    /// f32[rows, k], not padded.
+    pub x: *const f32,
+    /// Values from a row of `x` to the next.
+    pub x_stride: usize,
+    /// f32[rows, prepared_len]; fastest when aligned to 64 bytes.
+    pub prepared: *mut f32,
+    pub rows: usize,
+    pub k: usize,
+    /// Inputs of a group before padding.
+    pub group: usize,
+    pub group_k: usize,
+}
+
+/// Preferred first.
+pub static VARIANTS: &[Variant<SignSumF32, Layout>] = &[
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_signsum_f32_avx512_3in5_64",
+        needs: Features::AVX512,
+        layout: Layout::ThreeInFive64,
+        entry: avx512::trine_signsum_f32_avx512_3in5_64,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_signsum_f32_avx2_2bit15_32",
+        needs: Features::AVX2,
+        layout: Layout::TwoBitTriples32,
+        entry: avx2::trine_signsum_f32_avx2_2bit15_32,
+    },
+    Variant {
+        symbol: "trine_signsum_f32_scalar_trits",
+        needs: Features::NONE,
+        layout: Layout::Trits,
+        entry: scalar::trine_signsum_f32_scalar_trits,
+    },
+];
+
+/// The preparation for each layout in [`VARIANTS`].
+pub static PREPARE: &[Variant<PrepareF32, Layout>] = &[
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_prepare_f32_avx512_3in5_64",
+        needs: Features::AVX512,
+        layout: Layout::ThreeInFive64,
+        entry: avx512::trine_prepare_f32_avx512_3in5_64,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_prepare_f32_avx2_2bit15_32",
+        needs: Features::AVX2,
+        layout: Layout::TwoBitTriples32,
+        entry: avx2::trine_prepare_f32_avx2_2bit15_32,
+    },
+    Variant {
+        symbol: "trine_prepare_f32_scalar_trits",
+        needs: Features::NONE,
+        layout: Layout::Trits,
+        entry: scalar::trine_prepare_f32_scalar_trits,
+    },
+];
+
+/// The preparation that goes with weights in `layout`; `None` for layouts of integer kernels.
+pub fn prepare(layout: Layout) -> Option<&'static Variant<PrepareF32, Layout>> {
+    PREPARE.iter().find(|v| v.layout == layout)
+}
+
+/// Values that one row of activations becomes when prepared.
+pub const fn prepared_len(geometry: &Geometry) -> usize {
+    geometry.k_padded() / geometry.layout.k_step() * step_len(geometry.layout)
+}
+
+/// Prepared values of one step.
+const fn step_len(layout: Layout) -> usize {
+    match layout {
+        Layout::ThreeInFive64 => 6 * 32,
+        Layout::TwoBitTriples32 => 15 * 4,
+        _ => layout.k_step(),
+    }
+}
+
+impl SignSumF32 {
+    #[inline(always)]
+    fn steps(&self, layout: Layout) -> usize {
+        self.group_k / layout.k_step()
+    }
+
+    /// Where a group of a tile starts.
+    #[inline(always)]
+    fn weights_at(&self, layout: Layout, tile: usize, group: usize) -> *const u8 {
+        let before = (tile * self.groups + group) * self.steps(layout);
+        self.weights.wrapping_add(before * layout.step_bytes())
+    }
+
+    /// Prepared values from a row to the next.
+    #[inline(always)]
+    fn prepared_stride(&self, layout: Layout) -> usize {
+        self.groups * self.steps(layout) * step_len(layout)
+    }
+
+    /// Where a group of a row starts.
+    #[inline(always)]
+    fn prepared_at(&self, layout: Layout, row: usize, group: usize) -> *const f32 {
+        let before = (row * self.groups + group) * self.steps(layout);
+        self.prepared.wrapping_add(before * step_len(layout))
+    }
+
+    #[inline(always)]
+    fn out_at(&self, layout: Layout, row: usize, group: usize, tile: usize) -> *mut f32 {
+        let cell = row * self.groups + group;
+        self.out.wrapping_add(cell * self.n_padded + tile * layout.tile())
+    }
+}
+
+impl PrepareF32 {
+    /// Calls `emit` for each step of each group of each row, with its inputs and where their
+    /// prepared values go.
+    ///
+    /// # Safety
+    /// The arguments describe live buffers.
+    #[inline(always)]
+    unsafe fn for_each_step<const K: usize>(
+        &self,
+        layout: Layout,
+        mut emit: impl FnMut(&[f32; K], *mut f32),
+    ) {
+        let mut to = self.prepared;
+        for row in 0..self.rows {
+            // SAFETY: the caller's: rows of `k` values, `x_stride` apart.
+            let x = unsafe { core::slice::from_raw_parts(self.x.wrapping_add(row * self.x_stride), self.k) };
+            for group in x.chunks(self.group.max(1)) {
+                for step in 0..self.group_k / K {
+                    match group.get(step * K..).and_then(<[f32]>::first_chunk) {
+                        Some(full) => emit(full, to),
+                        None => {
+                            let mut padded = [0.0; K];
+                            let rest = group.get(step * K..).unwrap_or(&[]);
+                            padded[..rest.len()].copy_from_slice(rest);
+                            emit(&padded, to);
+                        }
+                    }
+                    to = to.wrapping_add(step_len(layout));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::{vec, vec::Vec};
+
+    /// The order of the language, straight from its definition.
+    fn expected(g: &Geometry, trits: &[i8], x: &[f32], group: usize, n: usize) -> f32 {
+        let inputs: Vec<usize> = (group * g.group..g.k.min((group + 1) * g.group)).collect();
+        let product = |k: Option<&usize>| k.map_or(0.0, |&k| f32::from(trits[n * g.k + k]) * x[k]);
+        let triples = inputs.chunks(3);
+        triples.fold(0.0, |acc, k| acc + ((product(k.first()) + product(k.get(1))) + product(k.get(2))))
+    }
+
+    fn run(v: &Variant<SignSumF32, Layout>, g: &Geometry, trits: &[i8], x: &[f32]) -> Vec<f32> {
+        let rows = x.len() / g.k;
+        let mut weights = vec![0; g.bytes];
+        g.pack(trits, &mut weights).unwrap();
+        let mut prepared = vec![f32::NAN; rows * prepared_len(g)];
+        let args = PrepareF32 {
+            x: x.as_ptr(),
+            x_stride: g.k,
+            prepared: prepared.as_mut_ptr(),
+            rows,
+            k: g.k,
+            group: g.group,
+            group_k: g.group_k,
+        };
+        // SAFETY: the buffers have the sizes of `g`; callers only pass variants that run here.
+        unsafe { (prepare(g.layout).unwrap().entry)(&args) };
+        let mut out = vec![f32::NAN; rows * g.groups * g.n_padded];
+        for range in [0..g.tiles / 2, g.tiles / 2..g.tiles] {
+            let args = SignSumF32 {
+                weights: weights.as_ptr(),
+                prepared: prepared.as_ptr(),
+                out: out.as_mut_ptr(),
+                rows,
+                groups: g.groups,
+                group_k: g.group_k,
+                n_padded: g.n_padded,
+                tile_begin: range.start,
+                tile_end: range.end,
+            };
+            // SAFETY: as above.
+            unsafe { (v.entry)(&args) };
+        }
+        out
+    }
+
+    fn check(n: usize, k: usize, group: usize, trits: &[i8], x: &[f32]) {
+        let features = Features::detect();
+        for v in VARIANTS.iter().filter(|v| features.contains(v.needs)) {
+            let g = Geometry::new(v.layout, n, k, group).unwrap();
+            let out = run(v, &g, trits, x);
+            for (i, got) in out.into_iter().enumerate() {
+                let (cell, o) = (i / g.n_padded, i % g.n_padded);
+                let (b, group) = (cell / g.groups, cell % g.groups);
+                if o < n {
+                    let want = expected(&g, trits, &x[b * k..][..k], group, o);
+                    let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                    assert!(same, "{}: {got} != {want}, b={b} g={group} n={o}", v.name());
+                }
+            }
+        }
+    }
+
+    fn value() -> impl Strategy<Value = f32> {
+        prop_oneof![
+            30 => -1e3f32..1e3,
+            2 => Just(-0.0f32),
+            1 => prop::num::f32::SUBNORMAL,
+            1 => prop::num::f32::NORMAL,
+        ]
+    }
+
+    fn arguments(
+        value: impl Strategy<Value = f32> + Clone,
+    ) -> impl Strategy<Value = (usize, usize, usize, Vec<i8>, Vec<f32>)> {
+        let group = prop_oneof![Just(usize::MAX), Just(16), Just(32), Just(64), Just(128)];
+        (1usize..140, 1usize..200, 1usize..8, group).prop_flat_map(move |(n, k, rows, group)| {
+            let trits = prop::collection::vec(-1i8..=1, n * k);
+            let x = prop::collection::vec(value.clone(), rows * k);
+            (Just(n), Just(k), Just(group), trits, x)
+        })
+    }
+
+    fn unusual() -> impl Strategy<Value = f32> + Clone {
+        prop_oneof![
+            Just(f32::INFINITY),
+            Just(f32::NEG_INFINITY),
+            Just(f32::NAN),
+            Just(f32::MAX),
+            Just(-0.0f32),
+            Just(1.0f32),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn every_variant_gives_the_same_bits(
+            (n, k, group, trits, x) in arguments(value().boxed())
+        ) {
+            check(n, k, group, &trits, &x);
+        }
+
+        #[test]
+        fn unusual_values_spread_alike((n, k, group, trits, x) in arguments(unusual().boxed())) {
+            check(n, k, group, &trits, &x);
+        }
+    }
+
+    /// Sums of negative zeros come out as +0 whatever the padding.
+    #[test]
+    fn zeros_are_positive() {
+        for k in 1..40 {
+            check(3, k, k, &vec![1; 3 * k], &vec![-0.0; k]);
+            check(3, k, k, &vec![-1; 3 * k], &vec![0.0; k]);
+        }
+    }
+}
