@@ -1,7 +1,7 @@
 //! Attributes: what an op knows besides its operands, with one spelling in text for each Rust type.
 
 use crate::dim::Dim;
-use crate::ty::Elem;
+use crate::ty::{Elem, Type};
 
 /// A type of attribute. `parse` is the inverse of `print`.
 pub trait Attr: Sized {
@@ -51,6 +51,15 @@ impl Attr for Dim {
     }
     fn parse(text: &str) -> Result<Self, String> {
         Dim::parse(text)
+    }
+}
+
+impl Attr for Type {
+    fn print(&self) -> String {
+        self.to_string()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        Type::parse(text)
     }
 }
 

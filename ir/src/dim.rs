@@ -32,15 +32,25 @@ impl Dim {
         Dim::collect([(vec![], value as i64)])
     }
 
+    /// A constant that may be negative, as offsets in attributes are; no dimension of a type is.
+    pub fn integer(value: i64) -> Dim {
+        Dim::collect([(vec![], value)])
+    }
+
     pub fn symbol(name: impl Into<Symbol>) -> Dim {
         Dim::collect([(vec![name.into()], 1)])
     }
 
     /// The value of a constant dimension. Negative constants (`1-2`) are no dimension and give `None`.
     pub fn as_const(&self) -> Option<usize> {
+        self.as_integer().and_then(|v| usize::try_from(v).ok())
+    }
+
+    /// The value of a constant, which may be negative.
+    pub fn as_integer(&self) -> Option<i64> {
         match self.terms.as_slice() {
             [] => Some(0),
-            [(m, c)] if m.is_empty() => usize::try_from(*c).ok(),
+            [(m, c)] if m.is_empty() => Some(*c),
             _ => None,
         }
     }
@@ -100,15 +110,28 @@ impl Dim {
 
     /// The value under `env`; `None` when a symbol is unbound or the value is no `usize`.
     pub fn eval(&self, env: &DimEnv) -> Option<usize> {
-        let mut sum = 0i64;
-        for (m, c) in &self.terms {
-            let mut product = *c;
-            for s in m {
-                product = product.checked_mul(i64::try_from(env.get(s)?).ok()?)?;
-            }
-            sum = sum.checked_add(product)?;
+        self.eval_integer(env).and_then(|v| usize::try_from(v).ok())
+    }
+
+    /// The value under `env`, which may be negative; `None` when a symbol is unbound or on overflow.
+    pub fn eval_integer(&self, env: &DimEnv) -> Option<i64> {
+        self.terms.iter().try_fold(0i64, |sum, (m, c)| {
+            let product = m.iter().try_fold(*c, |p, s| p.checked_mul(i64::try_from(env.get(s)?).ok()?))?;
+            sum.checked_add(product)
+        })
+    }
+
+    /// Whether no values of the symbols from 1 on make the dimension negative, as far as its terms show.
+    pub fn is_nonnegative(&self) -> bool {
+        // A product of k symbols becomes 2^k terms below.
+        if self.terms.iter().any(|(m, _)| m.len() > 8) {
+            return false;
         }
-        usize::try_from(sum).ok()
+        let shifted = self
+            .symbols()
+            .iter()
+            .try_fold(self.clone(), |d, s| d.substitute(s, &Dim::symbol(s.clone()).add(&Dim::constant(1))?));
+        shifted.is_some_and(|d| d.terms.iter().all(|(_, c)| *c >= 0))
     }
 
     /// The dimension with `symbol` replaced by `value`; `None` on overflow.
@@ -146,8 +169,8 @@ impl Dim {
             let mut product = Dim::collect([(vec![], sign)]);
             for factor in rest[..end].split('*').map(str::trim) {
                 let factor = if factor.starts_with(|c: char| c.is_ascii_digit()) {
-                    let n: u32 = factor.parse().map_err(|_| format!("bad number `{factor}` in dimension"))?;
-                    Dim::constant(n as usize)
+                    let n: i64 = factor.parse().map_err(|_| format!("bad number `{factor}` in dimension"))?;
+                    Dim::integer(n)
                 } else if is_symbol(factor) {
                     Dim::symbol(factor)
                 } else {
@@ -243,11 +266,7 @@ impl DimEnv {
         let at = |value| {
             let mut env = self.clone();
             env.set(symbol.clone(), value);
-            dim.terms.iter().try_fold(0i64, |sum, (m, c)| {
-                let product =
-                    m.iter().try_fold(*c, |p, s| p.checked_mul(i64::try_from(env.get(s)?).ok()?))?;
-                sum.checked_add(product)
-            })
+            dim.eval_integer(&env)
         };
         // Linear in the symbol: two points give slope and offset; the third line checks the guess.
         let (Some(offset), Some(one)) = (at(0), at(1)) else { return Err(None) };
@@ -296,6 +315,19 @@ mod tests {
         assert_eq!(dim("576*batch*seq").div_exact(&dim("5")), None);
         assert_eq!(dim("past+seq").div_exact(&dim("past+seq")), Some(dim("1")));
         assert_eq!(dim("seq").div_exact(&dim("0")), None);
+    }
+
+    #[test]
+    fn signs_are_proven_from_terms() {
+        for (text, nonnegative) in
+            [("0", true), ("n-1", true), ("n-2", false), ("m*n-m", true), ("m*n-m-n", false), ("-1", false)]
+        {
+            assert_eq!(dim(text).is_nonnegative(), nonnegative, "{text}");
+        }
+        assert_eq!(
+            dim("n-3").eval_integer(&DimEnv { values: [("n".into(), 1)].into_iter().collect() }),
+            Some(-2)
+        );
     }
 
     #[test]

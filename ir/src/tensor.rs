@@ -41,6 +41,17 @@ macro_rules! elements {
 elements! { f32 = F32, f64 = F64, f16 = F16, bf16 = Bf16, i8 = I8, i16 = I16, i32 = I32, i64 = I64,
 u8 = U8, u16 = U16, u32 = U32, u64 = U64 }
 
+/// The most bytes that an op may ask for one result: a model that states a giant shape gets an error, not
+/// the machine's memory.
+pub const MAX_RESULT_BYTES: usize = 1 << 34;
+
+/// The number of elements of a result that an op is about to allocate, if it is not too large.
+pub fn result_count(elem: Elem, dims: &[usize]) -> Result<usize, TensorError> {
+    count(dims)
+        .filter(|n| elem.bytes(*n).is_some_and(|bytes| bytes <= MAX_RESULT_BYTES))
+        .ok_or_else(|| TensorError::TooLarge { elem, dims: dims.to_vec() })
+}
+
 /// The product of `dims`; `None` on overflow.
 pub fn count(dims: &[usize]) -> Option<usize> {
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
