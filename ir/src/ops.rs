@@ -5,21 +5,32 @@ use crate::op::{Args, Context, OpDef, OpResult, Signatures, Stage};
 use crate::tensor::Tensor;
 use crate::ty::Type;
 
+mod attention;
 mod control;
 mod elementwise;
+mod matmul;
 mod norm;
+mod real;
+mod rotary;
 mod ternary;
 
+pub use attention::*;
 pub use control::*;
 pub use elementwise::*;
+pub use matmul::*;
 pub use norm::*;
+pub use rotary::*;
 pub use ternary::*;
 
 crate::op_set! {
     // elementwise
     Add, Sub, Mul, Div,
+    // matmul
+    Matmul,
     // norm
-    RmsNorm,
+    RmsNorm, LayerNorm,
+    // attention
+    Attention, Rotary,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control

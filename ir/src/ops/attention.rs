@@ -1,0 +1,270 @@
+//! Scaled dot-product attention.
+
+use super::matmul::{Number, product};
+use super::real::{Real, in_real, may_equal};
+use super::*;
+use crate::ty::Elem;
+use crate::{bail, op};
+
+op! {
+    /// `softmax(cap(scale · q·kᵀ) + mask) · v` a head (ONNX Attention-24, arXiv 1706.03762).
+    ///
+    /// `q` is `[b,h,s,d]`, `k` `[b,hkv,t,d]`, `v` `[b,hkv,t,dv]`; `h` is a multiple of `hkv`, and as many query heads in
+    /// sequence share a key head (GQA, arXiv 2305.13245). The past, `[b,hkv,p,d]` and `[b,hkv,p,dv]`, comes before `k`
+    /// and `v`. `mask` is added to the scores, or, as `bool`, says which keys a query sees; it broadcasts to
+    /// `[b,h,s,p+t]`. `causal`: query `i` sees keys up to `p + i`. `softcap` c > 0: `c · tanh(scores / c)`, before the mask.
+    ///
+    /// Results: `y` `[b,h,s,dv]`, and with a past the present keys and values, past and new together. A query that
+    /// sees no key gives NaN.
+    Attention = "attention" (q, k, v, mask: optional, past_k: optional, past_v: optional) {
+        scale: f32,
+        causal: bool,
+        softcap: f32,
+    }
+}
+
+impl OpDef for Attention {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let (q, k, v) = (&args[0], &args[1], &args[2]);
+        for x in [q, k, v] {
+            if x.elem != q.elem || !q.elem.is_float() || x.rank() != 4 {
+                bail!("expects q, k and v of one float type and four axes, got {q}, {k} and {v}");
+            }
+        }
+        let fits = may_equal(&q.dims[0], &k.dims[0])
+            && may_equal(&q.dims[3], &k.dims[3])
+            && (0..3).all(|i| may_equal(&k.dims[i], &v.dims[i]));
+        let groups = q.dims[1].as_const().zip(k.dims[1].as_const());
+        if !fits || groups.is_some_and(|(h, hkv)| hkv == 0 || h % hkv != 0) {
+            bail!("q {q}, k {k} and v {v} do not fit");
+        }
+        let mut y = q.clone();
+        y.dims[3] = v.dims[3].clone();
+        let (mut present_k, mut present_v) = (k.clone(), v.clone());
+        match (args.get(4), args.get(5)) {
+            (Some(past_k), Some(past_v)) => {
+                present_k = extended(past_k, k)?;
+                present_v = extended(past_v, v)?;
+            }
+            (None, None) => {}
+            _ => bail!("past keys and values come together"),
+        }
+        if let Some(mask) = args.get(3) {
+            check_mask(mask, q, &present_k.dims[2])?;
+        }
+        Ok(if args.get(4).is_some() { vec![y, present_k, present_v] } else { vec![y] })
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let past = args.get(4).map_or(0, |p| p.dims().get(2).copied().unwrap_or(0));
+        let present = |past: usize, new: usize| match args.get(past) {
+            Some(past) => append(past, &args[new]),
+            None => Ok(args[new].clone()),
+        };
+        let (k, v) = (present(4, 1)?, present(5, 2)?);
+        let y = in_real!(args[0].elem(), attend(self, &args[0], &k, &v, args.get(3), past))?;
+        Ok(if args.get(4).is_some() { vec![y, k, v] } else { vec![y] })
+    }
+}
+
+/// The type of `past` and `new` together along axis 2.
+fn extended(past: &Type, new: &Type) -> OpResult<Type> {
+    let same = |i: usize| may_equal(&past.dims[i], &new.dims[i]);
+    if past.elem != new.elem || past.rank() != 4 || !(same(0) && same(1) && same(3)) {
+        bail!("past {past} does not go before {new}");
+    }
+    let mut all = new.clone();
+    all.dims[2] = past.dims[2].add(&new.dims[2]).ok_or("the sequence is too long")?;
+    Ok(all)
+}
+
+fn check_mask(mask: &Type, q: &Type, total: &Dim) -> OpResult<()> {
+    let scores = [&q.dims[0], &q.dims[1], &q.dims[2], total];
+    let one = Dim::constant(1);
+    let fits = mask.dims.iter().rev().zip(scores.iter().rev()).all(|(m, s)| *m == one || may_equal(m, s));
+    if mask.rank() > 4 || !fits || (mask.elem != q.elem && mask.elem != Elem::Bool) {
+        bail!("mask {mask} does not broadcast to scores of {q} with `{total}` keys");
+    }
+    Ok(())
+}
+
+/// `past`, then `new`, along axis 2.
+fn append(past: &Tensor, new: &Tensor) -> OpResult<Tensor> {
+    let (&[b, h, p, d], &[nb, nh, t, nd]) = (past.dims(), new.dims()) else { bail!("expects four axes") };
+    if (b, h, d) != (nb, nh, nd) || past.elem() != new.elem() {
+        bail!("past {} does not go before {}", past.ty(), new.ty());
+    }
+    let total = p.checked_add(t).ok_or("the sequence is too long")?;
+    let size = new.elem().bits() / 8;
+    let mut bytes = Vec::with_capacity(past.bytes().len() + new.bytes().len());
+    for head in 0..b * h {
+        bytes.extend_from_slice(&past.bytes()[head * p * d * size..][..p * d * size]);
+        bytes.extend_from_slice(&new.bytes()[head * t * d * size..][..t * d * size]);
+    }
+    Ok(Tensor::new(new.elem(), vec![b, h, total, d], bytes.into())?)
+}
+
+fn attend<T: Real + Number>(
+    op: &Attention,
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    mask: Option<&Tensor>,
+    past: usize,
+) -> OpResult<Tensor> {
+    let (&[b, h, s, d], &[kb, hkv, t, kd], &[vb, hv, tv, dv]) = (q.dims(), k.dims(), v.dims()) else {
+        bail!("expects four axes");
+    };
+    if (kb, kd) != (b, d) || (vb, hv, tv) != (b, hkv, t) || hkv == 0 || h % hkv != 0 {
+        bail!("q {}, k {} and v {} do not fit", q.ty(), k.ty(), v.ty());
+    }
+    let y_dims = vec![b, h, s, dv];
+    let total = crate::tensor::count(&y_dims).ok_or("the result is too large")?;
+    crate::tensor::count(&[b, h, s, t]).ok_or("the scores are too large")?;
+    let mask = mask.map(|m| Mask::new(m, [b, h, s, t])).transpose()?;
+    let (qs, ks, vs) = (T::read(q)?, T::read(k)?, T::read(v)?);
+    let mut y = vec![T::default(); total];
+    let mut scores = vec![T::default(); s * t];
+    for head in 0..b * h {
+        let kv = head / h * hkv + head % h / (h / hkv);
+        let (q, k) = (&qs[head * s * d..][..s * d], &ks[kv * t * d..][..t * d]);
+        scores.fill(T::default());
+        product(q, k, true, d, t, &mut scores);
+        for (i, row) in scores.chunks_mut(t.max(1)).enumerate() {
+            for score in row.iter_mut() {
+                *score = *score * T::of(op.scale);
+                if op.softcap > 0.0 {
+                    *score = (*score / T::of(op.softcap)).tanh() * T::of(op.softcap);
+                }
+            }
+            if let Some(mask) = &mask {
+                mask.apply([head / h, head % h, i], row);
+            }
+            if op.causal {
+                let seen = (past + i + 1).min(t);
+                row[seen..].fill(T::of(f32::NEG_INFINITY));
+            }
+            softmax(row);
+        }
+        product(&scores, &vs[kv * t * dv..][..t * dv], false, t, dv, &mut y[head * s * dv..][..s * dv]);
+    }
+    T::write(q.elem(), y_dims, y)
+}
+
+/// `exp(x - max)`, divided by its sum, in place.
+fn softmax<T: Real>(row: &mut [T]) {
+    let max = row.iter().fold(T::of(f32::NEG_INFINITY), |m, v| if *v > m { *v } else { m });
+    let mut sum = T::default();
+    for v in row.iter_mut() {
+        *v = (*v - max).exp();
+        sum += *v;
+    }
+    for v in row {
+        *v = *v / sum;
+    }
+}
+
+/// What is added to scores `[b,h,s,t]`, with a stride of zero along axes that broadcast.
+struct Mask<T> {
+    values: Vec<T>,
+    strides: [usize; 4],
+}
+
+impl<T: Real> Mask<T> {
+    fn new(mask: &Tensor, scores: [usize; 4]) -> OpResult<Mask<T>> {
+        let mut strides = [0; 4];
+        let mut stride = 1;
+        for (i, d) in mask.dims().iter().rev().enumerate() {
+            let Some(axis) = 3usize.checked_sub(i) else { bail!("a mask has at most four axes") };
+            if *d != 1 && *d != scores[axis] {
+                bail!("mask {} does not broadcast to {scores:?}", mask.ty());
+            }
+            strides[axis] = if *d == 1 { 0 } else { stride };
+            stride *= d;
+        }
+        let values = match mask.elem() {
+            Elem::Bool => {
+                mask.bools()?.map(|b| if b { T::default() } else { T::of(f32::NEG_INFINITY) }).collect()
+            }
+            _ => T::read(mask)?.into_owned(),
+        };
+        Ok(Mask { values, strides })
+    }
+
+    fn apply(&self, at: [usize; 3], row: &mut [T]) {
+        let start: usize = at.iter().zip(self.strides).map(|(i, s)| i * s).sum();
+        for (j, score) in row.iter_mut().enumerate() {
+            *score += self.values[start + j * self.strides[3]];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(dims: &[usize], values: &[f32]) -> Tensor {
+        Tensor::from_vec(dims.to_vec(), values.to_vec()).unwrap()
+    }
+
+    fn plain() -> Attention {
+        Attention { scale: 1.0, causal: false, softcap: 0.0 }
+    }
+
+    fn run(op: Attention, args: &[Option<&Tensor>]) -> OpResult<Vec<Tensor>> {
+        let op = Op::from(op);
+        let types: Vec<_> = args.iter().map(|a| a.map(Tensor::ty)).collect();
+        let types: Vec<_> = types.iter().map(Option::as_ref).collect();
+        let inferred = op.infer(&types, &())?;
+        let results = op.eval(args, &DimEnv::default())?;
+        assert_eq!(inferred, results.iter().map(Tensor::ty).collect::<Vec<_>>());
+        Ok(results)
+    }
+
+    fn floats(t: &Tensor) -> Vec<f32> {
+        t.values::<f32>().unwrap().to_vec()
+    }
+
+    #[test]
+    fn weights_are_a_softmax_of_scores() {
+        let q = tensor(&[1, 1, 1, 1], &[1.0]);
+        let k = tensor(&[1, 1, 2, 1], &[0.0, 3f32.ln()]);
+        let v = tensor(&[1, 1, 2, 2], &[4.0, 0.0, 0.0, 8.0]);
+        let y = run(plain(), &[Some(&q), Some(&k), Some(&v)]).unwrap();
+        for (got, want) in floats(&y[0]).iter().zip([1.0, 6.0]) {
+            assert!((got - want).abs() < 1e-6);
+        }
+        let capped = run(Attention { softcap: 1e-9, ..plain() }, &[Some(&q), Some(&k), Some(&v)]).unwrap();
+        for (got, want) in floats(&capped[0]).iter().zip([2.0, 4.0]) {
+            assert!((got - want).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn causal_queries_see_the_past_and_themselves() {
+        // Zero scores: each query averages the values that it sees.
+        let zeros = |dims: &[usize]| tensor(dims, &vec![0.0; dims.iter().product()]);
+        let (q, k, past_k) = (zeros(&[1, 2, 2, 3]), zeros(&[1, 1, 2, 3]), zeros(&[1, 1, 1, 3]));
+        let (v, past_v) = (tensor(&[1, 1, 2, 1], &[4.0, 9.0]), tensor(&[1, 1, 1, 1], &[2.0]));
+        let causal = Attention { causal: true, ..plain() };
+        let y = run(causal, &[Some(&q), Some(&k), Some(&v), None, Some(&past_k), Some(&past_v)]).unwrap();
+        assert_eq!(floats(&y[0]), [3.0, 5.0, 3.0, 5.0]);
+        assert_eq!(floats(&y[2]), [2.0, 4.0, 9.0]);
+        assert_eq!(y[1].dims(), [1, 1, 3, 3]);
+    }
+
+    #[test]
+    fn masks_broadcast_and_bools_choose() {
+        let zeros = |dims: &[usize]| tensor(dims, &vec![0.0; dims.iter().product()]);
+        let (q, k) = (zeros(&[2, 1, 1, 1]), zeros(&[2, 1, 2, 1]));
+        let v = tensor(&[2, 1, 2, 1], &[1.0, 3.0, 5.0, 7.0]);
+        let chosen = Tensor::from_bools(vec![2, 1, 1, 2], [true, false, false, true]).unwrap();
+        let y = run(plain(), &[Some(&q), Some(&k), Some(&v), Some(&chosen)]).unwrap();
+        assert_eq!(floats(&y[0]), [1.0, 7.0]);
+        let added = tensor(&[2], &[f32::NEG_INFINITY, 0.0]);
+        let y = run(plain(), &[Some(&q), Some(&k), Some(&v), Some(&added)]).unwrap();
+        assert_eq!(floats(&y[0]), [3.0, 7.0]);
+        let wrong = zeros(&[3]);
+        assert!(run(plain(), &[Some(&q), Some(&k), Some(&v), Some(&wrong)]).is_err());
+    }
+}
