@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 END = "<|endoftext|>"
 # Not prose, or not something a sample in a README should imitate.
@@ -34,7 +34,10 @@ def fortunes(cache: Path) -> list[str]:
 
 
 def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE tokenizer (Hugging Face `tokenizers` format); no text is unknown to it."""
+    """A byte-level BPE tokenizer (Hugging Face `tokenizers` format); no text is unknown to it.
+
+    It puts the end token in front of what it encodes, as each fortune of the training stream has it.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -45,13 +48,15 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", special_tokens=[(END, tokenizer.token_to_id(END))]
+    )
     return tokenizer
 
 
 def token_streams(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """`(training, validation)` streams of token ids, shuffled by fortune and parted by the end token."""
-    end = tokenizer.token_to_id(END)
-    ids = [[end, *encoding.ids] for encoding in tokenizer.encode_batch(texts)]
+    """`(training, validation)` streams of token ids, shuffled by fortune, the end token before each."""
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
     order = np.random.default_rng(0).permutation(len(ids))
     training = [ids[i] for i in order if i % HELD_OUT]
     validation = [ids[i] for i in order if i % HELD_OUT == 0]

@@ -70,10 +70,14 @@ def initialize(config: Config, seed: int) -> dict[str, jax.Array]:
     return parameters
 
 
-def logits(config: Config, parameters: dict[str, jax.Array], tokens: jax.Array) -> jax.Array:
+def quantized(parameters: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """The weights as they run: what `logits` takes. Gradients pass straight through to the parameters."""
+    return {n: ternary.quantize(p) if is_ternary(n) else p for n, p in parameters.items()}
+
+
+def logits(config: Config, weights: dict[str, jax.Array], tokens: jax.Array) -> jax.Array:
     """`i32[batch, seq]` → `f32[batch, seq, vocabulary]`, each position seeing itself and those before."""
     batch, seq = tokens.shape
-    weights = {n: ternary.quantize(p) if is_ternary(n) else p for n, p in parameters.items()}
     cos, sin = rotary_tables(config, seq)
     causal = jnp.where(jnp.tril(jnp.ones((seq, seq), bool)), 0.0, -1e9)
     groups = config.heads // config.kv_heads

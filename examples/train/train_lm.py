@@ -25,7 +25,7 @@ import language_model
 import ternary
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMPTS = ["The ", "A computer ", "Love is ", "He said"]
+PROMPTS = ["The", "A computer", "Love is", "If you"]
 
 
 def main():
@@ -106,7 +106,8 @@ def train(flags, config, parameters, training, validation):
 
 def mean_loss(config, parameters, batch):
     """Cross entropy, in nats a token, of predicting `batch[:, 1:]` from `batch[:, :-1]`."""
-    predicted = language_model.logits(config, parameters, batch[:, :-1])
+    weights = language_model.quantized(parameters)
+    predicted = language_model.logits(config, weights, batch[:, :-1])
     return optax.softmax_cross_entropy_with_integer_labels(predicted, batch[:, 1:]).mean()
 
 
@@ -125,13 +126,14 @@ def save(path, config, parameters):
 def sample(config, parameters, tokenizer: Tokenizer, prompt, seed, length=128, temperature=0.7):
     """`prompt` and what the model says after it, drawn at `temperature`."""
     forward = jax.jit(partial(language_model.logits, config))
+    weights = language_model.quantized(parameters)
     end = tokenizer.token_to_id(corpus.END)
-    ids = [end, *tokenizer.encode(prompt).ids]
+    ids = tokenizer.encode(prompt).ids
     key = jax.random.key(seed)
     while len(ids) < length:
         padded = jnp.array([ids + [end] * (length - len(ids))])
         key, draw = jax.random.split(key)
-        chosen = jax.random.categorical(draw, forward(parameters, padded)[0, len(ids) - 1] / temperature)
+        chosen = jax.random.categorical(draw, forward(weights, padded)[0, len(ids) - 1] / temperature)
         if chosen == end:
             break
         ids.append(int(chosen))
