@@ -6,8 +6,12 @@ use crate::tensor::Tensor;
 use crate::ty::Type;
 
 mod attention;
+mod blocks;
 mod control;
+mod einsum;
 mod elementwise;
+mod linear_attention;
+mod lrn;
 mod matmul;
 mod norm;
 mod real;
@@ -15,8 +19,12 @@ mod rotary;
 mod ternary;
 
 pub use attention::*;
+pub use blocks::*;
 pub use control::*;
+pub use einsum::*;
 pub use elementwise::*;
+pub use linear_attention::*;
+pub use lrn::*;
 pub use matmul::*;
 pub use norm::*;
 pub use rotary::*;
@@ -26,11 +34,11 @@ crate::op_set! {
     // elementwise
     Add, Sub, Mul, Div,
     // matmul
-    Matmul,
+    Matmul, Einsum, DequantizeBlocks,
     // norm
-    RmsNorm, LayerNorm,
+    RmsNorm, LayerNorm, Lrn,
     // attention
-    Attention, Rotary,
+    Attention, LinearAttention, Rotary,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control

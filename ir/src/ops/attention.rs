@@ -3,6 +3,7 @@
 use super::matmul::{Number, product};
 use super::real::{Real, in_real, may_equal};
 use super::*;
+use crate::tensor::result_count;
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -119,12 +120,10 @@ fn attend<T: Real + Number>(
         bail!("q {}, k {} and v {} do not fit", q.ty(), k.ty(), v.ty());
     }
     let y_dims = vec![b, h, s, dv];
-    let total = crate::tensor::count(&y_dims).ok_or("the result is too large")?;
-    crate::tensor::count(&[b, h, s, t]).ok_or("the scores are too large")?;
     let mask = mask.map(|m| Mask::new(m, [b, h, s, t])).transpose()?;
     let (qs, ks, vs) = (T::read(q)?, T::read(k)?, T::read(v)?);
-    let mut y = vec![T::default(); total];
-    let mut scores = vec![T::default(); s * t];
+    let mut y = vec![T::default(); result_count(T::ELEM, &y_dims)?];
+    let mut scores = vec![T::default(); result_count(T::ELEM, &[s, t])?];
     for head in 0..b * h {
         let kv = head / h * hkv + head % h / (h / hkv);
         let (q, k) = (&qs[head * s * d..][..s * d], &ks[kv * t * d..][..t * d]);

@@ -2,7 +2,7 @@
 
 use super::real::Real;
 use super::*;
-use crate::tensor::Element;
+use crate::tensor::{Element, result_count};
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -86,7 +86,7 @@ impl Matmul {
         }
         let mut batch = broadcast_dims(&shape.batch.0, &shape.batch.1)?;
         let dims: Vec<usize> = batch.iter().copied().chain(shape.m).chain(shape.n).collect();
-        let total = crate::tensor::count(&dims).ok_or("the result is too large")?;
+        let total = result_count(T::ELEM, &dims)?;
         // One `b` for all of `a`: its matrices are one with more rows.
         let (mut of_a, mut of_b) = (shape.batch.0, shape.batch.1);
         if of_b.iter().all(|d| *d == 1) && of_a == batch {
@@ -105,33 +105,28 @@ impl Matmul {
     }
 }
 
-/// What a sum of products is made of.
+/// What a sum of products is made of. Integers wrap.
 pub(super) trait Number: Element {
-    /// `self + a·b`, rounded twice or wrapping.
-    fn add_product(self, a: Self, b: Self) -> Self;
+    fn plus(self, other: Self) -> Self;
+    fn times(self, other: Self) -> Self;
 }
 
 macro_rules! numbers {
-    ($($t:ty = $f:expr),* $(,)?) => { $(impl Number for $t {
+    ($plus:expr, $times:expr => $($t:ty),*) => { $(impl Number for $t {
         #[inline]
-        fn add_product(self, a: $t, b: $t) -> $t {
-            let f: fn($t, $t, $t) -> $t = $f;
-            f(self, a, b)
+        fn plus(self, other: $t) -> $t {
+            let f: fn($t, $t) -> $t = $plus;
+            f(self, other)
+        }
+        #[inline]
+        fn times(self, other: $t) -> $t {
+            let f: fn($t, $t) -> $t = $times;
+            f(self, other)
         }
     })* };
 }
-numbers! {
-    f32 = |sum, a, b| sum + a * b,
-    f64 = |sum, a, b| sum + a * b,
-    i8 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    i16 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    i32 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    i64 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    u8 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    u16 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    u32 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-    u64 = |sum, a, b| sum.wrapping_add(a.wrapping_mul(b)),
-}
+numbers! { |a, b| a + b, |a, b| a * b => f32, f64 }
+numbers! { |a, b| a.wrapping_add(b), |a, b| a.wrapping_mul(b) => i8, i16, i32, i64, u8, u16, u32, u64 }
 
 /// Rows and columns of `y` whose sums are kept in registers together.
 const ROWS: usize = 4;
@@ -193,7 +188,7 @@ fn block_product<T: Number>(a: [&[T]; ROWS], panel: &[[T; COLUMNS]]) -> [[T; COL
     for (i, b) in panel.iter().enumerate() {
         for (sums, a) in sums.iter_mut().zip(&a) {
             for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = sum.add_product(a[i], *b);
+                *sum = sum.plus(a[i].times(*b));
             }
         }
     }
@@ -206,7 +201,7 @@ fn row_product<T: Number>(a: &[T], b: &[T], trans_b: bool, y: &mut [T]) {
     if !trans_b {
         for (a, b) in a.iter().zip(b.chunks(y.len())) {
             for (y, b) in y.iter_mut().zip(b) {
-                *y = y.add_product(*a, *b);
+                *y = y.plus(a.times(*b));
             }
         }
         return;
@@ -217,7 +212,7 @@ fn row_product<T: Number>(a: &[T], b: &[T], trans_b: bool, y: &mut [T]) {
         let mut sums = [T::default(); COLUMNS];
         for (i, a) in a.iter().enumerate() {
             for (sum, row) in sums.iter_mut().zip(&rows) {
-                *sum = sum.add_product(*a, row[i]);
+                *sum = sum.plus(a.times(row[i]));
             }
         }
         y.copy_from_slice(&sums[..y.len()]);

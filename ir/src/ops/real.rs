@@ -17,6 +17,7 @@ pub(super) trait Real:
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
     fn tanh(self) -> Self;
+    fn powf(self, exponent: Self) -> Self;
     /// The elements of a tensor, widened where they are narrower.
     fn read(t: &Tensor) -> OpResult<Cow<'_, [Self]>>;
     /// A tensor of `elem`, each element rounded once.
@@ -33,6 +34,9 @@ macro_rules! functions {
         }
         fn tanh(self) -> Self {
             self.tanh()
+        }
+        fn powf(self, exponent: Self) -> Self {
+            self.powf(exponent)
         }
     };
 }
