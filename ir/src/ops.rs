@@ -10,6 +10,13 @@ mod blocks;
 mod control;
 mod einsum;
 mod elementwise;
+mod layout;
+mod layout_args;
+mod layout_copy;
+mod layout_join;
+mod layout_pad;
+mod layout_shape;
+mod layout_slice;
 mod linear_attention;
 mod lrn;
 mod matmul;
@@ -23,6 +30,11 @@ pub use blocks::*;
 pub use control::*;
 pub use einsum::*;
 pub use elementwise::*;
+pub use layout::*;
+pub use layout_join::*;
+pub use layout_pad::*;
+pub use layout_shape::*;
+pub use layout_slice::*;
 pub use linear_attention::*;
 pub use lrn::*;
 pub use matmul::*;
@@ -39,6 +51,9 @@ crate::op_set! {
     RmsNorm, LayerNorm, Lrn,
     // attention
     Attention, LinearAttention, Rotary,
+    // layout
+    Identity, Reshape, ReshapeDynamic, Transpose, Expand, ExpandDynamic, Tile, TileDynamic, Trilu,
+    Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control
