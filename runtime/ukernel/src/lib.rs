@@ -16,10 +16,17 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod attention;
 mod cpu;
+pub mod dot;
+pub mod exp;
+pub mod gemv;
+mod lanes;
 mod layout;
+pub mod quantize;
 pub mod signsum_f32;
 pub mod signsum_i8;
+pub mod softmax;
 mod variant;
 
 pub use cpu::Features;

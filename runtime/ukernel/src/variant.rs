@@ -1,6 +1,6 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
-use crate::{Features, signsum_f32, signsum_i8};
+use crate::{Features, attention, dot, exp, gemv, quantize, signsum_f32, signsum_i8, softmax};
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
 pub type Entry<A> = unsafe extern "C" fn(*const A);
@@ -42,7 +42,16 @@ pub fn by_name<A, L>(variants: &'static [Variant<A, L>], name: &str) -> Option<&
 
 /// Every exported symbol and its address.
 pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
-    of(signsum_i8::VARIANTS).chain(of(signsum_f32::VARIANTS)).chain(of(signsum_f32::PREPARE))
+    of(signsum_i8::VARIANTS)
+        .chain(of(signsum_f32::VARIANTS))
+        .chain(of(signsum_f32::PREPARE))
+        .chain(of(quantize::VARIANTS))
+        .chain(of(gemv::nk::VARIANTS))
+        .chain(of(gemv::kn::VARIANTS))
+        .chain(of(dot::VARIANTS))
+        .chain(of(exp::VARIANTS))
+        .chain(of(softmax::VARIANTS))
+        .chain(of(attention::VARIANTS))
 }
 
 fn of<A, L>(variants: &'static [Variant<A, L>]) -> impl Iterator<Item = (&'static str, *const u8)> {

@@ -1,0 +1,268 @@
+//! Attention of one query to the keys it sees, one head:
+//!
+//! ```text
+//! s[j] = scale · Σ_d q[d] · k[j, d]
+//! s[j] = softcap · tanh(s[j] / softcap)        if there is a softcap
+//! s[j] = s[j] + mask[j]                        if there is a mask
+//! out[d] = (Σ_j e[j] · v[j, d]) / Σ_j e[j]     e[j] = exp(s[j] - max s)
+//! ```
+//!
+//! The first and last sums are striped over 16 lanes as in [`softmax`](crate::softmax); the sum over
+//! values is in sequence of j from +0. A causal mask is the number of keys that are visible: keys
+//! beyond are not read. Without visible keys the output is 0; with all of them masked, NaN.
+#![allow(unsafe_code)]
+
+use crate::exp::tanh;
+use crate::gemv::nk::dots;
+use crate::lanes::{LANES, Lanes, variants};
+use crate::softmax::exp_less_max;
+
+/// The arguments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionF32 {
+    /// f32[d].
+    pub q: *const f32,
+    /// f32[visible, d].
+    pub k: *const f32,
+    /// Values from a key to the next.
+    pub k_stride: usize,
+    /// f32[visible, dv].
+    pub v: *const f32,
+    /// Values from a value row to the next.
+    pub v_stride: usize,
+    /// f32[visible], added to the scores; or null.
+    pub mask: *const f32,
+    /// Scratch, f32[visible].
+    pub scores: *mut f32,
+    /// f32[dv].
+    pub out: *mut f32,
+    pub d: usize,
+    pub dv: usize,
+    pub visible: usize,
+    pub scale: f32,
+    /// Positive, or 0 for none.
+    pub softcap: f32,
+}
+
+variants! {
+    AttentionF32, attention =>
+    trine_attention_f32_scalar, trine_attention_f32_avx2, trine_attention_f32_avx512
+}
+
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn attention<L: Lanes>(args: &AttentionF32) {
+    // SAFETY: the caller's; keys and dimensions stay inside the sizes that the arguments give.
+    unsafe {
+        if args.visible == 0 {
+            args.out.write_bytes(0, args.dv);
+            return;
+        }
+        dot_keys::<L>(args);
+        finish_scores::<L>(args);
+        let sum = exp_less_max::<L>(args.scores, args.scores, args.visible);
+        let mut d = 0;
+        while d < args.dv {
+            if args.dv - d >= 4 * LANES {
+                weigh_values::<L, 4>(args, d, sum);
+                d += 4 * LANES;
+            } else {
+                weigh_values::<L, 1>(args, d, sum);
+                d += LANES;
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn dot_keys<L: Lanes>(args: &AttentionF32) {
+    let mut j = 0;
+    while j < args.visible {
+        // SAFETY: the caller's; `j` and the keys after it are below `visible`.
+        unsafe {
+            let keys = args.k.add(j * args.k_stride);
+            let scores = args.scores.add(j);
+            if args.visible - j >= 4 {
+                let [dots] = dots::<L, 1, 4>(args.q, 0, keys, args.k_stride, args.d);
+                scores.cast::<[f32; 4]>().write(dots);
+                j += 4;
+            } else {
+                let [[dot]] = dots::<L, 1, 1>(args.q, 0, keys, args.k_stride, args.d);
+                *scores = dot;
+                j += 1;
+            }
+        }
+    }
+}
+
+/// Scale, softcap and mask.
+///
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn finish_scores<L: Lanes>(args: &AttentionF32) {
+    let (scale, softcap) = (L::splat(args.scale), L::splat(args.softcap));
+    for j in (0..args.visible).step_by(LANES) {
+        // SAFETY: the caller's; `j` is below `visible`.
+        unsafe {
+            let mut s = L::load_at(args.scores, j, args.visible, 0.0).mul(scale);
+            if args.softcap > 0.0 {
+                s = tanh(s.div(softcap)).mul(softcap);
+            }
+            if !args.mask.is_null() {
+                s = s.add(L::load_at(args.mask, j, args.visible, 0.0));
+            }
+            s.store_at(args.scores, j, args.visible);
+        }
+    }
+}
+
+/// `V` vectors of the output, from dimension `d` on; only the last may be cut short by `dv`.
+///
+/// # Safety
+/// The arguments describe live buffers and `d + 16 · (V - 1)` is below `dv`.
+#[inline(always)]
+unsafe fn weigh_values<L: Lanes, const V: usize>(args: &AttentionF32, d: usize, sum: f32) {
+    let mut sums = [L::splat(0.0); V];
+    // SAFETY: the caller's.
+    unsafe {
+        for j in 0..args.visible {
+            let weight = L::splat(*args.scores.add(j));
+            let row = args.v.add(j * args.v_stride);
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.add_product(weight, L::load_at(row, d + LANES * i, args.dv, 0.0));
+            }
+        }
+        for (i, sums) in sums.into_iter().enumerate() {
+            sums.div(L::splat(sum)).store_at(args.out, d + LANES * i, args.dv);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Variant;
+    use crate::lanes::testing::{for_each_variant, same};
+    use proptest::prelude::*;
+    use std::{vec, vec::Vec};
+
+    #[derive(Clone, Debug)]
+    struct Problem {
+        d: usize,
+        dv: usize,
+        visible: usize,
+        softcap: f32,
+        masked: bool,
+        values: Vec<f32>,
+    }
+
+    impl Problem {
+        fn mask(&self) -> Vec<f32> {
+            (0..self.visible).map(|j| if j % 3 == 1 { f32::NEG_INFINITY } else { j as f32 * 0.1 }).collect()
+        }
+
+        fn q(&self) -> &[f32] {
+            &self.values[..self.d]
+        }
+
+        fn k(&self, j: usize) -> &[f32] {
+            &self.values[7 + j * self.d..][..self.d]
+        }
+
+        fn v(&self, j: usize) -> &[f32] {
+            &self.values[3 + j * (self.dv + 2)..][..self.dv]
+        }
+
+        /// In f64, straight from the equations.
+        fn expected(&self) -> Vec<f64> {
+            let mask = self.mask();
+            let scores: Vec<f64> = (0..self.visible)
+                .map(|j| {
+                    let products = self.q().iter().zip(self.k(j));
+                    let mut s: f64 = products.map(|(&q, &k)| f64::from(q) * f64::from(k)).sum();
+                    s *= 0.125;
+                    if self.softcap > 0.0 {
+                        s = f64::from(self.softcap) * (s / f64::from(self.softcap)).tanh();
+                    }
+                    s + if self.masked { f64::from(mask[j]) } else { 0.0 }
+                })
+                .collect();
+            let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let e: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
+            let sum: f64 = e.iter().sum();
+            let weighed = |d: usize| -> f64 {
+                let values = (0..self.visible).map(|j| f64::from(self.v(j)[d]));
+                values.zip(&e).map(|(v, e)| v * e / sum).sum()
+            };
+            (0..self.dv).map(weighed).collect()
+        }
+    }
+
+    fn run(variant: &Variant<AttentionF32>, p: &Problem) -> Vec<f32> {
+        let mask = p.mask();
+        let mut scores = vec![f32::NAN; p.visible];
+        let mut out = vec![f32::NAN; p.dv];
+        let args = AttentionF32 {
+            q: p.q().as_ptr(),
+            k: p.values[7..].as_ptr(),
+            k_stride: p.d,
+            v: p.values[3..].as_ptr(),
+            v_stride: p.dv + 2,
+            mask: if p.masked { mask.as_ptr() } else { core::ptr::null() },
+            scores: scores.as_mut_ptr(),
+            out: out.as_mut_ptr(),
+            d: p.d,
+            dv: p.dv,
+            visible: p.visible,
+            scale: 0.125,
+            softcap: p.softcap,
+        };
+        // SAFETY: the buffers have the sizes that the arguments give; callers only pass variants
+        // that run here.
+        unsafe { (variant.entry)(&args) };
+        out
+    }
+
+    fn problem() -> impl Strategy<Value = Problem> {
+        let dims = || prop_oneof![1usize..150, Just(64), Just(128)];
+        let softcap = prop_oneof![Just(0f32), Just(5.0)];
+        (dims(), dims(), 1usize..70, softcap, any::<bool>()).prop_flat_map(
+            |(d, dv, visible, softcap, masked)| {
+                let len = 7 + visible * (d.max(dv) + 2);
+                prop::collection::vec(-3f32..3.0, len).prop_map(move |values| Problem {
+                    d,
+                    dv,
+                    visible,
+                    softcap,
+                    masked,
+                    values,
+                })
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn every_variant_agrees_and_is_right(p in problem()) {
+            let oracle = run(&VARIANTS[VARIANTS.len() - 1], &p);
+            for_each_variant(VARIANTS, |v| {
+                let same = run(v, &p).iter().zip(&oracle).all(|(&a, &b)| same(a, b));
+                assert!(same, "{}", v.name());
+            });
+            for (got, want) in oracle.iter().zip(p.expected()) {
+                prop_assert!((f64::from(*got) - want).abs() < 2e-5, "{got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_visible_key_gives_zero() {
+        let p = Problem { d: 3, dv: 5, visible: 0, softcap: 0.0, masked: true, values: vec![1.0; 20] };
+        for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), [0.0; 5], "{}", v.name()));
+    }
+}
