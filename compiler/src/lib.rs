@@ -1,1 +1,3 @@
 //! What makes a Trine program.
+
+pub mod import;

@@ -1,0 +1,126 @@
+//! ONNX models into modules.
+//!
+//! The file is mapped and decoded in place, so weights are slices of it. Then the graph is lowered node by
+//! node: `lower` keeps the names, `cx` is what a mapping of an op sees, `ops` holds the mappings, `shape` knows
+//! the elements of computed shapes.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use prost::Message;
+use rustc_hash::{FxHashMap, FxHashSet};
+use trine_ir::ops::Identity;
+use trine_ir::{Def, Graph, MAIN, Module, Value};
+
+mod cx;
+mod dims;
+mod error;
+mod external;
+mod lower;
+mod map;
+mod model;
+mod ops;
+pub mod proto;
+mod shape;
+mod signature;
+mod sort;
+mod tensor;
+
+pub use error::{ImportError, Unsupported};
+pub use tensor::elem;
+
+use external::Files;
+use lower::{Failure, Importer};
+use map::Mapped;
+use model::Model;
+use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
+
+/// Reads the ONNX model at `path`, and files in its folder that hold its tensors.
+///
+/// Inputs that are also initializers are constants, not parameters. The weights stay in the mapped files,
+/// which must not change while the module is used.
+pub fn import(path: impl AsRef<Path>) -> Result<Module, ImportError> {
+    let path = path.as_ref();
+    let file = Mapped::open(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
+    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    let module = import_bytes(file.bytes.clone(), folder)?;
+    if !file.is_unchanged() {
+        return Err(ImportError::Changed(path.into()));
+    }
+    Ok(module)
+}
+
+/// Reads an ONNX model from memory. `folder` is where tensors that lie in other files are looked for;
+/// without it such tensors are an error.
+pub fn import_bytes(model: Bytes, folder: Option<&Path>) -> Result<Module, ImportError> {
+    let proto = ModelProto::decode(model)?;
+    let files = Files::new(folder);
+    let module = lower_model(&proto, &files)?;
+    match files.changed() {
+        Some(path) => Err(ImportError::Changed(path)),
+        None => Ok(module),
+    }
+}
+
+/// A single tensor, as the test data of models has it.
+pub fn tensor(proto: &TensorProto) -> Result<trine_ir::Tensor, ImportError> {
+    tensor::tensor(proto, &Files::new(None))
+}
+
+fn lower_model(proto: &ModelProto, files: &Files) -> Result<Module, ImportError> {
+    let model = Model::new(proto)?;
+    let none = GraphProto::default();
+    let graph = proto.graph.as_ref().unwrap_or(&none);
+    let fail = |message: String| ImportError::Graph { graph: graph.name().into(), message };
+    if graph.output.is_empty() {
+        return Err(fail("there are no outputs".into()));
+    }
+    let mut importer = Importer::new(&model, files);
+    let open: FxHashSet<_> = lower::open_inputs(graph).into_iter().collect();
+    let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| open.contains(i.name())).collect();
+    let types = signature::types(&inputs, &mut importer.symbols).map_err(fail)?;
+    let built = importer.function(graph, types);
+    if !importer.unsupported.is_empty() {
+        return Err(ImportError::Unsupported(importer.unsupported));
+    }
+    let mut function = match built {
+        Ok((function, _)) => function,
+        Err(Failure::Error(error)) => return Err(error),
+        Err(Failure::Unsupported) => unreachable!("what is unsupported is listed"),
+    };
+    let names: Vec<_> = graph.output.iter().map(|o| o.name()).collect();
+    name_outputs(&mut function.graph, &names).map_err(fail)?;
+    let mut module = importer.module;
+    module.functions.insert(MAIN.into(), function);
+    module.functions.move_index(module.functions.len() - 1, 0);
+    module.sweep();
+    trine_ir::verify(&module)?;
+    Ok(module)
+}
+
+/// Gives each output the name that the model has for it, on a value of its own.
+fn name_outputs(graph: &mut Graph, names: &[&str]) -> Result<(), String> {
+    let mut values: Vec<Value> = vec![];
+    for (value, name) in graph.outputs().to_vec().into_iter().zip(names) {
+        if names[..values.len()].contains(name) {
+            return Err(format!("output `{}` is listed twice", name.escape_debug()));
+        }
+        let own = matches!(graph.def(value.node), Def::Op(_)) && !values.contains(&value);
+        values.push(if own { value } else { graph.add(Identity {}, &[value]).map_err(|e| e.0)? });
+    }
+    let outputs: FxHashMap<_, _> = values.iter().copied().zip(names).collect();
+    graph.set_outputs(values.clone());
+    for node in graph.order() {
+        for value in graph.results(node) {
+            // Nothing else may have an output's name; what has it takes another.
+            if !outputs.contains_key(&value) && names.contains(&graph.name(value)) {
+                let op = graph.kind(node).map_or("input", |k| k.mnemonic());
+                graph.set_name(value, &format!("{}.{op}", graph.name(value)));
+            }
+        }
+    }
+    for (value, name) in values.into_iter().zip(names) {
+        graph.set_name(value, name);
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Symbols for the dimensions that a model leaves open.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use trine_ir::Dim;
+use trine_ir::dim::is_symbol;
+
+/// Longer names are not read as expressions.
+const MAX_EXPRESSION: usize = 128;
+
+/// Names that dimensions have, each used for one thing.
+#[derive(Default)]
+pub(super) struct Symbols {
+    taken: FxHashSet<String>,
+    opaque: FxHashMap<String, Dim>,
+}
+
+impl Symbols {
+    /// A symbol that nothing else has, called `base` if that is free.
+    pub fn fresh(&mut self, base: &str) -> Dim {
+        let base = identifier(base);
+        let mut name = base.clone();
+        let mut next = 1u64;
+        while !self.taken.insert(name.clone()) {
+            name = format!("{base}_{next}");
+            next += 1;
+        }
+        Dim::symbol(name.as_str())
+    }
+
+    /// The dimension that a `dim_param` reads as: a symbol or a sum of products of symbols.
+    pub fn expression(&mut self, text: &str) -> Option<Dim> {
+        let dim = Some(text).filter(|t| t.len() <= MAX_EXPRESSION).and_then(|t| Dim::parse(t).ok())?;
+        if dim.symbols().is_empty() && dim.as_const().is_none() {
+            return None;
+        }
+        self.taken.extend(dim.symbols().iter().map(|s| s.to_string()));
+        Some(dim)
+    }
+
+    /// The symbol that stands for a `dim_param` which is not an expression, or not one that can be solved.
+    pub fn opaque(&mut self, text: &str) -> Dim {
+        if let Some(dim) = self.opaque.get(text) {
+            return dim.clone();
+        }
+        let dim = self.fresh(text);
+        self.opaque.insert(text.into(), dim.clone());
+        dim
+    }
+}
+
+fn identifier(text: &str) -> String {
+    let word = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' };
+    let mut name: String = text.chars().take(MAX_EXPRESSION).map(word).collect();
+    if !is_symbol(&name) {
+        name.insert(0, '_');
+    }
+    name
+}

@@ -1,0 +1,92 @@
+//! Tensor data in files beside the model. A model may only name files inside its own folder.
+
+use std::cell::RefCell;
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+
+use super::error::ImportError;
+use super::map::Mapped;
+use super::proto::TensorProto;
+
+/// The files that a model's tensors lie in; each is mapped once.
+pub(super) struct Files {
+    folder: Option<PathBuf>,
+    open: RefCell<FxHashMap<PathBuf, Mapped>>,
+}
+
+impl Files {
+    /// Files in `folder`, or none at all.
+    pub fn new(folder: Option<&Path>) -> Files {
+        Files { folder: folder.map(Path::to_path_buf), open: RefCell::default() }
+    }
+
+    /// The data that the `external_data` entries of a tensor name.
+    pub fn data(&self, tensor: &TensorProto) -> Result<Bytes, ImportError> {
+        let entry = |key: &str| tensor.external_data.iter().find(|e| e.key() == key).map(|e| e.value());
+        let location = entry("location").unwrap_or_default();
+        let fail = |message: String| ImportError::External {
+            tensor: tensor.name().into(),
+            location: location.into(),
+            message,
+        };
+        let number = |key: &str| match entry(key) {
+            None => Ok(None),
+            Some(text) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| fail(format!("{key} `{}` is not a number of bytes", text.escape_debug()))),
+        };
+        let (offset, length) = (number("offset")?.unwrap_or(0u64), number("length")?);
+        let file = self.file(location).map_err(&fail)?;
+        let size = file.len() as u64;
+        let end = length.map_or(Some(size), |length: u64| offset.checked_add(length));
+        match end {
+            Some(end) if offset <= end && end <= size => Ok(file.slice(offset as usize..end as usize)),
+            _ => {
+                let length = length.map_or("the rest".into(), |l| format!("{l} bytes"));
+                Err(fail(format!("{length} at offset {offset} lie outside of the file's {size} bytes")))
+            }
+        }
+    }
+
+    /// A file that is no longer what it was when it was mapped.
+    pub fn changed(&self) -> Option<PathBuf> {
+        self.open.borrow().values().find(|f| !f.is_unchanged()).map(|f| f.path().into())
+    }
+
+    fn file(&self, location: &str) -> Result<Bytes, String> {
+        let folder = self.folder.as_deref().ok_or("the model has no folder to look in")?;
+        let path = resolve(folder, location)?;
+        if let Some(file) = self.open.borrow().get(&path) {
+            return Ok(file.bytes.clone());
+        }
+        let file = Mapped::open(&path).map_err(|e| e.to_string())?;
+        let bytes = file.bytes.clone();
+        self.open.borrow_mut().insert(path, file);
+        Ok(bytes)
+    }
+}
+
+/// The real path of a regular file that lies in `folder`, links followed.
+fn resolve(folder: &Path, location: &str) -> Result<PathBuf, String> {
+    if location.is_empty() {
+        return Err("the location is missing".into());
+    }
+    let relative = Path::new(location);
+    if !relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir)) {
+        return Err("the location must be a path inside the model's folder".into());
+    }
+    let folder = folder.canonicalize().map_err(|e| e.to_string())?;
+    let path = folder.join(relative).canonicalize().map_err(|e| e.to_string())?;
+    if !path.starts_with(&folder) {
+        return Err("the location leads out of the model's folder".into());
+    }
+    // Asked before opening: opening a pipe or a device may wait for ever.
+    match path.metadata() {
+        Ok(m) if m.is_file() => Ok(path),
+        Ok(_) => Err("not a regular file".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}

@@ -1,0 +1,424 @@
+//! Graphs into functions, node by node: names become values, unknown ops are gathered, bodies of control
+//! flow become functions of their own, and calls of the model's functions are replaced by their bodies.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use rustc_hash::FxHashMap;
+use trine_ir::{Def, Function, FunctionKind, Graph, Literal, Loc, Module, Tensor, Type, Value};
+
+use super::cx::NodeCx;
+use super::dims::Symbols;
+use super::error::{ImportError, Unsupported};
+use super::external::Files;
+use super::model::{self, LocalFunction, Model, Opsets};
+use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use super::shape::Elements;
+use super::{ops, shape, sort, tensor};
+
+/// Nodes that a model may have once its functions are inlined.
+const MAX_NODES: usize = 1 << 20;
+
+/// How deep calls of the model's functions may nest.
+const MAX_CALLS: usize = 64;
+
+/// One import under way.
+pub(super) struct Importer<'m> {
+    pub model: &'m Model<'m>,
+    pub files: &'m Files,
+    pub module: Module,
+    pub symbols: Symbols,
+    /// Functions that are being built, the outermost first.
+    pub levels: Vec<Level>,
+    /// Name spaces, the innermost last.
+    pub scopes: Vec<Scope<'m>>,
+    pub unsupported: Vec<Unsupported>,
+    /// What went wrong inside of a body; the mapper that asked for it only knows that it failed.
+    pub failure: Option<Failure>,
+    nodes: usize,
+}
+
+/// A function that is being built.
+#[derive(Default)]
+pub(super) struct Level {
+    pub graph: Graph,
+    /// What is known of the elements of integer values.
+    pub elements: FxHashMap<Value, Elements>,
+    /// Values of the level around this one, by the parameters that stand for them.
+    pub captures: IndexMap<Value, Value>,
+}
+
+/// The names of one graph or of one call of a function.
+pub(super) struct Scope<'m> {
+    level: usize,
+    /// `None` for what an unsupported op gives.
+    names: FxHashMap<&'m str, Option<Value>>,
+    /// Whether the names around this scope cannot be seen from it.
+    closed: bool,
+    /// Attributes of the call, which nodes of the function's body may refer to.
+    pub attributes: FxHashMap<&'m str, &'m AttributeProto>,
+    pub opsets: &'m Opsets,
+    /// Stands before the names of values and nodes.
+    pub prefix: Arc<str>,
+    /// The function that is called, if the scope is a call's.
+    function: Option<&'m LocalFunction<'m>>,
+}
+
+/// Why there is no result: an error, or an op that is already among the unsupported.
+pub(super) enum Failure {
+    Error(ImportError),
+    Unsupported,
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+impl<'m> Importer<'m> {
+    pub fn new(model: &'m Model<'m>, files: &'m Files) -> Importer<'m> {
+        Importer {
+            model,
+            files,
+            module: Module::default(),
+            symbols: Symbols::default(),
+            levels: vec![],
+            scopes: vec![],
+            unsupported: vec![],
+            failure: None,
+            nodes: 0,
+        }
+    }
+
+    /// Builds a function of a graph. `types` are those of the inputs that are no initializers. Results are
+    /// the function's graph and the values around it that it captures, whose parameters come last.
+    pub fn function(
+        &mut self,
+        graph: &'m GraphProto,
+        types: Vec<Type>,
+    ) -> Result<(Function, Vec<Value>), Failure> {
+        self.levels.push(Level::default());
+        let outer = self.scopes.last();
+        let scope = Scope {
+            level: self.levels.len() - 1,
+            names: FxHashMap::default(),
+            closed: false,
+            attributes: outer.map(|s| s.attributes.clone()).unwrap_or_default(),
+            opsets: outer.map_or(&self.model.opsets, |s| s.opsets),
+            prefix: "".into(),
+            function: None,
+        };
+        self.scopes.push(scope);
+        let outputs = self.params(graph, types).and_then(|()| self.body(graph));
+        self.scopes.pop();
+        let mut level = self.levels.pop().expect("pushed above");
+        level.graph.set_outputs(outputs?);
+        let captures = level.captures.into_keys().collect();
+        Ok((Function { kind: FunctionKind::Graph, graph: level.graph }, captures))
+    }
+
+    /// Puts the nodes of a graph without inputs into the function that is being built.
+    pub fn inline(&mut self, graph: &'m GraphProto) -> Result<Vec<Value>, Failure> {
+        let outer = self.scopes.last().expect("a graph is being built");
+        let scope = Scope {
+            level: self.levels.len() - 1,
+            names: FxHashMap::default(),
+            closed: false,
+            attributes: outer.attributes.clone(),
+            opsets: outer.opsets,
+            prefix: outer.prefix.clone(),
+            function: None,
+        };
+        self.scopes.push(scope);
+        let outputs = self.body(graph);
+        self.scopes.pop();
+        outputs
+    }
+
+    pub fn level(&mut self) -> &mut Level {
+        self.levels.last_mut().expect("a graph is being built")
+    }
+
+    pub fn scope(&self) -> &Scope<'m> {
+        self.scopes.last().expect("a graph is being built")
+    }
+
+    /// A constant of the function that is being built; scalars are literals where there is one.
+    pub fn constant(&mut self, name: &str, tensor: Tensor) -> Value {
+        if let Some(literal) = Literal::from_tensor(&tensor) {
+            return self.level().graph.literal(literal);
+        }
+        let ty = tensor.ty();
+        let key = self.module.add_const(if name.is_empty() { "const" } else { name }, tensor);
+        self.level().graph.constant(&key, ty)
+    }
+
+    fn params(&mut self, graph: &'m GraphProto, types: Vec<Type>) -> Result<(), Failure> {
+        let inputs = open_inputs(graph);
+        debug_assert_eq!(inputs.len(), types.len());
+        for (name, ty) in inputs.into_iter().zip(types) {
+            let value = self.level().graph.param(name, ty);
+            self.define(graph, name, Some(value))?;
+        }
+        Ok(())
+    }
+
+    /// Initializers, nodes and outputs of a graph whose inputs are defined.
+    fn body(&mut self, graph: &'m GraphProto) -> Result<Vec<Value>, Failure> {
+        for proto in &graph.initializer {
+            let tensor = tensor::tensor(proto, self.files)?;
+            let value = self.constant(proto.name(), tensor);
+            self.define(graph, proto.name(), Some(value))?;
+        }
+        for proto in &graph.sparse_initializer {
+            let name = proto.values.as_ref().map_or("", |v: &TensorProto| v.name());
+            let tensor = tensor::sparse(proto, self.files)?;
+            let value = self.constant(name, tensor);
+            self.define(graph, name, Some(value))?;
+        }
+        self.nodes(&graph.node, graph.name())?;
+        let outputs = graph.output.iter().map(|o| self.lookup(o.name()));
+        let outputs: Option<Vec<_>> = outputs
+            .collect::<Result<_, String>>()
+            .map_err(|e| graph_error(graph.name(), format!("output {e}")))?;
+        outputs.ok_or(Failure::Unsupported)
+    }
+
+    fn nodes(&mut self, nodes: &'m [NodeProto], graph: &str) -> Result<(), Failure> {
+        for i in sort::sorted(nodes).map_err(|e| graph_error(graph, e))? {
+            self.node(&nodes[i])?;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &'m NodeProto) -> Result<(), Failure> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(ImportError::Limit(format!("more than {MAX_NODES} nodes")).into());
+        }
+        let inputs = node.input.iter().map(|name| match name.as_str() {
+            "" => Ok(Some(None)),
+            name => self.lookup(name).map(|v| v.map(Some)),
+        });
+        let inputs: Vec<Option<Option<Value>>> =
+            inputs.collect::<Result<_, _>>().map_err(|e| self.node_error(node, format!("input {e}")))?;
+        let known: Option<Vec<Option<Value>>> = inputs.iter().copied().collect();
+        let function = self.model.function(node);
+        let mapper = ops::find(model::domain(node.domain()), node.op_type());
+        let results = match (known, function, mapper) {
+            (_, None, None) => {
+                self.note_unsupported(node, &inputs);
+                None
+            }
+            (None, ..) => None,
+            (Some(inputs), Some(function), _) => Some(self.call(node, function, inputs)?),
+            (Some(inputs), None, Some(mapper)) => self.map(node, mapper, inputs)?,
+        };
+        for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            let value = match &results {
+                None => None,
+                Some(results) => match results.get(i) {
+                    Some(value) => Some(*value),
+                    None => return Err(self.node_error(node, format!("there is no output {i}")).into()),
+                },
+            };
+            if self.scopes.last_mut().expect("a graph is being built").names.insert(name, value).is_some() {
+                let message = format!("value `{}` is defined twice", name.escape_debug());
+                return Err(self.node_error(node, message).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets `mapper` build what the node means, then names its results and learns their elements.
+    fn map(
+        &mut self,
+        node: &'m NodeProto,
+        mapper: ops::Mapper,
+        inputs: Vec<Option<Value>>,
+    ) -> Result<Option<Vec<Value>>, Failure> {
+        let domain = model::domain(node.domain());
+        let Some(opset) = self.scope().opsets.get(domain).copied() else {
+            let message =
+                format!("the model does not say which opset of `{}` it uses", domain.escape_debug());
+            return Err(self.node_error(node, message).into());
+        };
+        let first_new = self.level().graph.node_count();
+        let loc = Loc { node: self.node_name(node).into(), op_type: node.op_type().into() };
+        let mut cx = NodeCx::new(self, node, inputs, opset, loc);
+        let results = match mapper(&mut cx) {
+            Ok(results) => results,
+            Err(message) => {
+                return match self.failure.take() {
+                    Some(Failure::Unsupported) => Ok(None),
+                    Some(error) => Err(error),
+                    None => Err(self.node_error(node, message.0).into()),
+                };
+            }
+        };
+        let learnt = shape::elements(&cx, &results);
+        for (value, elements) in results.iter().zip(learnt) {
+            if let Some(elements) = elements {
+                self.level().elements.insert(*value, elements);
+            }
+        }
+        for (value, name) in results.iter().zip(&node.output) {
+            // A value that was there before is another node's, or no node's at all.
+            let graph = &mut self.levels.last_mut().expect("a graph is being built").graph;
+            if value.node.index() >= first_new
+                && matches!(graph.def(value.node), Def::Op(_))
+                && !name.is_empty()
+            {
+                let prefix = &self.scopes.last().expect("a graph is being built").prefix;
+                graph.set_name(*value, &format!("{prefix}{name}"));
+            }
+        }
+        Ok(Some(results))
+    }
+
+    /// Puts the body of one of the model's functions where a node calls it.
+    fn call(
+        &mut self,
+        node: &'m NodeProto,
+        function: &'m LocalFunction<'m>,
+        inputs: Vec<Option<Value>>,
+    ) -> Result<Vec<Value>, Failure> {
+        let calls = self.scopes.iter().filter_map(|s| s.function);
+        if calls.clone().any(|f| std::ptr::eq(f, function)) {
+            return Err(self.node_error(node, "the function calls itself".into()).into());
+        }
+        if calls.count() >= MAX_CALLS {
+            return Err(ImportError::Limit(format!("function calls nest deeper than {MAX_CALLS}")).into());
+        }
+        let proto = function.proto;
+        if inputs.len() > proto.input.len() {
+            let message = format!("the function takes {} inputs, got {}", proto.input.len(), inputs.len());
+            return Err(self.node_error(node, message).into());
+        }
+        let mut attributes: FxHashMap<_, _> = proto.attribute_proto.iter().map(|a| (a.name(), a)).collect();
+        for attribute in &node.attribute {
+            if let Some(resolved) = self.attribute(attribute) {
+                attributes.insert(attribute.name(), resolved);
+            }
+        }
+        let names = proto.input.iter().zip(inputs).filter_map(|(name, v)| Some((name.as_str(), Some(v?))));
+        let scope = Scope {
+            level: self.levels.len() - 1,
+            names: names.collect(),
+            closed: true,
+            attributes,
+            opsets: &function.opsets,
+            prefix: format!("{}/", self.node_name(node)).into(),
+            function: Some(function),
+        };
+        self.scopes.push(scope);
+        let outputs = self.nodes(&proto.node, proto.name()).and_then(|()| {
+            let outputs = proto.output.iter().map(|o| self.lookup(o));
+            let outputs: Option<Vec<_>> = outputs
+                .collect::<Result<_, String>>()
+                .map_err(|e| graph_error(proto.name(), format!("output {e}")))?;
+            outputs.ok_or(Failure::Unsupported)
+        });
+        self.scopes.pop();
+        outputs
+    }
+
+    /// The attribute itself, or the one of the call around it that it refers to, if that is given.
+    pub fn attribute(&self, attribute: &'m AttributeProto) -> Option<&'m AttributeProto> {
+        match attribute.ref_attr_name() {
+            "" => Some(attribute),
+            name => self.scope().attributes.get(name).copied(),
+        }
+    }
+
+    /// The value of a name, captured into the function that is being built if it is from around it.
+    fn lookup(&mut self, name: &str) -> Result<Option<Value>, String> {
+        for scope in self.scopes.iter().rev() {
+            if let Some(found) = scope.names.get(name) {
+                let level = scope.level;
+                return Ok(found.map(|value| self.capture(value, level)));
+            }
+            if scope.closed {
+                break;
+            }
+        }
+        Err(format!("`{}` is not defined", name.escape_debug()))
+    }
+
+    fn capture(&mut self, mut value: Value, level: usize) -> Value {
+        for inner in level + 1..self.levels.len() {
+            let (outer, rest) = self.levels.split_at_mut(inner);
+            let (outer, inner) = (&outer[outer.len() - 1], &mut rest[0]);
+            value = match outer.graph.def(value.node) {
+                Def::Const(key) => inner.graph.constant(key, outer.graph.ty(value).clone()),
+                Def::Literal(literal) => inner.graph.literal(*literal),
+                Def::Param | Def::Op(_) => *inner.captures.entry(value).or_insert_with(|| {
+                    let param = inner.graph.param(outer.graph.name(value), outer.graph.ty(value).clone());
+                    if let Some(elements) = outer.elements.get(&value) {
+                        inner.elements.insert(param, elements.clone());
+                    }
+                    param
+                }),
+            };
+        }
+        value
+    }
+
+    fn define(&mut self, graph: &GraphProto, name: &'m str, value: Option<Value>) -> Result<(), ImportError> {
+        let scope = self.scopes.last_mut().expect("a graph is being built");
+        if name.is_empty() {
+            return Err(graph_error(graph.name(), "an input or initializer has no name".into()));
+        }
+        match scope.names.insert(name, value) {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("value `{}` is defined twice", name.escape_debug());
+                Err(graph_error(graph.name(), message))
+            }
+        }
+    }
+
+    fn note_unsupported(&mut self, node: &NodeProto, inputs: &[Option<Option<Value>>]) {
+        let graph = &self.levels.last().expect("a graph is being built").graph;
+        let inputs = inputs.iter().map(|i| match i {
+            None => "?".into(),
+            Some(None) => "_".into(),
+            Some(Some(v)) => graph.ty(*v).to_string(),
+        });
+        let domain = model::domain(node.domain());
+        let unsupported = Unsupported {
+            inputs: inputs.collect(),
+            node: self.node_name(node),
+            domain: domain.into(),
+            op_type: node.op_type().into(),
+            opset: self.scope().opsets.get(domain).copied().unwrap_or_default(),
+        };
+        // A body may be built more than once.
+        if !self.unsupported.contains(&unsupported) {
+            self.unsupported.push(unsupported);
+        }
+    }
+
+    /// The node's name, or that of its first output.
+    fn node_name(&self, node: &NodeProto) -> String {
+        let own = if node.name().is_empty() { node.output.first().map_or("", |o| o) } else { node.name() };
+        format!("{}{own}", self.scopes.last().map_or("", |s| &s.prefix))
+    }
+
+    fn node_error(&self, node: &NodeProto, message: String) -> ImportError {
+        ImportError::Node { node: self.node_name(node), op_type: node.op_type().into(), message }
+    }
+}
+
+/// The names of the inputs that are not also initializers, which give them their values.
+pub(super) fn open_inputs(graph: &GraphProto) -> Vec<&str> {
+    let dense = graph.initializer.iter().map(|i| i.name());
+    let sparse = graph.sparse_initializer.iter().filter_map(|i| Some(i.values.as_ref()?.name()));
+    let given: rustc_hash::FxHashSet<_> = dense.chain(sparse).collect();
+    graph.input.iter().map(|i| i.name()).filter(|name| !given.contains(name)).collect()
+}
+
+fn graph_error(graph: &str, message: String) -> ImportError {
+    ImportError::Graph { graph: graph.into(), message }
+}
