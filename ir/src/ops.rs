@@ -10,6 +10,9 @@ mod blocks;
 mod control;
 mod einsum;
 mod elementwise;
+mod index;
+mod index_offsets;
+mod index_scatter;
 mod layout;
 mod layout_args;
 mod layout_copy;
@@ -30,6 +33,8 @@ pub use blocks::*;
 pub use control::*;
 pub use einsum::*;
 pub use elementwise::*;
+pub use index::*;
+pub use index_scatter::*;
 pub use layout::*;
 pub use layout_join::*;
 pub use layout_pad::*;
@@ -54,6 +59,8 @@ crate::op_set! {
     // layout
     Identity, Reshape, ReshapeDynamic, Transpose, Expand, ExpandDynamic, Tile, TileDynamic, Trilu,
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
+    // index
+    Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control

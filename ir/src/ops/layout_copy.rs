@@ -159,14 +159,14 @@ fn read<const W: usize>(src: &[u8], axes: &[(usize, isize)], offset: usize, out:
 }
 
 /// Offsets of all indices of `axes` in row-major order, without end: the last is followed by the first.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     axes: &'a [(usize, isize)],
     index: Vec<usize>,
     at: usize,
 }
 
 impl Walk<'_> {
-    fn new(axes: &[(usize, isize)], offset: usize) -> Walk<'_> {
+    pub(super) fn new(axes: &[(usize, isize)], offset: usize) -> Walk<'_> {
         Walk { axes, index: vec![0; axes.len()], at: offset }
     }
 }
