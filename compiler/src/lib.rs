@@ -1,3 +1,4 @@
 //! What makes a Trine program.
 
+pub mod codegen;
 pub mod import;

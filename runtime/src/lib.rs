@@ -1,1 +1,18 @@
-//! What runs a Trine program.
+//! What runs a compiled program: programs, sessions, the arena, threads. It never compiles.
+//!
+//! A [`Program`] is kernels, constants, a buffer plan and a list of steps. A [`Session`] binds the symbolic
+//! dimensions to what its inputs have, owns one arena and the state, and runs. Many sessions share a program.
+
+pub mod arena;
+pub mod error;
+mod interpret;
+pub mod kernel;
+pub mod pool;
+pub mod program;
+pub mod session;
+
+pub use error::RunError;
+pub use kernel::{Kernel, KernelFn, KernelLibrary};
+pub use pool::Pool;
+pub use program::{Buffer, Constant, Place, Port, Program, Size, State, Step, StepKind};
+pub use session::{Session, SessionOptions, View};

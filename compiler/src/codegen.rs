@@ -1,0 +1,174 @@
+//! Kernels: from the body of a `kernel` function to machine code.
+//!
+//! [`Plan::new`] says what kind of kernel a body is, or that it is none; forming kernels asks it for every
+//! group it thinks of, so there is one answer. Emitters write over any `cranelift_module::Module`: memory
+//! and object files differ in a constructor. Weights and state reach code as arguments, other code by symbols.
+
+pub mod elementwise;
+pub mod emit;
+pub mod jit;
+pub mod reduce;
+pub mod rows;
+pub mod sign_sum;
+pub mod target;
+pub mod view;
+
+use cranelift_module::{FuncId, Module};
+use trine_ir::{Dim, Function, Graph, Op};
+use trine_ukernel::Geometry;
+
+use emit::Symbols;
+pub use target::Target;
+
+/// Why no code came out. All but `Target` are bugs of the compiler.
+#[derive(Debug, thiserror::Error)]
+pub enum CodegenError {
+    #[error("target: {message}")]
+    Target { message: String },
+    #[error("kernel code has no value for `{symbol}`")]
+    Symbol { symbol: String },
+    #[error("{what} overflows")]
+    Overflow { what: String },
+    #[error("{what} is not what its plan says")]
+    Malformed { what: &'static str },
+    #[error("{what}: {message}")]
+    Cranelift { what: String, message: String },
+}
+
+impl CodegenError {
+    pub(crate) fn bug(what: &str, error: impl std::fmt::Debug) -> CodegenError {
+        CodegenError::Cranelift { what: what.into(), message: format!("{error:?}") }
+    }
+
+    pub(crate) fn malformed(what: &'static str) -> CodegenError {
+        CodegenError::Malformed { what }
+    }
+}
+
+/// How a kernel reads an argument that is a constant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ArgLayout {
+    /// Row-major, as it is.
+    Dense,
+    /// Trits packed for a microkernel.
+    Trits(Geometry),
+    /// Scales `[n, groups]` as `[groups, n_padded]`.
+    Scales(Geometry),
+}
+
+/// Bytes of scratch: shared by all parts, then for each part.
+#[derive(Clone, Debug)]
+pub struct Scratch {
+    pub shared: Dim,
+    pub part: Dim,
+}
+
+/// What kind of kernel a body is.
+pub enum Plan<'g> {
+    Rows(rows::Plan<'g>),
+    SignSum(Box<sign_sum::Plan<'g>>),
+}
+
+impl<'g> Plan<'g> {
+    /// The plan for a kernel's body, or `None` when no emitter takes it.
+    pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
+        let has = |f: fn(&Op) -> bool| graph.order().iter().any(|n| graph.op(*n).is_some_and(f));
+        if has(|op| matches!(op, Op::SignSelect(_))) {
+            return sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum);
+        }
+        rows::Plan::new(graph).map(Plan::Rows)
+    }
+
+    pub fn layout(&self, arg: usize) -> ArgLayout {
+        match self {
+            Plan::SignSum(plan) => plan.layout(arg),
+            _ => ArgLayout::Dense,
+        }
+    }
+
+    /// Scratch in bytes; `None` on overflow.
+    pub fn scratch(&self) -> Option<Scratch> {
+        let none = Dim::constant(0);
+        Some(match self {
+            Plan::Rows(plan) => Scratch { shared: none, part: plan.scratch()? },
+            Plan::SignSum(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch()? },
+        })
+    }
+
+    /// Elementary operations of a whole call, roughly; `None` on overflow.
+    pub fn work(&self) -> Option<Dim> {
+        match self {
+            Plan::Rows(plan) => plan.work(),
+            Plan::SignSum(plan) => plan.work(),
+        }
+    }
+
+    fn emit(&self, e: &mut emit::Emit) -> emit::Result<emit::ClifValue> {
+        match self {
+            Plan::Rows(plan) => rows::emit(plan, e),
+            Plan::SignSum(plan) => sign_sum::emit(plan, e),
+        }
+    }
+}
+
+/// Writes the kernel `name` into `module`, whose code is then complete but for linking.
+pub fn define(
+    module: &mut dyn Module,
+    symbols: &Symbols,
+    name: &str,
+    function: &Function,
+    target: &Target,
+) -> Result<FuncId, CodegenError> {
+    let (id, mut context) = translate(module, symbols, name, function, target)?;
+    module.define_function(id, &mut context).map_err(|e| CodegenError::bug(name, e))?;
+    Ok(id)
+}
+
+/// The kernel in Cranelift's own text.
+pub fn clif(symbols: &Symbols, function: &Function, target: &Target) -> Result<String, CodegenError> {
+    let mut jit = jit::Jit::new(target);
+    let (_, context) = translate(jit.module(), symbols, "kernel", function, target)?;
+    Ok(context.func.display().to_string())
+}
+
+fn translate(
+    module: &mut dyn Module,
+    symbols: &Symbols,
+    name: &str,
+    function: &Function,
+    target: &Target,
+) -> Result<(FuncId, cranelift_codegen::Context), CodegenError> {
+    let plan = Plan::new(&function.graph, target).ok_or(CodegenError::malformed("a kernel"))?;
+    let shape = Shape::of(&function.graph);
+    emit::define(module, symbols, name, shape.scratch() + 1, |e| plan.emit(e))
+}
+
+/// Where a kernel's arguments are: operands, results, scratch.
+struct Shape {
+    arguments: usize,
+    results: usize,
+}
+
+impl Shape {
+    fn of(graph: &Graph) -> Shape {
+        Shape { arguments: graph.params().len(), results: graph.outputs().len() }
+    }
+    fn result(&self, i: usize) -> usize {
+        self.arguments + i
+    }
+    fn scratch(&self) -> usize {
+        self.arguments + self.results
+    }
+}
+
+/// Everything that kernels call by name.
+fn runtime_symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
+    trine_ukernel::symbols()
+}
+
+fn norm_eps(op: &Op) -> f32 {
+    match op {
+        Op::RmsNorm(n) => n.eps,
+        _ => 0.0,
+    }
+}

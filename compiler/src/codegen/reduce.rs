@@ -1,0 +1,202 @@
+//! Reductions of the last axis inside of row kernels: their phases over the row, and what follows.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::Type as ClifType;
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
+use trine_ir::{Elem, Graph, NodeId, Op};
+
+use super::elementwise::select;
+use super::emit::{ClifValue, Emit, Result};
+use super::{CodegenError, norm_eps};
+
+/// One loop over the row: what it accumulates, and what follows from the total.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Phase {
+    Sum,
+    SumSquares,
+    /// Sum of `(x - state[0])²`.
+    SumDeviations,
+    Max,
+    Min,
+    AbsMax,
+}
+
+/// Whether the node reduces the last axis and can be part of a row kernel.
+pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
+    let Some(op) = graph.op(node) else { return false };
+    let Some(x) = graph.operand(node, 0) else { return false };
+    let ty = graph.ty(x);
+    if ty.elem != Elem::F32 || ty.rank() == 0 {
+        return false;
+    }
+    match op {
+        Op::RmsNorm(_) | Op::QuantizeRows(_) => true,
+        _ => false,
+    }
+}
+
+/// How many loops over the row the node takes before its results can be computed.
+pub fn phases(graph: &Graph, node: NodeId) -> usize {
+    phase_list(graph, node).len()
+}
+
+pub fn phase(graph: &Graph, node: NodeId, index: usize) -> Phase {
+    phase_list(graph, node)[index]
+}
+
+fn phase_list(graph: &Graph, node: NodeId) -> &'static [Phase] {
+    match graph.op(node) {
+        Some(Op::RmsNorm(_)) => &[Phase::SumSquares],
+        Some(Op::QuantizeRows(_)) => &[Phase::AbsMax],
+        _ => &[],
+    }
+}
+
+impl Phase {
+    pub fn init(self, e: &mut Emit, ty: ClifType) -> ClifValue {
+        let value = match self {
+            Phase::Max => f32::NEG_INFINITY,
+            Phase::Min => f32::INFINITY,
+            _ => 0.0,
+        };
+        e.float(value, ty)
+    }
+
+    /// The accumulator with one more element (a lane).
+    pub fn step(
+        self,
+        e: &mut Emit,
+        acc: ClifValue,
+        x: ClifValue,
+        state: &[ClifValue],
+        ty: ClifType,
+    ) -> ClifValue {
+        let wide = |e: &mut Emit, v| if ty == F32X4 { e.b.ins().splat(ty, v) } else { v };
+        match self {
+            Phase::Sum => e.b.ins().fadd(acc, x),
+            Phase::SumSquares => {
+                let square = e.b.ins().fmul(x, x);
+                e.b.ins().fadd(acc, square)
+            }
+            Phase::SumDeviations => {
+                let mean = wide(e, state[0]);
+                let d = e.b.ins().fsub(x, mean);
+                let square = e.b.ins().fmul(d, d);
+                e.b.ins().fadd(acc, square)
+            }
+            Phase::Max => greater(e, x, acc, ty),
+            Phase::Min => greater_or(e, acc, x, x, acc, ty),
+            Phase::AbsMax => {
+                let a = e.b.ins().fabs(x);
+                greater(e, a, acc, ty)
+            }
+        }
+    }
+
+    /// Two accumulators as one.
+    pub fn combine(self, e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
+        match self {
+            Phase::Max | Phase::AbsMax => greater(e, b, a, ty),
+            Phase::Min => greater_or(e, a, b, b, a, ty),
+            _ => e.b.ins().fadd(a, b),
+        }
+    }
+
+    /// What the node keeps of this phase's total, behind the `state` of earlier ones.
+    pub fn finish(
+        self,
+        e: &mut Emit,
+        graph: &Graph,
+        node: NodeId,
+        total: ClifValue,
+        length: ClifValue,
+        _state: &[ClifValue],
+    ) -> Result<Vec<ClifValue>> {
+        let op = graph.op(node).ok_or_else(|| CodegenError::malformed("a reduction"))?;
+        let mean = |e: &mut Emit| {
+            let n = e.b.ins().fcvt_from_sint(F32, length);
+            e.b.ins().fdiv(total, n)
+        };
+        Ok(match op {
+            Op::RmsNorm(_) => {
+                let mean = mean(e);
+                vec![inverse_root(e, mean, norm_eps(op))]
+            }
+            Op::QuantizeRows(_) => {
+                let (zero, c127) = (e.float(0.0, F32), e.float(127.0, F32));
+                let inverse = e.b.ins().fdiv(c127, total);
+                let positive = e.b.ins().fcmp(FloatCC::GreaterThan, total, zero);
+                let inverse = e.b.ins().select(positive, inverse, zero);
+                vec![inverse, e.b.ins().fdiv(total, c127)]
+            }
+            _ => vec![total],
+        })
+    }
+}
+
+/// The result that has one element a row, if result `result` is such a one.
+pub fn row_result(op: &Op, result: u32, state: &[ClifValue]) -> Option<ClifValue> {
+    match (op, result) {
+        (Op::QuantizeRows(_), 1) => Some(state[1]),
+        _ => None,
+    }
+}
+
+/// An element of the full-width result, from the operand's element and the others'.
+pub fn element(
+    e: &mut Emit,
+    op: &Op,
+    x: ClifValue,
+    rest: &[ClifValue],
+    state: &[ClifValue],
+    ty: ClifType,
+) -> Result<ClifValue> {
+    let wide = |e: &mut Emit, v| if ty == F32X4 { e.b.ins().splat(ty, v) } else { v };
+    Ok(match op {
+        Op::RmsNorm(_) => {
+            let inverse = wide(e, state[0]);
+            let y = e.b.ins().fmul(x, inverse);
+            e.b.ins().fmul(y, rest[0])
+        }
+        Op::QuantizeRows(_) => {
+            let inverse = wide(e, state[0]);
+            let y = e.b.ins().fmul(x, inverse);
+            let y = e.b.ins().nearest(y);
+            let int = if ty == F32X4 { I32X4 } else { I32 };
+            let q = e.b.ins().fcvt_to_sint_sat(int, y);
+            let bound = |e: &mut Emit, v: i64| {
+                let c = e.b.ins().iconst(I32, v);
+                if ty == F32X4 { e.b.ins().splat(I32X4, c) } else { c }
+            };
+            let (low, high) = (bound(e, -127), bound(e, 127));
+            let q = e.b.ins().smax(q, low);
+            e.b.ins().smin(q, high)
+        }
+        _ => return Err(CodegenError::malformed("a reduction")),
+    })
+}
+
+fn inverse_root(e: &mut Emit, mean: ClifValue, eps: f32) -> ClifValue {
+    let (eps, one) = (e.float(eps, F32), e.float(1.0, F32));
+    let shifted = e.b.ins().fadd(mean, eps);
+    let root = e.b.ins().sqrt(shifted);
+    e.b.ins().fdiv(one, root)
+}
+
+/// `a` where `a > b`, else `b`: a NaN in `a` is passed over.
+fn greater(e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
+    greater_or(e, a, b, a, b, ty)
+}
+
+fn greater_or(
+    e: &mut Emit,
+    a: ClifValue,
+    b: ClifValue,
+    then: ClifValue,
+    otherwise: ClifValue,
+    ty: ClifType,
+) -> ClifValue {
+    let condition = e.b.ins().fcmp(FloatCC::GreaterThan, a, b);
+    select(e, condition, then, otherwise, ty)
+}

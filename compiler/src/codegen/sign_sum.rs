@@ -1,0 +1,393 @@
+//! Sign selection, addition and rescaling: the linear layer of ternary weights.
+//!
+//! The sums come from a microkernel; this driver pads or prepares the activations, calls it on its share of
+//! the tiles, and then turns sums into outputs: scales, bias and whatever elementwise ops follow.
+
+use cranelift_codegen::ir::types::{F32, F32X4, I8, I8X16, I16X8, I32, I32X4};
+use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
+use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::Geometry;
+
+use super::emit::{ClifValue, Emit, Result};
+use super::rows::{self, Region, Source};
+use super::target::Target;
+use super::view::View;
+use super::{ArgLayout, CodegenError, Shape};
+
+pub struct Plan<'g> {
+    graph: &'g Graph,
+    x: View,
+    weights: usize,
+    scale: usize,
+    row_scale: Option<View>,
+    bias: Option<usize>,
+    geometry: Geometry,
+    int8: bool,
+    symbol: &'static str,
+    prepare: Option<&'static str>,
+    sums: Value,
+    parts: Parts<'g>,
+}
+
+/// What follows the rescaled sums.
+enum Parts<'g> {
+    /// Elementwise ops on all of the outputs.
+    Whole(rows::Plan<'g>),
+    /// Results that are ranges of the outputs: result, first output, number of outputs.
+    Split(Vec<(usize, usize, usize)>),
+}
+
+impl<'g> Plan<'g> {
+    /// The plan, or `None` when the body is none of these.
+    pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
+        let order = graph.order();
+        let find = |f: fn(&Op) -> bool| {
+            let mut hits = order.iter().filter(|n| graph.op(**n).is_some_and(f));
+            hits.next().copied().filter(|_| hits.next().is_none())
+        };
+        let select = find(|op| matches!(op, Op::SignSelect(_)))?;
+        let sum = find(|op| matches!(op, Op::GroupSum(_)))?;
+        let rescale = find(|op| matches!(op, Op::Rescale(_)))?;
+        let Some(Op::GroupSum(group)) = graph.op(sum) else { return None };
+        let (x, w) = (graph.operand(select, 0)?, graph.operand(select, 1)?);
+        let int8 = graph.ty(x).elem == Elem::I8;
+        let [n, k] = graph.ty(w).static_dims()?.try_into().ok()?;
+        let (layout, symbol, prepare) = target.sign_sum(int8, n, k)?;
+        let geometry = Geometry::new(layout, n, k, group.group).ok()?;
+        let param = |v: Value| graph.params().iter().position(|p| *p == v);
+        let row_scale = match graph.operand(rescale, 2) {
+            Some(s) => Some(View::of(graph, s)?),
+            None => None,
+        };
+        let bias = match graph.operand(rescale, 3) {
+            Some(b) => Some(param(b)?),
+            None => None,
+        };
+        let x = View::of(graph, x)?;
+        // Rows are taken one after another.
+        x.outer_stride(1).filter(|_| x.strides.last().and_then(Dim::as_const) == Some(1))?;
+        let inner = [select, sum, rescale];
+        Some(Plan {
+            graph,
+            x,
+            weights: param(w)?,
+            scale: param(graph.operand(rescale, 1)?)?,
+            row_scale,
+            bias,
+            geometry,
+            int8,
+            symbol,
+            prepare,
+            sums: Value { node: rescale, result: 0 },
+            parts: Parts::new(graph, &inner, Value { node: rescale, result: 0 })?,
+        })
+    }
+
+    /// How arguments are packed: the weights by the microkernel's layout, scales a group at a time.
+    pub fn layout(&self, arg: usize) -> ArgLayout {
+        match arg {
+            _ if arg == self.weights => ArgLayout::Trits(self.geometry),
+            _ if arg == self.scale => ArgLayout::Scales(self.geometry),
+            _ => ArgLayout::Dense,
+        }
+    }
+
+    /// Scratch that all parts share: the sums.
+    pub fn shared_scratch(&self) -> Option<Dim> {
+        let row = 4 * self.geometry.groups * self.geometry.n_padded;
+        self.rows()?.mul(&Dim::constant(row))?.add(&Dim::constant(64))
+    }
+
+    /// Scratch of each part: activations as the microkernel reads them.
+    pub fn part_scratch(&self) -> Option<Dim> {
+        self.rows()?.mul(&Dim::constant(self.prepared_row_bytes()))?.add(&Dim::constant(128))
+    }
+
+    pub fn work(&self) -> Option<Dim> {
+        self.rows()?.mul(&Dim::constant(self.geometry.n * self.geometry.k / 4))
+    }
+
+    fn rows(&self) -> Option<Dim> {
+        self.x.dims[..self.x.dims.len() - 1].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+    }
+
+    /// Activations and, for int8, their sums.
+    fn prepared_row_bytes(&self) -> usize {
+        let g = &self.geometry;
+        match self.int8 {
+            true => g.k_padded().next_multiple_of(4) + 4 * g.groups,
+            false => 4 * trine_ukernel::signsum_f32::prepared_len(g),
+        }
+    }
+
+    /// Whether rows of activations serve as they lie.
+    fn unpadded(&self) -> bool {
+        self.geometry.k_padded() == self.geometry.k
+    }
+}
+
+impl<'g> Parts<'g> {
+    fn new(graph: &'g Graph, inner: &[NodeId], sums: Value) -> Option<Parts<'g>> {
+        let users = graph.users(sums);
+        let split = users.iter().find_map(|(user, _)| match graph.op(*user) {
+            Some(Op::Split(s)) if s.axis + 1 == graph.ty(sums).rank() => Some((*user, s)),
+            _ => None,
+        });
+        let Some((node, split)) = split else {
+            return rows::Plan::behind(graph, inner).map(Parts::Whole);
+        };
+        if users.len() != 1 || graph.node_count() != graph.params().len() + inner.len() + 1 {
+            return None;
+        }
+        let mut ranges = vec![];
+        for (i, output) in graph.outputs().iter().enumerate() {
+            if output.node != node {
+                return None;
+            }
+            let sizes: Vec<usize> = split.sizes.iter().map(Dim::as_const).collect::<Option<_>>()?;
+            let part = output.result as usize;
+            ranges.push((i, sizes[..part].iter().sum(), sizes[part]));
+        }
+        Some(Parts::Split(ranges))
+    }
+}
+
+/// Writes the kernel.
+pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
+    let g = plan.geometry;
+    let shape = Shape::of(plan.graph);
+    let overflow = || CodegenError::Overflow { what: "the rows of a linear layer".into() };
+    let rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
+    let shared = e.size(&plan.shared_scratch().ok_or_else(overflow)?)?;
+    let own = e.size(&plan.part_scratch().ok_or_else(overflow)?)?;
+    let scratch = e.arg(shape.scratch());
+    let sums = align(e, scratch, 64);
+    let own = e.b.ins().imul(own, e.part);
+    let own_start = e.b.ins().iadd(scratch, shared);
+    let own_start = e.b.ins().iadd(own_start, own);
+    let own_start = align(e, own_start, 64);
+    let tiles = e.int(g.tiles as i64);
+    let (first, last) = e.share(tiles, 1);
+
+    let constant = |e: &mut Emit, v: usize| e.int(v as i64);
+    let (groups, group_k, n_padded) =
+        (constant(e, g.groups), constant(e, g.group_k), constant(e, g.n_padded));
+    let weights = e.arg(plan.weights);
+    if plan.int8 {
+        let (x, x_sums) = pad_int8(plan, e, rows, own_start)?;
+        let fields = [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last];
+        e.call_with_struct(plan.symbol, &fields)?;
+    } else {
+        let prepare = plan.prepare.ok_or_else(|| CodegenError::malformed("a sign sum"))?;
+        let (x, stride) = activations(plan, e)?;
+        let (k, group) = (constant(e, g.k), constant(e, g.group));
+        e.call_with_struct(prepare, &[x, stride, own_start, rows, k, group, group_k])?;
+        let fields = [weights, own_start, sums, rows, groups, group_k, n_padded, first, last];
+        e.call_with_struct(plan.symbol, &fields)?;
+    }
+
+    let n = constant(e, g.n);
+    let from = e.b.ins().imul_imm_s(first, g.layout.tile() as i64);
+    let to = e.b.ins().imul_imm_s(last, g.layout.tile() as i64);
+    let to = e.b.ins().smin(to, n);
+    let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
+        rescaled(plan, e, sums, row, index, ty)
+    };
+    let zero = e.int(0);
+    match &plan.parts {
+        Parts::Whole(epilogue) => {
+            let region = Region { begin: zero, end: rows, from, to };
+            rows::emit_region(epilogue, e, &region, &Source { value: plan.sums, load: &load })?;
+        }
+        Parts::Split(ranges) => {
+            for (result, start, len) in ranges {
+                let (start, len) = (constant(e, *start), constant(e, *len));
+                let base = e.arg(shape.result(*result));
+                store_range(e, rows, (from, to), (start, len), base, &load)?;
+            }
+        }
+    }
+    Ok(zero)
+}
+
+type Load<'a> = dyn Fn(&mut Emit, ClifValue, ClifValue, ClifType) -> Result<ClifValue> + 'a;
+
+/// Stores the outputs of `start .. start + len` that lie in `from .. to`, as rows of `len`.
+fn store_range(
+    e: &mut Emit,
+    rows: ClifValue,
+    (from, to): (ClifValue, ClifValue),
+    (start, len): (ClifValue, ClifValue),
+    base: ClifValue,
+    load: &Load,
+) -> Result<()> {
+    let end = e.b.ins().iadd(start, len);
+    let from = e.b.ins().smax(from, start);
+    let to = e.b.ins().smin(to, end);
+    let span = e.b.ins().isub(to, from);
+    let none = e.int(0);
+    let span = e.b.ins().smax(span, none);
+    let span = e.b.ins().band_imm_u(span, !3);
+    let middle = e.b.ins().iadd(from, span);
+    e.for_range(none, rows, 1, &[], |e, row, _| {
+        let offset = e.b.ins().imul(row, len);
+        let offset = e.b.ins().isub(offset, start);
+        let place = e.at(base, offset, 4);
+        e.for_range(from, middle, 4, &[], |e, i, _| {
+            let y = load(e, row, i, F32X4)?;
+            let at = e.at(place, i, 4);
+            e.store(y, at, 0);
+            Ok(vec![])
+        })?;
+        e.for_range(middle, to, 1, &[], |e, i, _| {
+            let y = load(e, row, i, F32)?;
+            let at = e.at(place, i, 4);
+            e.store(y, at, 0);
+            Ok(vec![])
+        })?;
+        Ok(vec![])
+    })?;
+    Ok(())
+}
+
+/// `rescale` at a row and an output: groups left to right, the row's scale, the bias.
+fn rescaled(
+    plan: &Plan,
+    e: &mut Emit,
+    sums: ClifValue,
+    row: ClifValue,
+    index: ClifValue,
+    ty: ClifType,
+) -> Result<ClifValue> {
+    let g = plan.geometry;
+    let int = if ty == F32X4 { I32X4 } else { I32 };
+    let row_sums = e.b.ins().imul_imm_s(row, (4 * g.groups * g.n_padded) as i64);
+    let row_sums = e.b.ins().iadd(sums, row_sums);
+    let at_sum = e.at(row_sums, index, 4);
+    let scales = e.arg(plan.scale);
+    let at_scale = e.at(scales, index, 4);
+    let mut y = None;
+    for group in 0..g.groups {
+        let offset = i32::try_from(4 * group * g.n_padded)
+            .map_err(|_| CodegenError::Overflow { what: "the groups of a linear layer".into() })?;
+        let sum = if plan.int8 {
+            let sum = e.load(int, at_sum, offset);
+            e.b.ins().fcvt_from_sint(ty, sum)
+        } else {
+            e.load(ty, at_sum, offset)
+        };
+        let scale = e.load(ty, at_scale, offset);
+        let term = e.b.ins().fmul(sum, scale);
+        y = Some(match y {
+            None => term,
+            Some(y) => e.b.ins().fadd(y, term),
+        });
+    }
+    let mut y = y.ok_or_else(|| CodegenError::malformed("a linear layer"))?;
+    if let Some(s) = &plan.row_scale {
+        let base = e.arg(s.arg);
+        let place = e.at(base, row, 4);
+        let s = e.load(F32, place, 0);
+        let s = if ty == F32X4 { e.b.ins().splat(ty, s) } else { s };
+        y = e.b.ins().fmul(y, s);
+    }
+    if let Some(bias) = plan.bias {
+        let base = e.arg(bias);
+        let place = e.at(base, index, 4);
+        let b = e.load(ty, place, 0);
+        y = e.b.ins().fadd(y, b);
+    }
+    Ok(y)
+}
+
+/// Where the activations start, and the elements from one row to the next.
+fn activations(plan: &Plan, e: &mut Emit) -> Result<(ClifValue, ClifValue)> {
+    let offset = e.size(&plan.x.offset)?;
+    let base = e.arg(plan.x.arg);
+    let start = e.at(base, offset, if plan.int8 { 1 } else { 4 });
+    let stride = plan.x.outer_stride(1).ok_or_else(|| CodegenError::malformed("activations"))?;
+    Ok((start, e.size(&stride)?))
+}
+
+/// The activations padded a group at a time, and the sum of each group. Rows without padding stay in place.
+fn pad_int8(plan: &Plan, e: &mut Emit, rows: ClifValue, own: ClifValue) -> Result<(ClifValue, ClifValue)> {
+    let g = plan.geometry;
+    let (x, stride) = activations(plan, e)?;
+    let padded = g.k_padded() as i64;
+    let bytes = e.b.ins().imul_imm_s(rows, (g.k_padded().next_multiple_of(4)) as i64);
+    let x_sums = e.b.ins().iadd(own, bytes);
+    let in_place = plan.unpadded()
+        && plan.x.outer_stride(1).is_some_and(|s| s.as_const() == Some(g.k) || s.as_const() == Some(0));
+    let zero = e.int(0);
+    e.for_range(zero, rows, 1, &[], |e, row, _| {
+        let offset = e.b.ins().imul(row, stride);
+        let from = e.b.ins().iadd(x, offset);
+        let to = e.at(own, row, padded);
+        let sums = e.at(x_sums, row, 4 * g.groups as i64);
+        for group in 0..g.groups {
+            let len = g.group.min(g.k - group * g.group) as i64;
+            let from = e.b.ins().iadd_imm_s(from, (group * g.group) as i64);
+            let to = e.b.ins().iadd_imm_s(to, (group * g.group_k) as i64);
+            let sum = copy_and_sum(e, from, (!in_place).then_some(to), len, g.group_k as i64)?;
+            e.store(sum, sums, 4 * group as i32);
+        }
+        Ok(vec![])
+    })?;
+    Ok((if in_place { x } else { own }, x_sums))
+}
+
+/// The sum of `len` bytes; with `to` they are copied there and filled with zeros up to `padded`.
+fn copy_and_sum(
+    e: &mut Emit,
+    from: ClifValue,
+    to: Option<ClifValue>,
+    len: i64,
+    padded: i64,
+) -> Result<ClifValue> {
+    let (zero, whole, end) = (e.int(0), e.int(len & !15), e.int(len));
+    let none = e.bytes([0; 16], I32X4);
+    let sums = e.for_range(zero, whole, 16, &[none], |e, i, acc| {
+        let place = e.at(from, i, 1);
+        let v = e.load(I8X16, place, 0);
+        if let Some(to) = to {
+            let place = e.at(to, i, 1);
+            e.store(v, place, 0);
+        }
+        let (low, high) = (e.b.ins().swiden_low(v), e.b.ins().swiden_high(v));
+        let pairs = e.b.ins().iadd(low, high);
+        debug_assert_eq!(e.b.func.dfg.value_type(pairs), I16X8);
+        let (a, b) = (e.b.ins().swiden_low(pairs), e.b.ins().swiden_high(pairs));
+        let four = e.b.ins().iadd(a, b);
+        Ok(vec![e.b.ins().iadd(acc[0], four)])
+    })?;
+    let mut total = e.b.ins().extractlane(sums[0], 0);
+    for lane in 1..4 {
+        let v = e.b.ins().extractlane(sums[0], lane);
+        total = e.b.ins().iadd(total, v);
+    }
+    let total = e.for_range(whole, end, 1, &[total], |e, i, acc| {
+        let place = e.at(from, i, 1);
+        let v = e.load(I8, place, 0);
+        if let Some(to) = to {
+            let place = e.at(to, i, 1);
+            e.store(v, place, 0);
+        }
+        let v = e.b.ins().sextend(I32, v);
+        Ok(vec![e.b.ins().iadd(acc[0], v)])
+    })?;
+    if let Some(to) = to {
+        let until = e.int(padded);
+        let fill = e.b.ins().iconst(I8, 0);
+        e.for_range(end, until, 1, &[], |e, i, _| {
+            let place = e.at(to, i, 1);
+            e.store(fill, place, 0);
+            Ok(vec![])
+        })?;
+    }
+    Ok(total[0])
+}
+
+fn align(e: &mut Emit, pointer: ClifValue, to: i64) -> ClifValue {
+    let up = e.b.ins().iadd_imm_s(pointer, to - 1);
+    e.b.ins().band_imm_u(up, -to)
+}

@@ -1,0 +1,76 @@
+//! The machine that code is made for: Cranelift's instruction set, and which microkernels it can run.
+
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
+use trine_ukernel::{Features, Layout, best, by_name, signsum_f32, signsum_i8};
+
+use super::CodegenError;
+
+/// What to compile for.
+#[derive(Clone)]
+pub struct Target {
+    pub isa: OwnedTargetIsa,
+    pub features: Features,
+    /// Microkernels that were asked for by name, before those that would be chosen.
+    pub forced: Vec<String>,
+}
+
+impl Target {
+    /// This machine, for code that runs at once.
+    pub fn host() -> Result<Target, CodegenError> {
+        let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
+        Target::finish(isa, Features::detect(), false)
+    }
+
+    /// The machine called `triple`, with the CPU preset `cpu` (as Cranelift names them) or its baseline, for
+    /// object files.
+    pub fn object(triple: &str, cpu: Option<&str>) -> Result<Target, CodegenError> {
+        let fail = |message: String| CodegenError::Target { message };
+        let triple = triple.parse().map_err(|_| fail(format!("no target `{triple}`")))?;
+        let mut isa = cranelift_codegen::isa::lookup(triple).map_err(|e| fail(e.to_string()))?;
+        if let Some(cpu) = cpu {
+            isa.enable(cpu).map_err(|e| fail(format!("CPU `{cpu}`: {e}")))?;
+        }
+        Target::finish(isa, Features::NONE, true)
+    }
+
+    fn finish(
+        isa: cranelift_codegen::isa::Builder,
+        features: Features,
+        pic: bool,
+    ) -> Result<Target, CodegenError> {
+        let mut flags = settings::builder();
+        // Vector loops keep their order and registers only when nothing moves them.
+        let pairs = [
+            ("opt_level", "none"),
+            ("is_pic", if pic { "true" } else { "false" }),
+            ("use_colocated_libcalls", "false"),
+            ("log2_min_function_alignment", "6"),
+            ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ];
+        for (name, value) in pairs {
+            flags.set(name, value).map_err(|e| CodegenError::Target { message: e.to_string() })?;
+        }
+        let isa = isa
+            .finish(settings::Flags::new(flags))
+            .map_err(|e| CodegenError::Target { message: e.to_string() })?;
+        Ok(Target { isa, features, forced: vec![] })
+    }
+
+    /// Layout, symbol and, for f32 activations, the symbol that prepares them, for `n` outputs of `k` inputs.
+    pub fn sign_sum(
+        &self,
+        int8: bool,
+        _n: usize,
+        _k: usize,
+    ) -> Option<(Layout, &'static str, Option<&'static str>)> {
+        if int8 {
+            let forced = self.forced.iter().find_map(|name| by_name(signsum_i8::VARIANTS, name));
+            let variant = forced.or_else(|| best(signsum_i8::VARIANTS, self.features))?;
+            return Some((variant.layout, variant.symbol, None));
+        }
+        let forced = self.forced.iter().find_map(|name| by_name(signsum_f32::VARIANTS, name));
+        let variant = forced.or_else(|| best(signsum_f32::VARIANTS, self.features))?;
+        Some((variant.layout, variant.symbol, Some(signsum_f32::prepare(variant.layout)?.symbol)))
+    }
+}

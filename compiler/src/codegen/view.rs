@@ -1,0 +1,136 @@
+//! Views: how a kernel reads an operand through transposes, slices, broadcasts and reshapes, without a copy.
+
+use trine_ir::{Dim, Elem, Graph, Kind, Op, Type, Value};
+
+/// An affine walk over an argument: element `(i0, i1, …)` lies `offset + Σ i·stride` elements from its start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub arg: usize,
+    pub elem: Elem,
+    pub dims: Vec<Dim>,
+    pub strides: Vec<Dim>,
+    pub offset: Dim,
+}
+
+impl View {
+    /// All of a row-major argument; `None` when sizes overflow.
+    pub fn dense(arg: usize, ty: &Type) -> Option<View> {
+        let strides = dense_strides(&ty.dims)?;
+        Some(View { arg, elem: ty.elem, dims: ty.dims.clone(), strides, offset: Dim::constant(0) })
+    }
+
+    /// What the value is as a view of an argument of the kernel, if it is one.
+    pub fn of(graph: &Graph, value: Value) -> Option<View> {
+        if let Some(arg) = graph.params().iter().position(|p| *p == value) {
+            return View::dense(arg, graph.ty(value));
+        }
+        let op = graph.op(value.node)?;
+        let source = View::of(graph, graph.operand(value.node, 0)?)?;
+        source.through(op, value.result as usize, graph.ty(value))
+    }
+
+    /// The view of result `result`, of type `ty`, of an op applied to this view.
+    fn through(mut self, op: &Op, result: usize, ty: &Type) -> Option<View> {
+        match op {
+            Op::Transpose(t) => {
+                self.strides = t.perm.iter().map(|p| self.strides.get(*p).cloned()).collect::<Option<_>>()?;
+            }
+            Op::Expand(_) => return self.broadcast(&ty.dims),
+            Op::Reshape(_) => self.strides = self.reshaped(&ty.dims)?,
+            Op::Split(s) => {
+                for size in &s.sizes[..result] {
+                    self.offset = self.offset.add(&size.mul(&self.strides[s.axis])?)?;
+                }
+            }
+            _ => return None,
+        }
+        self.dims = ty.dims.clone();
+        Some(self)
+    }
+
+    /// The view repeated along dimensions of one, to `dims`.
+    pub fn broadcast(mut self, dims: &[Dim]) -> Option<View> {
+        let missing = dims.len().checked_sub(self.dims.len())?;
+        let mut strides = vec![Dim::constant(0); missing];
+        for (i, (own, stride)) in self.dims.iter().zip(&self.strides).enumerate() {
+            let same = *own == dims[missing + i];
+            strides.push(if same { stride.clone() } else { Dim::constant(0) });
+            if !same && own.as_const() != Some(1) {
+                return None;
+            }
+        }
+        self.dims = dims.to_vec();
+        self.strides = strides;
+        Some(self)
+    }
+
+    /// Whether elements lie one after another, row-major.
+    pub fn is_dense(&self) -> bool {
+        dense_strides(&self.dims).is_some_and(|dense| {
+            let pairs = dense.iter().zip(&self.strides).zip(&self.dims);
+            pairs.clone().all(|((d, s), n)| d == s || n.as_const() == Some(1))
+        })
+    }
+
+    /// The stride by which all axes but the last `inner` advance as one, if they do.
+    pub fn outer_stride(&self, inner: usize) -> Option<Dim> {
+        let outer = self.dims.len().checked_sub(inner)?;
+        let axes = || (0..outer).filter(|i| self.dims[*i].as_const() != Some(1));
+        let Some(last) = axes().next_back() else { return Some(Dim::constant(0)) };
+        let stride = self.strides[last].clone();
+        let mut expected = stride.clone();
+        for i in axes().rev() {
+            if self.strides[i] != expected {
+                return None;
+            }
+            expected = expected.mul(&self.dims[i])?;
+        }
+        Some(stride)
+    }
+
+    /// Strides under another shape: each old axis is kept, split, or was merged from axes that lie dense.
+    fn reshaped(&self, dims: &[Dim]) -> Option<Vec<Dim>> {
+        if self.is_dense() {
+            return dense_strides(dims);
+        }
+        // Match runs of new axes against single old axes.
+        let one = Dim::constant(1);
+        let mut old = self.dims.iter().zip(&self.strides).filter(|(d, _)| **d != one).peekable();
+        let mut strides = vec![Dim::constant(0); dims.len()];
+        let mut i = 0;
+        while i < dims.len() {
+            if dims[i] == one {
+                i += 1;
+                continue;
+            }
+            let (size, stride) = old.next()?;
+            let mut product = dims[i].clone();
+            let mut end = i + 1;
+            while product != *size {
+                product = product.mul(dims.get(end)?)?;
+                end += 1;
+            }
+            let mut step = stride.clone();
+            for j in (i..end).rev() {
+                strides[j] = step.clone();
+                step = step.mul(&dims[j])?;
+            }
+            i = end;
+        }
+        old.next().is_none().then_some(strides)
+    }
+}
+
+/// Ops whose result is a view of their first operand.
+pub fn is_view(kind: Kind) -> bool {
+    matches!(kind, Kind::Transpose | Kind::Expand | Kind::Reshape | Kind::Split)
+}
+
+/// Row-major strides; `None` on overflow.
+pub fn dense_strides(dims: &[Dim]) -> Option<Vec<Dim>> {
+    let mut strides = vec![Dim::constant(1); dims.len()];
+    for i in (1..dims.len()).rev() {
+        strides[i - 1] = strides[i].mul(&dims[i])?;
+    }
+    Some(strides)
+}

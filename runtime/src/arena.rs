@@ -1,0 +1,85 @@
+//! Aligned memory: the arena of a session, and packed weights.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+
+use crate::error::RunError;
+
+/// Cache lines, and the widest vectors.
+pub const ALIGN: usize = 64;
+/// From this size on memory is aligned to huge pages, and the kernel is asked to use them.
+const HUGE: usize = 2 << 20;
+
+/// Zeroed bytes, aligned to a cache line or, when large, to a huge page.
+pub struct AlignedBytes {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is owned and plain bytes; shared references only read it.
+unsafe impl Send for AlignedBytes {}
+// SAFETY: as above.
+unsafe impl Sync for AlignedBytes {}
+
+impl AlignedBytes {
+    pub fn zeroed(len: usize) -> Result<AlignedBytes, RunError> {
+        if len == 0 {
+            return Ok(AlignedBytes { start: NonNull::<u64>::dangling().cast(), len });
+        }
+        let layout = layout(len).ok_or(RunError::Memory { bytes: len })?;
+        // SAFETY: the layout has a size above zero.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(RunError::Memory { bytes: len })?;
+        advise_huge(start, layout);
+        Ok(AlignedBytes { start, len })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: `start` is valid for `len` initialised bytes as long as `self` lives.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as in `as_slice`, and `self` is borrowed alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+
+    /// The start, for kernels; what they do with it is checked where they are called.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.start.as_ptr()
+    }
+}
+
+impl Drop for AlignedBytes {
+    fn drop(&mut self) {
+        if let (true, Some(layout)) = (self.len > 0, layout(self.len)) {
+            // SAFETY: allocated with this very layout, which is a function of `len`.
+            unsafe { dealloc(self.start.as_ptr(), layout) }
+        }
+    }
+}
+
+/// A reading kernel may prefetch and load a vector past the end: the tail is padded by a line.
+fn layout(len: usize) -> Option<Layout> {
+    let align = if len >= HUGE { HUGE } else { ALIGN };
+    Layout::from_size_align(len.checked_add(ALIGN)?.checked_next_multiple_of(align)?, align).ok()
+}
+
+#[cfg(target_os = "linux")]
+fn advise_huge(start: NonNull<u8>, layout: Layout) {
+    if layout.align() == HUGE {
+        // SAFETY: the range is ours and page-aligned; the advice changes no contents, and may be refused.
+        unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn advise_huge(_: NonNull<u8>, _: Layout) {}

@@ -1,0 +1,61 @@
+//! The ABI between programs and compiled kernels.
+//!
+//! A kernel is `fn(args, dims, part, parts) -> status`: pointers to operands, then to results, then to
+//! scratch; the values of the program's symbols; and which of `parts` equal shares of the work to do. A status
+//! of zero is success; others are `STATUS_*`. A kernel never unwinds.
+#![allow(unsafe_code)]
+
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::program::Size;
+
+pub type KernelFn = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64) -> i64;
+
+/// An index operand pointed outside of the axis it indexes.
+pub const STATUS_INDEX: i64 = 1;
+
+/// The memory that holds compiled code; kept alive by every kernel in it.
+pub type KernelLibrary = Arc<dyn Any + Send + Sync>;
+
+/// A compiled kernel.
+#[derive(Clone)]
+pub struct Kernel {
+    pub name: String,
+    pub function: KernelFn,
+    /// Bytes of scratch for each part.
+    pub scratch: Size,
+    /// Elementary operations of a whole call, by which a session decides whether threads are worth it.
+    pub work: Size,
+    pub library: KernelLibrary,
+}
+
+/// One call, shared by all threads that take part.
+#[derive(Clone, Copy)]
+pub struct Call {
+    function: KernelFn,
+    args: *const *mut u8,
+    dims: *const i64,
+}
+
+// SAFETY: kernels write disjoint parts of their results and only read the rest; the caller of `Call::new`
+// keeps the memory alive until every part has returned.
+unsafe impl Send for Call {}
+// SAFETY: as above.
+unsafe impl Sync for Call {}
+
+impl Call {
+    /// # Safety
+    /// `args` must point to as many valid pointers as the kernel has arguments, each to memory of the size
+    /// that its type has under `dims`, results and scratch disjoint from one another; `dims` must hold the
+    /// program's symbols. All must stay valid until the last part has run.
+    pub unsafe fn new(function: KernelFn, args: &[*mut u8], dims: &[i64]) -> Call {
+        Call { function, args: args.as_ptr(), dims: dims.as_ptr() }
+    }
+
+    /// Does share `part` of `parts`.
+    pub fn run(&self, part: usize, parts: usize) -> i64 {
+        // SAFETY: promised by the caller of `new`.
+        unsafe { (self.function)(self.args, self.dims, part as i64, parts as i64) }
+    }
+}

@@ -1,0 +1,193 @@
+//! A program: what compiling makes and sessions run.
+
+use std::sync::Arc;
+
+use trine_ir::{Dim, Elem, Module, Op, Tensor, Type};
+
+use crate::arena::AlignedBytes;
+use crate::kernel::Kernel;
+
+/// A number known at run time: a polynomial over the program's symbols, by index.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Size {
+    terms: Vec<(i64, Vec<u32>)>,
+}
+
+impl Size {
+    pub fn constant(value: i64) -> Size {
+        Size { terms: vec![(value, vec![])] }
+    }
+
+    /// `dim` over `symbols`; `None` when it has another symbol.
+    pub fn new(dim: &Dim, symbols: &[Arc<str>]) -> Option<Size> {
+        let index = |s: &Arc<str>| symbols.iter().position(|t| t == s).map(|i| i as u32);
+        let term = |(m, c): (&[Arc<str>], i64)| Some((c, m.iter().map(index).collect::<Option<_>>()?));
+        Some(Size { terms: dim.terms().map(term).collect::<Option<_>>()? })
+    }
+
+    /// The value; `None` when a symbol is unbound (negative) or the value is no size.
+    pub fn eval(&self, dims: &[i64]) -> Option<usize> {
+        let mut sum = 0i64;
+        for (c, symbols) in &self.terms {
+            let mut product = *c;
+            for s in symbols {
+                let value = dims[*s as usize];
+                if value < 0 {
+                    return None;
+                }
+                product = product.checked_mul(value)?;
+            }
+            sum = sum.checked_add(product)?;
+        }
+        usize::try_from(sum).ok()
+    }
+
+    /// Makes the size equal `actual`: binds its one unbound symbol, or checks the value. `Ok(false)` means that
+    /// two or more symbols are unbound; the error is the value that was expected, if there is one.
+    pub fn unify(&self, dims: &mut [i64], actual: usize) -> Result<bool, Option<usize>> {
+        let (mut known, mut slope, mut unknown) = (0i64, 0i64, None);
+        for (c, symbols) in &self.terms {
+            let mut product = *c;
+            let mut free = None;
+            for s in symbols {
+                match dims[*s as usize] {
+                    value if value >= 0 => product = product.checked_mul(value).ok_or(None)?,
+                    _ if free.is_some() => return Ok(false),
+                    _ => free = Some(*s),
+                }
+            }
+            match free {
+                None => known = known.checked_add(product).ok_or(None)?,
+                Some(_) if unknown.is_some_and(|u| Some(u) != free) => return Ok(false),
+                Some(s) => (unknown, slope) = (Some(s), slope.checked_add(product).ok_or(None)?),
+            }
+        }
+        let Some(symbol) = unknown else {
+            let expected = usize::try_from(known).ok();
+            return if expected == Some(actual) { Ok(true) } else { Err(expected) };
+        };
+        let rise = i64::try_from(actual).ok().and_then(|a| a.checked_sub(known)).ok_or(None)?;
+        match (rise.checked_div(slope), rise.checked_rem(slope)) {
+            (Some(value), Some(0)) if value >= 0 => {
+                dims[symbol as usize] = value;
+                Ok(true)
+            }
+            _ => Err(None),
+        }
+    }
+
+    /// The symbols that occur.
+    pub fn symbols(&self) -> impl Iterator<Item = u32> + '_ {
+        self.terms.iter().flat_map(|(_, s)| s.iter().copied())
+    }
+}
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Input(usize),
+    Const(usize),
+    Buffer(usize),
+}
+
+/// An input or output of the program.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub name: String,
+    pub ty: Type,
+    pub shape: Vec<Size>,
+    pub place: Place,
+}
+
+/// Memory for one value. Buffers of one `slot` are never alive together.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    pub ty: Type,
+    pub shape: Vec<Size>,
+    pub bytes: Size,
+    /// The part of the arena; `None` for sizes that depend on data, which get memory of their own.
+    pub slot: Option<usize>,
+}
+
+/// A constant as kernels read it.
+pub enum Constant {
+    Tensor(Tensor),
+    Packed(AlignedBytes),
+}
+
+/// An input that a session may hold, fed by an output of the run before: a KV cache.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub input: usize,
+    pub output: usize,
+    /// The axis along which the output is longer than the input.
+    pub axis: usize,
+}
+
+pub enum StepKind {
+    Kernel(Kernel),
+    /// An op without a kernel, run by its meaning.
+    Interpret(Op),
+}
+
+/// One step: operands, then results.
+pub struct Step {
+    pub kind: StepKind,
+    pub args: Vec<Option<Place>>,
+    pub results: Vec<Place>,
+    /// What errors and profiles call the step: value, op and ONNX node.
+    pub place: String,
+}
+
+/// Everything a session needs, shared by all of them.
+pub struct Program {
+    /// Names of the symbols; their values are passed to kernels in this order.
+    pub symbols: Vec<Arc<str>>,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    pub consts: Vec<Constant>,
+    pub buffers: Vec<Buffer>,
+    pub slots: usize,
+    pub steps: Vec<Step>,
+    pub states: Vec<State>,
+    /// The module the steps were made of, for ops that call functions and for printing.
+    pub module: Arc<Module>,
+}
+
+impl Constant {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Constant::Tensor(t) => t.bytes(),
+            Constant::Packed(p) => p.as_slice(),
+        }
+    }
+}
+
+impl Buffer {
+    pub fn elem(&self) -> Elem {
+        self.ty.elem
+    }
+}
+
+impl Program {
+    /// The index of the input called `name`.
+    pub fn input(&self, name: &str) -> Option<usize> {
+        self.inputs.iter().position(|p| p.name == name)
+    }
+
+    /// The index of the output called `name`.
+    pub fn output(&self, name: &str) -> Option<usize> {
+        self.outputs.iter().position(|p| p.name == name)
+    }
+
+    /// Input names, for messages.
+    pub fn input_names(&self) -> String {
+        self.inputs.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many steps run compiled, and how many interpreted.
+    pub fn step_counts(&self) -> (usize, usize) {
+        let kernels = self.steps.iter().filter(|s| matches!(s.kind, StepKind::Kernel(_))).count();
+        (kernels, self.steps.len() - kernels)
+    }
+}
