@@ -27,6 +27,7 @@ pub mod error;
 pub mod eval;
 pub mod graph;
 pub mod literal;
+pub mod math;
 pub mod module;
 pub mod op;
 pub mod ops;
