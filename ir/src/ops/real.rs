@@ -1,22 +1,18 @@
 //! The floats that norms and attention compute in: f64 for f64 tensors, f32 for f32, f16 and bf16.
 
 use std::borrow::Cow;
-use std::ops::{Add, AddAssign, Div, Mul, Sub};
+use std::ops::AddAssign;
 
 use half::{bf16, f16};
 
 use super::*;
 use crate::bail;
+use crate::math::Float;
 use crate::tensor::Element;
 use crate::ty::Elem;
 
-pub(super) trait Real:
-    Element + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + AddAssign
-{
+pub(super) trait Real: Element + Float<Mask = bool> + AddAssign {
     fn of(value: f32) -> Self;
-    fn sqrt(self) -> Self;
-    fn exp(self) -> Self;
-    fn tanh(self) -> Self;
     fn powf(self, exponent: Self) -> Self;
     /// The elements of a tensor, widened where they are narrower.
     fn read(t: &Tensor) -> OpResult<Cow<'_, [Self]>>;
@@ -24,27 +20,12 @@ pub(super) trait Real:
     fn write(elem: Elem, dims: Vec<usize>, values: Vec<Self>) -> OpResult<Tensor>;
 }
 
-macro_rules! functions {
-    () => {
-        fn sqrt(self) -> Self {
-            self.sqrt()
-        }
-        fn exp(self) -> Self {
-            self.exp()
-        }
-        fn tanh(self) -> Self {
-            self.tanh()
-        }
-        fn powf(self, exponent: Self) -> Self {
-            self.powf(exponent)
-        }
-    };
-}
-
 impl Real for f32 {
-    functions! {}
     fn of(value: f32) -> f32 {
         value
+    }
+    fn powf(self, exponent: f32) -> f32 {
+        libm::powf(self, exponent)
     }
     fn read(t: &Tensor) -> OpResult<Cow<'_, [f32]>> {
         Ok(match t.elem() {
@@ -64,9 +45,11 @@ impl Real for f32 {
 }
 
 impl Real for f64 {
-    functions! {}
     fn of(value: f32) -> f64 {
         value.into()
+    }
+    fn powf(self, exponent: f64) -> f64 {
+        libm::pow(self, exponent)
     }
     fn read(t: &Tensor) -> OpResult<Cow<'_, [f64]>> {
         Ok(match t.elem() {
