@@ -8,6 +8,7 @@ use crate::ty::Type;
 mod attention;
 mod blocks;
 mod control;
+mod control_loop;
 mod einsum;
 mod elementwise;
 mod index;
@@ -31,6 +32,7 @@ mod ternary;
 pub use attention::*;
 pub use blocks::*;
 pub use control::*;
+pub use control_loop::*;
 pub use einsum::*;
 pub use elementwise::*;
 pub use index::*;
@@ -64,7 +66,7 @@ crate::op_set! {
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control
-    Call,
+    Call, If, Loop, Scan,
 }
 
 /// The values of symbolic dimensions in an attribute.
