@@ -1,7 +1,7 @@
 //! Weights by input: rows of weights, scaled, are added to the outputs.
 //!
-//! Outputs are cut into panels that stay in the first cache with their weights; a panel passes over
-//! them once every few inputs, so that each pass reads a few whole pages of weights in sequence.
+//! Each pass over the outputs takes a few inputs, and reads as many rows of weights in sequence while
+//! it asks for the next. Outputs are cut into panels that stay in the second cache between passes.
 
 use super::{GemvF32, blocks};
 use crate::lanes::{LANES, Lanes, prefetch, variants};
@@ -12,7 +12,7 @@ variants! {
 }
 
 /// Outputs of a panel.
-const PANEL: usize = 1024;
+const PANEL: usize = 16384;
 
 /// # Safety
 /// The arguments describe live buffers.

@@ -1,4 +1,4 @@
-//! Weights by output: several rows of weights, or of activations, share what they load.
+//! Weights by output: a row of weights at a time, so that memory is read as one stream.
 
 use super::{GemvF32, blocks};
 use crate::lanes::{LANES, Lanes, prefetch, variants};
@@ -9,7 +9,7 @@ variants! {
 }
 
 /// Values ahead of a load.
-const PREFETCH: usize = 256;
+const PREFETCH: usize = 512;
 
 /// # Safety
 /// The arguments describe live buffers.
@@ -18,47 +18,29 @@ unsafe fn gemv<L: Lanes>(args: &GemvF32) {
     // SAFETY: the caller's; blocks stay inside the ranges.
     unsafe {
         blocks!(args.rows, |b| {
-            4 => outputs::<L, 4, 1>(args, b),
-            2 => outputs::<L, 2, 2>(args, b),
-            1 => outputs::<L, 1, 4>(args, b),
+            4 => outputs::<L, 4>(args, b),
+            2 => outputs::<L, 2>(args, b),
+            1 => outputs::<L, 1>(args, b),
         });
     }
 }
 
-/// All outputs of `R` rows, `N` at a time: four sums are what hides their latency.
+/// All outputs of `R` rows.
 ///
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
-unsafe fn outputs<L: Lanes, const R: usize, const N: usize>(args: &GemvF32, b: usize) {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut n = args.n_begin;
-        while n < args.n_end {
+unsafe fn outputs<L: Lanes, const R: usize>(args: &GemvF32, b: usize) {
+    for n in args.n_begin..args.n_end {
+        // SAFETY: the caller's; `n` is an output and the rows from `b` on exist.
+        unsafe {
             let x = args.x.add(b * args.x_stride);
             let w = args.w.add(n * args.w_stride);
             let out = args.out.add(b * args.out_stride + n);
-            if args.n_end - n >= N {
-                let sums = dots::<L, R, N>(x, args.x_stride, w, args.w_stride, args.k);
-                store(sums, out, args.out_stride);
-                n += N;
-            } else {
-                let sums = dots::<L, R, 1>(x, args.x_stride, w, args.w_stride, args.k);
-                store(sums, out, args.out_stride);
-                n += 1;
+            let dots = dots::<L, R, 1>(x, args.x_stride, w, args.w_stride, args.k);
+            for (r, [dot]) in dots.into_iter().enumerate() {
+                *out.add(r * args.out_stride) = dot;
             }
-        }
-    }
-}
-
-/// # Safety
-/// The sums' places are writable.
-#[inline(always)]
-unsafe fn store<const R: usize, const N: usize>(sums: [[f32; N]; R], out: *mut f32, stride: usize) {
-    for (r, sums) in sums.iter().enumerate() {
-        for (i, sum) in sums.iter().enumerate() {
-            // SAFETY: the caller's.
-            unsafe { *out.add(r * stride + i) = *sum };
         }
     }
 }
