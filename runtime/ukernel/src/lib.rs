@@ -23,6 +23,7 @@ pub mod exp;
 pub mod gemv;
 mod lanes;
 mod layout;
+pub mod pad;
 pub mod quantize;
 pub mod signsum_f32;
 pub mod signsum_i8;

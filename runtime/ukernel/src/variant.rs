@@ -1,6 +1,6 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
-use crate::{Features, attention, dot, exp, gemv, quantize, signsum_f32, signsum_i8, softmax};
+use crate::{Features, attention, dot, exp, gemv, pad, quantize, signsum_f32, signsum_i8, softmax};
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
 pub type Entry<A> = unsafe extern "C" fn(*const A);
@@ -46,6 +46,7 @@ pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
         .chain(of(signsum_f32::VARIANTS))
         .chain(of(signsum_f32::PREPARE))
         .chain(of(quantize::VARIANTS))
+        .chain(of(pad::VARIANTS))
         .chain(of(gemv::nk::VARIANTS))
         .chain(of(gemv::kn::VARIANTS))
         .chain(of(dot::VARIANTS))
