@@ -9,6 +9,8 @@ mod attention;
 mod blocks;
 mod control;
 mod control_loop;
+mod conv;
+mod conv_patches;
 mod einsum;
 mod elementwise;
 mod index;
@@ -25,14 +27,17 @@ mod linear_attention;
 mod lrn;
 mod matmul;
 mod norm;
+mod pool;
 mod real;
 mod rotary;
 mod ternary;
+mod window;
 
 pub use attention::*;
 pub use blocks::*;
 pub use control::*;
 pub use control_loop::*;
+pub use conv::*;
 pub use einsum::*;
 pub use elementwise::*;
 pub use index::*;
@@ -46,8 +51,10 @@ pub use linear_attention::*;
 pub use lrn::*;
 pub use matmul::*;
 pub use norm::*;
+pub use pool::*;
 pub use rotary::*;
 pub use ternary::*;
+pub use window::{WindowAxis, WindowCount};
 
 crate::op_set! {
     // elementwise
@@ -63,6 +70,8 @@ crate::op_set! {
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
     // index
     Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,
+    // convolution
+    Conv, ConvTranspose, MaxPool, AveragePool,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control
