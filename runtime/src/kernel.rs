@@ -23,8 +23,9 @@ pub type KernelLibrary = Arc<dyn Any + Send + Sync>;
 pub struct Kernel {
     pub name: String,
     pub function: KernelFn,
-    /// Bytes of scratch for each part.
-    pub scratch: Size,
+    /// Bytes of scratch that the parts share, and behind it bytes for each part.
+    pub scratch_shared: Size,
+    pub scratch_part: Size,
     /// Elementary operations of a whole call, by which a session decides whether threads are worth it.
     pub work: Size,
     pub library: KernelLibrary,

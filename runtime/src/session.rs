@@ -243,10 +243,12 @@ impl Session {
         let mut scratch = 0;
         for step in &program.steps {
             if let StepKind::Kernel(k) = &step.kind {
-                scratch = scratch.max(k.scratch.eval(&self.dims).unwrap_or(0));
+                let (shared, part) = (k.scratch_shared.eval(&self.dims), k.scratch_part.eval(&self.dims));
+                let parts = part.unwrap_or(0).saturating_mul(self.pool.parts());
+                scratch = scratch.max(shared.unwrap_or(0).saturating_add(parts));
             }
         }
-        grow(&mut self.scratch, scratch.next_multiple_of(ALIGN).saturating_mul(self.pool.parts()))?;
+        grow(&mut self.scratch, scratch)?;
         self.laid_out.extend_from_slice(&self.dims);
         Ok(())
     }

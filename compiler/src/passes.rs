@@ -1,0 +1,3 @@
+//! The passes: one file each under `passes/`.
+
+pub mod form_kernels;
