@@ -6,6 +6,8 @@
 //! its features, and everything here is inlined into them.
 #![allow(unsafe_code)]
 
+use core::array;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -137,13 +139,11 @@ pub(crate) unsafe trait Lanes: Copy {
 }
 
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] = f(lanes[i], lanes[i + half]);
-        }
-    }
-    lanes[0]
+fn fold(lanes: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let eight: [f32; 8] = array::from_fn(|i| f(lanes[i], lanes[i + 8]));
+    let four: [f32; 4] = array::from_fn(|i| f(eight[i], eight[i + 4]));
+    let two: [f32; 2] = array::from_fn(|i| f(four[i], four[i + 2]));
+    f(two[0], two[1])
 }
 
 /// Asks for the cache line at any address, which need not be mapped.

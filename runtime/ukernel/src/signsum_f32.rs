@@ -186,7 +186,7 @@ impl PrepareF32 {
                         None => {
                             let mut padded = [0.0; K];
                             let rest = group.get(step * K..).unwrap_or(&[]);
-                            padded[..rest.len()].copy_from_slice(rest);
+                            padded.iter_mut().zip(rest).for_each(|(to, x)| *to = *x);
                             emit(&padded, to);
                         }
                     }

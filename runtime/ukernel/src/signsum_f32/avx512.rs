@@ -95,11 +95,11 @@ pub unsafe extern "C" fn trine_prepare_f32_avx512_3in5_64(args: *const PrepareF3
     unsafe {
         let trits = TRITS.map(|half| half.map(|digit| _mm512_loadu_ps(digit.as_ptr())));
         (*args).for_each_step::<{ 3 * TRIPLES }>(LAYOUT, |x, to| {
-            for (triple, x) in x.as_chunks::<3>().0.iter().enumerate() {
-                let x = x.map(|x| _mm512_set1_ps(x));
-                for (half, trits) in trits.iter().enumerate() {
-                    let [p0, p1, p2] = [0, 1, 2].map(|i| _mm512_mul_ps(trits[i], x[i]));
-                    let sum = _mm512_add_ps(_mm512_add_ps(p0, p1), p2);
+            for (triple, &[x0, x1, x2]) in x.as_chunks::<3>().0.iter().enumerate() {
+                let (x0, x1, x2) = (_mm512_set1_ps(x0), _mm512_set1_ps(x1), _mm512_set1_ps(x2));
+                for (half, &[t0, t1, t2]) in trits.iter().enumerate() {
+                    let first = _mm512_add_ps(_mm512_mul_ps(t0, x0), _mm512_mul_ps(t1, x1));
+                    let sum = _mm512_add_ps(first, _mm512_mul_ps(t2, x2));
                     _mm512_storeu_ps(to.add(TABLE * triple + 16 * half), sum);
                 }
             }
