@@ -29,6 +29,7 @@ mod matmul;
 mod norm;
 mod pool;
 mod real;
+mod reduce;
 mod rotary;
 mod ternary;
 mod window;
@@ -52,13 +53,21 @@ pub use lrn::*;
 pub use matmul::*;
 pub use norm::*;
 pub use pool::*;
+pub use reduce::*;
 pub use rotary::*;
 pub use ternary::*;
 pub use window::{WindowAxis, WindowCount};
 
 crate::op_set! {
     // elementwise
-    Add, Sub, Mul, Div,
+    Add, Sub, Mul, Div, Min, Max, Neg, Abs, Sign, Relu, PRelu, Pow, Mod,
+    Sqrt, Rsqrt, Reciprocal, Floor, Ceil, Round, Exp, Log, Erf, Tanh, Sigmoid, Softplus,
+    Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh,
+    LeakyRelu, ThresholdedRelu, Elu, Selu, Celu, HardSigmoid, HardSwish, Softsign, Mish, Silu, Swish, Gelu,
+    Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Not, IsNan, IsInf, Where, Clip, Cast,
+    // reduce
+    ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
+    ReduceSumSquare, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
     // matmul
     Matmul, Einsum, DequantizeBlocks,
     // norm

@@ -2,6 +2,7 @@
 
 use super::matmul::{Number, product};
 use super::real::{Real, in_real, may_equal};
+use super::reduce::softmax;
 use super::*;
 use crate::tensor::result_count;
 use crate::ty::Elem;
@@ -148,19 +149,6 @@ fn attend<T: Real + Number>(
         product(&scores, &vs[kv * t * dv..][..t * dv], false, t, dv, &mut y[head * s * dv..][..s * dv]);
     }
     T::write(q.elem(), y_dims, y)
-}
-
-/// `exp(x - max)`, divided by its sum, in place.
-fn softmax<T: Real>(row: &mut [T]) {
-    let max = row.iter().fold(T::of(f32::NEG_INFINITY), |m, v| if *v > m { *v } else { m });
-    let mut sum = T::default();
-    for v in row.iter_mut() {
-        *v = (*v - max).exp();
-        sum += *v;
-    }
-    for v in row {
-        *v = *v / sum;
-    }
 }
 
 /// What is added to scores `[b,h,s,t]`, with a stride of zero along axes that broadcast.

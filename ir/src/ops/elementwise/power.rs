@@ -1,0 +1,116 @@
+//! Powers and remainders, whose rules differ between types.
+
+use half::{bf16, f16};
+
+use super::broadcast::zip;
+use super::formulas::match_int;
+use super::*;
+use crate::math::Float;
+use crate::tensor::Element;
+use crate::ty::Elem;
+use crate::{bail, op};
+
+op! {
+    /// `base^exponent` in the type of `base`.
+    ///
+    /// Of floats, the exponents 2, ½, -½ and -1 are `x·x`, `√x`, `1/√x` and `1/x` to the bit; others are `libm`'s. Of
+    /// integers, products wrap; a float exponent, or a negative one, is computed in f64 and cast.
+    Pow = "pow" (base, exponent) {}
+}
+
+op! {
+    /// The remainder of `a / b`, with the sign of `b`, or with `fmod` with that of `a` as in C.
+    ///
+    /// Integers refuse a zero `b`.
+    Mod = "mod" (a, b) { fmod: bool }
+}
+
+impl OpDef for Pow {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let (base, exponent) = (&args[0], &args[1]);
+        for ty in [base, exponent] {
+            if !ty.elem.is_float() && !ty.elem.is_int() || ty.elem.bits() < 8 {
+                bail!("expects numbers of 8 bits or more, got {ty}");
+            }
+        }
+        Ok(vec![Type { elem: base.elem, dims: broadcast(&base.dims, &exponent.dims)? }])
+    }
+
+    fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let (base, exponent) = (&args[0], &args[1]);
+        let to = |t: &Tensor, to: Elem| Cast { to }.eval(Args::new(&[Some(t)]), cx).map(|mut t| t.remove(0));
+        let elem = base.elem();
+        Ok(vec![match elem {
+            Elem::F64 => zip(base, &to(exponent, Elem::F64)?, |x, y| power(x, y, libm::pow))?,
+            elem if elem.is_float() => {
+                let (base, exponent) = (to(base, Elem::F32)?, to(exponent, Elem::F32)?);
+                to(&zip(&base, &exponent, |x, y| power(x, y, libm::powf))?, elem)?
+            }
+            _ if exponent.elem().is_float() => {
+                let (base, exponent) = (to(base, Elem::F64)?, to(exponent, Elem::F64)?);
+                to(&zip(&base, &exponent, |x, y| power(x, y, libm::pow))?, elem)?
+            }
+            _ => {
+                let exponent = to(exponent, Elem::I64)?;
+                match_int!(elem, I => zip(base, &exponent, int_power::<I>)?)
+            }
+        }])
+    }
+}
+
+fn power<F: Float<Mask = bool> + PartialEq>(x: F, y: F, general: fn(F, F) -> F) -> F {
+    let is = |value| y == y.constant(value);
+    let one = x.constant(1.0);
+    match () {
+        () if is(2.0) => x * x,
+        () if is(0.5) => x.sqrt(),
+        () if is(-0.5) => one / x.sqrt(),
+        () if is(-1.0) => one / x,
+        () => general(x, y),
+    }
+}
+
+fn int_power<I: Int>(base: I, exponent: i64) -> I {
+    let Ok(mut exponent) = u64::try_from(exponent) else {
+        return I::narrow(libm::pow(base.wide() as f64, exponent as f64) as i128);
+    };
+    let (mut square, mut y) = (base, I::ONE);
+    while exponent > 0 {
+        if exponent % 2 == 1 {
+            y = y.times(square);
+        }
+        square = square.times(square);
+        exponent /= 2;
+    }
+    y
+}
+
+impl OpDef for Mod {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        formulas::infer(&args, true)
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        arithmetic::divides_by_zero(&args)?;
+        let (a, b) = (&args[0], &args[1]);
+        let fmod = self.fmod;
+        Ok(vec![match a.elem() {
+            Elem::F32 => zip(a, b, |a: f32, b: f32| modulo(a % b, b, fmod))?,
+            Elem::F64 => zip(a, b, |a: f64, b: f64| modulo(a % b, b, fmod))?,
+            Elem::F16 => zip(a, b, |a: f16, b: f16| modulo(a % b, b, fmod))?,
+            Elem::Bf16 => zip(a, b, |a: bf16, b: bf16| modulo(a % b, b, fmod))?,
+            elem => match_int!(elem, I => zip(a, b, |a: I, b: I| int_modulo(a, b, fmod))?),
+        }])
+    }
+}
+
+/// The remainder `r`, whose sign is that of the dividend, or the one with the sign of `b`.
+fn modulo<T: Element + std::ops::Add<Output = T>>(r: T, b: T, fmod: bool) -> T {
+    let zero = T::default();
+    if fmod || r == zero || (r < zero) == (b < zero) { r } else { r + b }
+}
+
+fn int_modulo<I: Int>(a: I, b: I, fmod: bool) -> I {
+    let r = a.remainder(b);
+    if fmod || r == I::ZERO || (r < I::ZERO) == (b < I::ZERO) { r } else { r.plus(b) }
+}

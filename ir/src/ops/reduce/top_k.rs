@@ -1,0 +1,64 @@
+//! The largest elements along an axis.
+
+use super::*;
+use crate::tensor::Element;
+use crate::ty::Elem;
+use crate::{bail, op};
+
+op! {
+    /// The `k` largest (or smallest) along `axis`, in order, and their indices as i64; among equals the lower index
+    /// comes first, and NaN is larger than all (ONNX TopK).
+    TopK = "top_k" (x) { axis: usize, k: Dim, largest: bool }
+}
+
+impl OpDef for TopK {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let x = &args[0];
+        check_axes(x, &[self.axis])?;
+        if !is_number(x.elem) {
+            bail!("expects numbers of 8 bits or more, got {x}");
+        }
+        match (self.k.as_integer(), x.dims[self.axis].as_const()) {
+            (Some(k), _) if k < 0 => bail!("`k` is {k}"),
+            (Some(k), Some(n)) if k > n as i64 => bail!("`k` is {k}, but axis {} of {x} has {n}", self.axis),
+            _ => {}
+        }
+        let mut values = x.clone();
+        values.dims[self.axis] = self.k.clone();
+        let indices = values.with(Elem::I64);
+        Ok(vec![values, indices])
+    }
+
+    fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let k = resolve(std::slice::from_ref(&self.k), cx.dims())?[0];
+        let x = axes_last(&args[0], &[self.axis])?;
+        let n = x.dims().last().copied().unwrap_or(1);
+        if k > n {
+            bail!("`k` is {k}, but axis {} has {n}", self.axis);
+        }
+        let (values, indices) = match_number!(x.elem(), T => top::<T>(&x, k, self.largest)?);
+        Ok(vec![axis_back(values, self.axis)?, axis_back(indices, self.axis)?])
+    }
+}
+
+fn top<T: Element>(x: &Tensor, k: usize, largest: bool) -> OpResult<(Tensor, Tensor)> {
+    let all = x.values::<T>()?;
+    let (mut values, mut indices) = (vec![], vec![]);
+    for row in rows(&all, x.dims()) {
+        let mut by_rank: Vec<usize> = (0..row.len()).collect();
+        let rank = |a: &usize, b: &usize| {
+            let order = order(&row[*a], &row[*b]);
+            (if largest { order.reverse() } else { order }).then(a.cmp(b))
+        };
+        if (1..row.len()).contains(&k) {
+            by_rank.select_nth_unstable_by(k - 1, rank);
+        }
+        by_rank.truncate(k);
+        by_rank.sort_unstable_by(rank);
+        values.extend(by_rank.iter().map(|i| row[*i]));
+        indices.extend(by_rank.iter().map(|i| *i as i64));
+    }
+    let mut dims = x.dims().to_vec();
+    *dims.last_mut().ok_or("has no axis")? = k;
+    Ok((Tensor::from_vec(dims.clone(), values)?, Tensor::from_vec(dims, indices)?))
+}
