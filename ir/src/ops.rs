@@ -28,6 +28,8 @@ mod lrn;
 mod matmul;
 mod norm;
 mod pool;
+mod quant;
+mod quant_matmul;
 mod real;
 mod reduce;
 mod rotary;
@@ -53,6 +55,8 @@ pub use lrn::*;
 pub use matmul::*;
 pub use norm::*;
 pub use pool::*;
+pub use quant::*;
+pub use quant_matmul::*;
 pub use reduce::*;
 pub use rotary::*;
 pub use ternary::*;
@@ -81,6 +85,8 @@ crate::op_set! {
     Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,
     // convolution
     Conv, ConvTranspose, MaxPool, AveragePool,
+    // quantization
+    QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatmulInteger,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control
