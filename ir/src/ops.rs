@@ -79,7 +79,7 @@ crate::op_set! {
     // attention
     Attention, LinearAttention, Rotary,
     // layout
-    Identity, Reshape, ReshapeDynamic, Transpose, Expand, ExpandDynamic, Tile, TileDynamic, Trilu,
+    Identity, Reshape, ReshapeDynamic, SqueezeDynamic, UnsqueezeDynamic, Transpose, Expand, ExpandDynamic, Tile, TileDynamic, Trilu,
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
     // index
     Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,

@@ -1,6 +1,7 @@
 //! What a mapping sees of the node it maps, and how it builds what the node means.
 
 use trine_ir::attr::SymbolRef;
+use trine_ir::dim::Symbol;
 use trine_ir::graph::Operands;
 use trine_ir::{Def, Dim, Loc, Op, OpError, OpResult, Tensor, Type, Value, bail};
 
@@ -29,6 +30,8 @@ pub struct Body {
     /// Types of the function's own parameters, as they were asked for.
     pub params: Vec<Type>,
     pub results: Vec<Type>,
+    /// Symbols of `results` that mean nothing around the body: sizes that depend on data in it.
+    pub inner_symbols: Vec<Symbol>,
 }
 
 impl<'a, 'm> NodeCx<'a, 'm> {
@@ -84,7 +87,12 @@ impl<'m> NodeCx<'_, 'm> {
 
     /// All inputs, none of which may be absent.
     pub fn inputs(&self) -> OpResult<Vec<Value>> {
-        (0..self.inputs.len()).map(|i| self.input(i)).collect()
+        self.inputs_from(0)
+    }
+
+    /// The inputs from `first` on, none of which may be absent.
+    pub fn inputs_from(&self, first: usize) -> OpResult<Vec<Value>> {
+        (first..self.inputs.len()).map(|i| self.input(i)).collect()
     }
 
     /// Outputs that the node lists, absent ones included.
@@ -335,12 +343,15 @@ impl<'m> NodeCx<'_, 'm> {
         {
             bail!("input `{}` of `{attribute}` is also an initializer", input.name().escape_debug());
         }
+        let known = self.importer.symbols.count();
         let built = self.importer.function(graph, params.to_vec());
         let (function, captures) = self.caught(built)?;
         let results = function.signature().results;
+        let mut inner_symbols: Vec<_> = results.iter().flat_map(|r| &r.dims).flat_map(Dim::symbols).collect();
+        inner_symbols.retain(|s| self.importer.symbols.is_newer(s, known));
         let base = format!("{}.{attribute}", self.loc.node);
         let function = SymbolRef(self.importer.module.add_function(&base, function));
-        Ok(Body { function, captures, params: params.to_vec(), results })
+        Ok(Body { function, captures, params: params.to_vec(), results, inner_symbols })
     }
 
     /// Takes back the last body, to build it anew for other types.

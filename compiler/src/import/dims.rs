@@ -1,6 +1,7 @@
 //! Symbols for the dimensions that a model leaves open.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use indexmap::IndexSet;
+use rustc_hash::FxHashMap;
 use trine_ir::Dim;
 use trine_ir::dim::is_symbol;
 
@@ -10,7 +11,7 @@ const MAX_EXPRESSION: usize = 128;
 /// Names that dimensions have, each used for one thing.
 #[derive(Default)]
 pub(super) struct Symbols {
-    taken: FxHashSet<String>,
+    taken: IndexSet<String>,
     opaque: FxHashMap<String, Dim>,
 }
 
@@ -35,6 +36,16 @@ impl Symbols {
         }
         self.taken.extend(dim.symbols().iter().map(|s| s.to_string()));
         Some(dim)
+    }
+
+    /// How many symbols there are so far.
+    pub fn count(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// Whether the symbol was not yet there when there were `count`.
+    pub fn is_newer(&self, symbol: &str, count: usize) -> bool {
+        self.taken.get_index_of(symbol).is_some_and(|i| i >= count)
     }
 
     /// The symbol that stands for a `dim_param` which is not an expression, or not one that can be solved.

@@ -30,6 +30,8 @@ pub use super::cx::{Body, NodeCx};
 
 mod control;
 mod conv;
+mod index;
+mod join;
 mod layout;
 mod math;
 mod nn;
@@ -41,7 +43,16 @@ pub type Mapper = fn(&mut NodeCx) -> OpResult<Vec<Value>>;
 
 /// The mapper of an op; `None` for an op that is not known.
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
-    let families =
-        [math::find, layout::find, nn::find, conv::find, quant::find, recurrent::find, control::find];
+    let families = [
+        math::find,
+        layout::find,
+        join::find,
+        index::find,
+        nn::find,
+        conv::find,
+        quant::find,
+        recurrent::find,
+        control::find,
+    ];
     families.into_iter().find_map(|find| find(domain, op_type))
 }

@@ -23,6 +23,14 @@ op! {
     ReshapeDynamic = "reshape_dynamic" (x, shape) { allow_zero: bool, dims: Vec<Dim> }
 }
 op! {
+    /// `x` without the axes in an i64 operand, which are of length 1. ONNX Squeeze.
+    SqueezeDynamic = "squeeze_dynamic" (x, axes) { dims: Vec<Dim> }
+}
+op! {
+    /// `x` with axes of length 1 where an i64 operand says, counted in the result. ONNX Unsqueeze.
+    UnsqueezeDynamic = "unsqueeze_dynamic" (x, axes) { dims: Vec<Dim> }
+}
+op! {
     /// Axis `i` of the result is axis `perm[i]` of `x`.
     Transpose = "transpose" (x) { perm: Vec<usize> }
 }
@@ -92,6 +100,41 @@ impl OpDef for ReshapeDynamic {
         };
         let dims: Vec<_> = integers(&args[1])?.iter().enumerate().map(dim).collect::<OpResult<_>>()?;
         Ok(vec![fill_in(x, &dims)?])
+    }
+}
+
+impl OpDef for SqueezeDynamic {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        expect_vector(&args[1], "axes", args[0].rank().checked_sub(self.dims.len()))?;
+        Ok(vec![Type { elem: args[0].elem, dims: dimensions(&self.dims)? }])
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let x = &args[0];
+        let axes = axes(&args[1], x.rank())?;
+        if let Some(axis) = axes.iter().find(|a| x.dims()[**a] != 1) {
+            bail!("axis {axis} of {:?} is not of length 1", x.dims());
+        }
+        let kept = x.dims().iter().enumerate().filter(|(i, _)| !axes.contains(i));
+        Ok(vec![x.reshape(kept.map(|(_, d)| *d).collect())?])
+    }
+}
+
+impl OpDef for UnsqueezeDynamic {
+    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let Some(added) = self.dims.len().checked_sub(args[0].rank()) else {
+            bail!("`dims` has fewer axes than {}", args[0]);
+        };
+        expect_vector(&args[1], "axes", Some(added))?;
+        Ok(vec![Type { elem: args[0].elem, dims: dimensions(&self.dims)? }])
+    }
+
+    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let (x, rank) = (&args[0], self.dims.len());
+        let axes = axes(&args[1], rank)?;
+        let mut rest = x.dims().iter();
+        let dims = (0..rank).filter_map(|i| if axes.contains(&i) { Some(1) } else { rest.next().copied() });
+        Ok(vec![x.reshape(dims.collect())?])
     }
 }
 

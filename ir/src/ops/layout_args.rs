@@ -78,6 +78,19 @@ pub(super) fn axis(axis: i64, rank: usize) -> OpResult<usize> {
     position(axis, rank).ok_or_else(|| format!("no axis {axis} among {rank}").into())
 }
 
+/// The axes of an operand of `rank`, each at most once.
+pub(super) fn axes(x: &Tensor, rank: usize) -> OpResult<Vec<usize>> {
+    let mut axes = vec![];
+    for a in integers(x)? {
+        let axis = axis(a, rank)?;
+        if axes.contains(&axis) {
+            bail!("axis {axis} occurs twice");
+        }
+        axes.push(axis);
+    }
+    Ok(axes)
+}
+
 /// An index into `len` elements, counted from the end where it is negative.
 pub(super) fn position(index: i64, len: usize) -> Option<usize> {
     let index = if index < 0 { index.checked_add(i64::try_from(len).ok()?)? } else { index };

@@ -1,0 +1,221 @@
+//! Parts of tensors, and tensors made of parts.
+
+use half::{bf16, f16};
+use trine_ir::attr::Attr;
+use trine_ir::ops::*;
+use trine_ir::{Dim, Elem, OpResult, Tensor, Value, bail};
+
+use super::layout::{elements, vector_len};
+use super::{Mapper, NodeCx};
+
+pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
+    Some(match (domain, op_type) {
+        ("", "Concat") => concat,
+        ("", "Split") => split,
+        ("", "Slice") => slice,
+        ("", "Pad") => pad,
+        _ => return None,
+    })
+}
+
+fn concat(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let xs = cx.inputs()?;
+    let Some(first) = xs.first() else { bail!("has no inputs") };
+    let Some(axis) = cx.attr_int_opt("axis")? else { bail!("attribute `axis` is missing") };
+    let axis = cx.axis(axis, cx.rank(*first))?;
+    Ok(vec![cx.add(Concat { axis }, &xs)?])
+}
+
+fn split(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let x = cx.input(0)?;
+    let axis = cx.axis(cx.attr_int("axis", 0)?, cx.rank(x))?;
+    let whole = cx.ty(x).dims[axis].clone();
+    let sizes = match (cx.attr_ints("split")?, cx.opt(1)) {
+        (Some(sizes), _) => sizes.iter().map(|s| Dim::integer(*s)).collect(),
+        (None, None) => equal_parts(cx, &whole)?,
+        (None, Some(given)) => match cx.shape_values(given) {
+            Some(sizes) => sizes,
+            None => {
+                let known = elements(cx, given, "split")?;
+                let dims = known.into_iter().map(|d| d.unwrap_or_else(|| cx.fresh_dim())).collect();
+                return cx.add_node(SplitDynamic { axis, dims }, &[Some(x), Some(given)]);
+            }
+        },
+    };
+    cx.add_node(Split { axis, sizes }, &[Some(x)])
+}
+
+/// As many parts as there are outputs, the last of which may be smaller.
+fn equal_parts(cx: &NodeCx, whole: &Dim) -> OpResult<Vec<Dim>> {
+    let outputs = cx.output_count();
+    let parts = usize::try_from(cx.attr_int("num_outputs", outputs as i64)?).unwrap_or_default();
+    if parts == 0 || parts != outputs {
+        bail!("has {outputs} outputs for {parts} parts");
+    }
+    let Some(n) = whole.as_const() else {
+        match whole.div_exact(&Dim::constant(parts)) {
+            Some(part) => return Ok(vec![part; parts]),
+            None => bail!("cannot tell whether `{whole}` divides by {parts}"),
+        }
+    };
+    let part = n.div_ceil(parts);
+    let Some(last) = n.checked_sub(part * (parts - 1)) else {
+        bail!("{n} elements do not make {parts} parts")
+    };
+    let mut sizes = vec![Dim::constant(part); parts];
+    sizes[parts - 1] = Dim::constant(last);
+    Ok(sizes)
+}
+
+fn slice(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let x = cx.input(0)?;
+    let from = cx.ty(x).dims;
+    let (starts, ends) = (bounds(cx, "starts", 1)?, bounds(cx, "ends", 2)?);
+    let axes = match (cx.attr_ints("axes")?, cx.opt(3)) {
+        (Some(axes), _) => Some(axes.to_vec()),
+        (None, Some(axes)) => cx.const_ints(axes),
+        (None, None) => Some((0..starts.len() as i64).collect()),
+    };
+    let steps = match cx.opt(4) {
+        Some(steps) => cx.const_ints(steps),
+        None => Some(vec![1; starts.len()]),
+    };
+    let n = starts.len();
+    if ends.len() != n || [&axes, &steps].into_iter().flatten().any(|v| v.len() != n) {
+        bail!("has {n} starts, but not as many ends, axes and steps");
+    }
+    let axes = axes.map(|axes| cx.axes(&axes, from.len())).transpose()?;
+    if let (Some(axes), Some(steps)) = (&axes, &steps)
+        && let (Some(starts), Some(ends)) = (starts.iter().cloned().collect(), ends.iter().cloned().collect())
+    {
+        let op = static_slice(cx, &from, axes.clone(), starts, ends, steps.clone());
+        return Ok(vec![cx.add(op, &[x])?]);
+    }
+    let mut dims = from.clone();
+    for (axis, dim) in dims.iter_mut().enumerate() {
+        let at = axes.as_ref().map(|axes| axes.iter().position(|a| *a == axis));
+        let length = match (at, &steps) {
+            (Some(None), _) => continue,
+            (Some(Some(i)), Some(steps)) => starts[i]
+                .as_ref()
+                .zip(ends[i].as_ref())
+                .and_then(|(start, end)| slice_length(dim, &bound(start, dim), &bound(end, dim), steps[i])),
+            _ => None,
+        };
+        *dim = length.unwrap_or_else(|| cx.fresh_dim());
+    }
+    let args: Vec<_> = (0..cx.input_count()).map(|i| cx.opt(i)).collect();
+    Ok(vec![cx.add_node(SliceDynamic { dims }, &args)?[0]])
+}
+
+/// Starts or ends, an attribute before opset 10.
+fn bounds(cx: &NodeCx, name: &str, input: usize) -> OpResult<Vec<Option<Dim>>> {
+    match cx.attr_ints(name)? {
+        Some(ints) => Ok(ints.iter().map(|i| Some(Dim::integer(*i))).collect()),
+        None => elements(cx, cx.input(input)?, name),
+    }
+}
+
+fn static_slice(
+    cx: &mut NodeCx,
+    from: &[Dim],
+    axes: Vec<usize>,
+    starts: Vec<Dim>,
+    ends: Vec<Dim>,
+    steps: Vec<i64>,
+) -> Slice {
+    let bounds = |given: Vec<Dim>| -> Vec<Dim> {
+        axes.iter().zip(given).map(|(axis, d)| bound(&d, &from[*axis])).collect()
+    };
+    let (starts, ends) = (bounds(starts), bounds(ends));
+    let length = |i: usize| slice_length(&from[axes[i]], &starts[i], &ends[i], steps[i]);
+    let proven: Vec<_> = (0..axes.len()).map(length).collect();
+    let mut sizes = None;
+    if proven.iter().any(Option::is_none) {
+        let state = |(i, n): (usize, Option<Dim>)| {
+            let stated = n.or_else(|| inside(&starts[i], &ends[i], steps[i]));
+            stated.unwrap_or_else(|| cx.fresh_dim())
+        };
+        sizes = Some(proven.into_iter().enumerate().map(state).collect());
+    }
+    Slice { axes, starts, ends, steps, sizes }
+}
+
+/// A bound of a slice of `len` elements, with what stands for the end or the beginning, however far, replaced
+/// by a bound that is just so far.
+fn bound(given: &Dim, len: &Dim) -> Dim {
+    const FAR: i64 = i32::MAX as i64;
+    let Some(value) = given.as_integer() else { return given.clone() };
+    match len.as_const().and_then(|n| i64::try_from(n).ok()) {
+        Some(n) => Dim::integer(value.clamp(-n - 1, n)),
+        None if value >= FAR => len.clone(),
+        None if value <= -FAR => Dim::integer(-1).sub(len).unwrap_or_else(|| given.clone()),
+        None => given.clone(),
+    }
+}
+
+/// The length of a slice up to a computed size, such as the first `seq` rows of a table, if it does not reach
+/// beyond the axis. A model that does so is refused when it runs.
+fn inside(start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
+    let length = end.sub(start).filter(|n| step == 1 && n.as_integer().is_none() && n.is_nonnegative())?;
+    (start.is_nonnegative() && end.is_nonnegative() && end.as_integer().is_none()).then_some(length)
+}
+
+fn pad(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let x = cx.input(0)?;
+    let rank = cx.rank(x);
+    let mode = PadMode::parse(cx.attr_str("mode", "constant")?)?;
+    let attribute = if cx.opset() == 1 { "paddings" } else { "pads" };
+    if let Some(pads) = cx.attr_ints(attribute)? {
+        let value = cx.attr_float("value", 0.0)?;
+        let value = float(value, cx.ty(x).elem)?;
+        let value = cx.constant(value);
+        let pads = pads.iter().map(|p| Dim::integer(*p)).collect();
+        return Ok(vec![cx.add(Pad { mode, pads }, &[x, value])?]);
+    }
+    let (given, value) = (cx.input(1)?, cx.opt(2));
+    let axes = match cx.opt(3) {
+        Some(axes) => cx.const_ints(axes).map(|axes| cx.axes(&axes, rank)).transpose()?,
+        None => Some((0..rank).collect()),
+    };
+    let known = match &axes {
+        Some(_) => cx.partial_shape_values(given),
+        None => None,
+    };
+    let Some((axes, known)) = axes.zip(known) else {
+        vector_len(cx, given, "pads")?;
+        let dims = (0..rank).map(|_| cx.fresh_dim()).collect();
+        let args: Vec<_> = (0..cx.input_count()).map(|i| cx.opt(i)).collect();
+        return cx.add_node(PadDynamic { mode, dims }, &args);
+    };
+    if known.len() != 2 * axes.len() {
+        bail!("{} pads for {} axes, not two an axis", known.len(), axes.len());
+    }
+    let mut pads = vec![Some(Dim::constant(0)); 2 * rank];
+    for (i, axis) in axes.iter().enumerate() {
+        pads[*axis] = known[i].clone();
+        pads[rank + axis] = known[axes.len() + i].clone();
+    }
+    if let Some(pads) = pads.iter().cloned().collect() {
+        return cx.add_node(Pad { mode, pads }, &[Some(x), value]);
+    }
+    let from = cx.ty(x).dims;
+    let padded = |(axis, d): (usize, Dim)| {
+        let sum = pads[axis].as_ref().zip(pads[rank + axis].as_ref()).and_then(|(a, b)| d.add(a)?.add(b));
+        sum.unwrap_or_else(|| cx.fresh_dim())
+    };
+    let dims = from.into_iter().enumerate().map(padded).collect();
+    let args: Vec<_> = (0..cx.input_count()).map(|i| cx.opt(i)).collect();
+    cx.add_node(PadDynamic { mode, dims }, &args)
+}
+
+/// The padding of opsets that have it as an attribute, and floats alone.
+fn float(value: f32, elem: Elem) -> OpResult<Tensor> {
+    Ok(match elem {
+        Elem::F32 => Tensor::scalar(value),
+        Elem::F64 => Tensor::scalar(f64::from(value)),
+        Elem::F16 => Tensor::scalar(f16::from_f32(value)),
+        Elem::Bf16 => Tensor::scalar(bf16::from_f32(value)),
+        _ => bail!("cannot pad {elem} before opset 11"),
+    })
+}
