@@ -31,6 +31,9 @@ mod pool;
 mod quant;
 mod quant_matmul;
 mod real;
+mod recurrent;
+mod recurrent_activation;
+mod recurrent_cell;
 mod reduce;
 mod rotary;
 mod ternary;
@@ -57,6 +60,8 @@ pub use norm::*;
 pub use pool::*;
 pub use quant::*;
 pub use quant_matmul::*;
+pub use recurrent::*;
+pub use recurrent_activation::Activation;
 pub use reduce::*;
 pub use rotary::*;
 pub use ternary::*;
@@ -87,6 +92,8 @@ crate::op_set! {
     Conv, ConvTranspose, MaxPool, AveragePool,
     // quantization
     QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatmulInteger,
+    // recurrent
+    Rnn, Gru, Lstm,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // control
