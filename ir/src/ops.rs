@@ -73,10 +73,10 @@ crate::op_set! {
     Sqrt, Rsqrt, Reciprocal, Floor, Ceil, Round, Exp, Log, Erf, Tanh, Sigmoid, Softplus,
     Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh,
     LeakyRelu, ThresholdedRelu, Elu, Selu, Celu, HardSigmoid, HardSwish, Softsign, Mish, Silu, Swish, Gelu,
-    Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Not, IsNan, IsInf, Where, Clip, Cast,
+    Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Not, IsNan, IsInf, Where, Clip, Cast, Dropout,
     // reduce
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
-    ReduceSumSquare, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
+    ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
     // matmul
     Matmul, Einsum, DequantizeBlocks,
     // norm

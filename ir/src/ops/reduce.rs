@@ -1,6 +1,7 @@
 //! Reductions, and what else goes along axes.
 
 mod arg;
+mod dynamic;
 mod fold;
 mod scan;
 mod softmax;
@@ -11,6 +12,7 @@ use super::*;
 use crate::bail;
 
 pub use arg::{ArgMax, ArgMin};
+pub use dynamic::ReduceDynamic;
 pub use fold::*;
 pub use scan::CumSum;
 pub use softmax::{Hardmax, LogSoftmax, Softmax};

@@ -9,7 +9,17 @@ use crate::{bail, op};
 /// Declares reductions: mnemonic, the value of a row of floats, and that of a row of integers; `[bool]` says
 /// that the operand may be of truth values, false below true.
 macro_rules! reductions {
-    ($($(#[$meta:meta])* $name:ident = $mnemonic:literal $([$bool:ident])?, $float:expr, $int:expr;)*) => { $(
+    ($($(#[$meta:meta])* $name:ident = $mnemonic:literal $([$bool:ident])?, $float:expr, $int:expr;)*) => {
+    crate::attr_enum! {
+        /// A reduction by name.
+        ReduceKind { $($name = $mnemonic),* }
+    }
+    impl ReduceKind {
+        pub fn op(self, axes: Vec<usize>, keepdims: bool) -> Op {
+            match self { $(ReduceKind::$name => $name { axes, keepdims }.into()),* }
+        }
+    }
+    $(
         op! { $(#[$meta])* $name = $mnemonic (x) { axes: Vec<usize>, keepdims: bool } }
         impl OpDef for $name {
             fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {

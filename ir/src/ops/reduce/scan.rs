@@ -7,13 +7,13 @@ use crate::{bail, op};
 
 op! {
     /// The sums of the elements up to each along `axis`, itself not included if `exclusive`, from the end if
-    /// `reverse` (ONNX CumSum).
-    CumSum = "cumsum" (x) { axis: usize, exclusive: bool, reverse: bool }
+    /// `reverse` (ONNX CumSum). `axis` is an integer, counted from the end where it is negative.
+    CumSum = "cumsum" (x, axis) { exclusive: bool, reverse: bool }
 }
 
 impl OpDef for CumSum {
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        check_axes(&args[0], &[self.axis])?;
+        layout_args::expect_single(&args[1], "axis")?;
         if !is_number(args[0].elem) {
             bail!("expects numbers of 8 bits or more, got {}", args[0]);
         }
@@ -21,7 +21,8 @@ impl OpDef for CumSum {
     }
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let x = axes_last(&args[0], &[self.axis])?;
+        let axis = layout_args::axis(layout_args::single(&args[1])?, args[0].rank())?;
+        let x = axes_last(&args[0], &[axis])?;
         let y = match x.elem() {
             elem if elem.is_float() => in_real!(elem, floats(self, &x))?,
             elem => match_int!(elem, I => {
@@ -29,7 +30,7 @@ impl OpDef for CumSum {
                 Tensor::from_vec(x.dims().to_vec(), y)?
             }),
         };
-        Ok(vec![axis_back(y, self.axis)?])
+        Ok(vec![axis_back(y, axis)?])
     }
 }
 

@@ -6,9 +6,9 @@ use crate::ty::Elem;
 use crate::{bail, op};
 
 op! {
-    /// The `k` largest (or smallest) along `axis`, in order, and their indices as i64; among equals the lower index
-    /// comes first, and NaN is larger than all (ONNX TopK).
-    TopK = "top_k" (x) { axis: usize, k: Dim, largest: bool }
+    /// The `count` largest (or smallest) along `axis`, in order, and their indices as i64; among equals the lower
+    /// index comes first, and NaN is larger than all (ONNX TopK). Operand `k`, where present, is the count.
+    TopK = "top_k" (x, k: optional) { axis: usize, count: Dim, largest: bool }
 }
 
 impl OpDef for TopK {
@@ -18,19 +18,28 @@ impl OpDef for TopK {
         if !is_number(x.elem) {
             bail!("expects numbers of 8 bits or more, got {x}");
         }
-        match (self.k.as_integer(), x.dims[self.axis].as_const()) {
+        if let Some(k) = args.get(1) {
+            layout_args::expect_single(k, "k")?;
+        }
+        match (self.count.as_integer(), x.dims[self.axis].as_const()) {
             (Some(k), _) if k < 0 => bail!("`k` is {k}"),
             (Some(k), Some(n)) if k > n as i64 => bail!("`k` is {k}, but axis {} of {x} has {n}", self.axis),
             _ => {}
         }
         let mut values = x.clone();
-        values.dims[self.axis] = self.k.clone();
+        values.dims[self.axis] = self.count.clone();
         let indices = values.with(Elem::I64);
         Ok(vec![values, indices])
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let k = resolve(std::slice::from_ref(&self.k), cx.dims())?[0];
+        let k = match args.get(1) {
+            Some(k) => {
+                let k = layout_args::single(k)?;
+                usize::try_from(k).map_err(|_| format!("`k` is {k}"))?
+            }
+            None => resolve(std::slice::from_ref(&self.count), cx.dims())?[0],
+        };
         let x = axes_last(&args[0], &[self.axis])?;
         let n = x.dims().last().copied().unwrap_or(1);
         if k > n {

@@ -1,0 +1,75 @@
+//! Activations.
+
+use trine_ir::ops::*;
+use trine_ir::{OpResult, Value, bail};
+
+use super::{Mapper, NodeCx, legacy, unary};
+
+pub(super) fn find(op_type: &str) -> Option<Mapper> {
+    Some(match op_type {
+        "Relu" => |cx| unary(cx, Relu {}),
+        "Tanh" => |cx| unary(cx, Tanh {}),
+        "Sigmoid" => |cx| unary(cx, Sigmoid {}),
+        "Softplus" => |cx| unary(cx, Softplus {}),
+        "Softsign" => |cx| unary(cx, Softsign {}),
+        "HardSwish" => |cx| unary(cx, HardSwish {}),
+        "Mish" => |cx| unary(cx, Mish {}),
+        "LeakyRelu" => |cx| {
+            let alpha = cx.attr_float("alpha", 0.01)?;
+            unary(cx, LeakyRelu { alpha })
+        },
+        "ThresholdedRelu" => |cx| {
+            let alpha = cx.attr_float("alpha", 1.0)?;
+            unary(cx, ThresholdedRelu { alpha })
+        },
+        "Elu" => |cx| {
+            let alpha = cx.attr_float("alpha", 1.0)?;
+            unary(cx, Elu { alpha })
+        },
+        "Celu" => |cx| {
+            let alpha = cx.attr_float("alpha", 1.0)?;
+            unary(cx, Celu { alpha })
+        },
+        "Selu" => selu,
+        "HardSigmoid" => |cx| {
+            let (alpha, beta) = (cx.attr_float("alpha", 0.2)?, cx.attr_float("beta", 0.5)?);
+            unary(cx, HardSigmoid { alpha, beta })
+        },
+        "Swish" => |cx| match cx.attr_float("alpha", 1.0)? {
+            1.0 => unary(cx, Silu {}),
+            alpha => unary(cx, Swish { alpha }),
+        },
+        "Gelu" => gelu,
+        "PRelu" => prelu,
+        _ => return None,
+    })
+}
+
+fn selu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    // The defaults of opset 1 had fewer digits.
+    let (alpha, gamma) = if cx.opset() < 6 { (1.6732, 1.0507) } else { (1.673_263_2, 1.050_701) };
+    let (alpha, gamma) = (cx.attr_float("alpha", alpha)?, cx.attr_float("gamma", gamma)?);
+    unary(cx, Selu { alpha, gamma })
+}
+
+fn gelu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let form = match cx.attr_str("approximate", "none")? {
+        "none" => GeluForm::Erf,
+        "tanh" => GeluForm::Tanh,
+        other => bail!("attribute `approximate` is `{}`, not `none` or `tanh`", other.escape_debug()),
+    };
+    unary(cx, Gelu { form })
+}
+
+/// Before opset 7, a slope of one axis is one a channel.
+fn prelu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let (x, mut slope) = (cx.input(0)?, cx.input(1)?);
+    if cx.opset() < 7 && cx.rank(slope) == 1 && cx.rank(x) > 1 {
+        slope = legacy::at_axis(cx, slope, 1, cx.rank(x))?;
+    }
+    let y = cx.add(PRelu {}, &[x, slope])?;
+    if cx.ty(y) != cx.ty(x) {
+        bail!("slope {} is not broadcast to {}", cx.ty(slope), cx.ty(x));
+    }
+    Ok(vec![y])
+}

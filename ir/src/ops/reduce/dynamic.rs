@@ -1,0 +1,52 @@
+//! Reductions of axes that are known only at run time.
+
+use super::*;
+use crate::{bail, op};
+
+op! {
+    /// The reduction `by` over the axes that a vector of integers names, counted from the end where negative; over
+    /// all if it is empty, or with `noop`, over none.
+    ///
+    /// `dims` is the shape of the result.
+    ReduceDynamic = "reduce_dynamic" (x, axes) { by: ReduceKind, keepdims: bool, noop: bool, dims: Vec<Dim> }
+}
+
+impl OpDef for ReduceDynamic {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let (x, axes) = (&args[0], &args[1]);
+        layout_args::expect_vector(axes, "axes", None)?;
+        // What the reduction says of the element type.
+        self.by.op(vec![], true).infer(&[Some(x)], module)?;
+        let rank = match axes.dims.first().and_then(Dim::as_const) {
+            _ if self.keepdims => x.rank(),
+            Some(0) => {
+                if self.noop {
+                    x.rank()
+                } else {
+                    0
+                }
+            }
+            Some(n) if n <= x.rank() => x.rank() - n,
+            Some(n) => bail!("{n} axes of {x}"),
+            None => bail!("the number of axes must be known to drop them"),
+        };
+        if rank != self.dims.len() {
+            bail!("the result has {rank} axes, not {}", self.dims.len());
+        }
+        Ok(vec![Type { elem: x.elem, dims: layout_args::dimensions(&self.dims)? }])
+    }
+
+    fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
+        let (x, axes) = (&args[0], layout_args::integers(&args[1])?);
+        if axes.is_empty() && self.noop {
+            return Ok(vec![x.clone()]);
+        }
+        let mut axes =
+            axes.into_iter().map(|a| layout_args::axis(a, x.rank())).collect::<OpResult<Vec<_>>>()?;
+        if axes.is_empty() {
+            axes = (0..x.rank()).collect();
+        }
+        check_axes(&x.ty(), &axes)?;
+        self.by.op(axes, self.keepdims).eval(&[Some(x)], cx)
+    }
+}
