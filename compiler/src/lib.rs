@@ -3,5 +3,8 @@
 pub mod build;
 pub mod codegen;
 pub mod import;
+pub mod pass;
 pub mod passes;
+pub mod pattern;
 mod plan_buffers;
+pub mod ternarize;

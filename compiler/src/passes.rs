@@ -1,3 +1,53 @@
-//! The passes: one file each under `passes/`.
+//! The passes: one file each under `passes/`, one documented line each here.
+//!
+//! A pass is named as its file and its tests are, opens with its equation, and does one thing. What the
+//! default pipelines are stands here too, so that the whole course of a compilation is in one place.
 
+use crate::pass::{Exactness, Pass};
+
+mod detect_ternary;
+mod fold_constants;
 pub mod form_kernels;
+mod fuse_siblings;
+mod lower_ternary;
+mod simplify;
+mod ternarize;
+
+/// Collects passes: the doc comment is the help text.
+macro_rules! passes {
+    ($($(#[doc = $about:literal])+ $name:literal = $module:ident: $exactness:ident [$($option:literal),*];)*) => {
+        /// Every pass there is.
+        pub const PASSES: &[Pass] = &[$(Pass {
+            name: $name,
+            about: concat!($($about),+).trim_ascii_start(),
+            exactness: Exactness::$exactness,
+            options: &[$($option),*],
+            run: $module::run,
+        }),*];
+    };
+}
+
+passes! {
+    /// Compute what depends on constants alone
+    "fold-constants" = fold_constants: Exact [];
+    /// Drop what does nothing, share what is equal
+    "simplify" = simplify: Exact [];
+    /// Find matmuls whose weights are ternary as they stand, however they are spelt
+    "detect-ternary" = detect_ternary: Reassociates [];
+    /// Round the weights of matmuls to {-1, 0, +1} times a scale
+    "ternarize" = ternarize: Lossy ["method", "group", "keep", "activations"];
+    /// Join ternary matmuls of one input, such as q, k and v
+    "fuse-siblings" = fuse_siblings: Exact [];
+    /// Lower ternary matmuls to sign selection, sums and one rescaling
+    "lower-ternary" = lower_ternary: Exact [];
+}
+
+/// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
+pub const LEVELS: [&str; 3] = [
+    "",
+    "fold-constants,simplify,fuse-siblings,lower-ternary",
+    "fold-constants,simplify,detect-ternary,fuse-siblings,lower-ternary",
+];
+
+/// Where a lossy step that the user names goes: before the first of these.
+pub const BEFORE_LOWERING: &[&str] = &["fuse-siblings", "lower-ternary"];

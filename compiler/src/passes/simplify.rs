@@ -1,0 +1,105 @@
+//! `x · 1 → x`, `cast(x) → x` to its own type, `reshape(reshape(x)) → reshape(x)`, `f(x), f(x) → one f(x)`, …
+//!
+//! Only what keeps every bit: `x + 0.0` stays, for it turns -0.0 into +0.0; `x + (-0.0)` goes.
+
+use rustc_hash::FxHashMap;
+use trine_ir::graph::Operands;
+use trine_ir::ops::{Reshape, Transpose};
+use trine_ir::{Kind, Module, NodeId, Op, Value};
+
+use super::fold_constants::is_pure;
+use crate::pass::{Cx, PassError};
+use crate::pattern::{Pat, Rewrite, Rule, Scope, any, any_of, op, refuse, rule, scalar};
+
+pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
+    let rules = [nothing_done(), neutral(), reshape_twice(), transpose_twice()];
+    let mut count = cx.apply(module, &rules);
+    for function in module.functions.values_mut() {
+        count += share_equals(&mut Rewrite::new(&mut function.graph, &mut module.consts));
+    }
+    Ok(count)
+}
+
+/// Ops that move or convert, where they leave everything as it is.
+fn nothing_done() -> Rule {
+    let x = any();
+    let kinds =
+        [Kind::Identity, Kind::Cast, Kind::Reshape, Kind::Expand, Kind::Transpose, Kind::Slice, Kind::Concat];
+    let whole = any_of(kinds.map(|kind| op(kind, [&x]))).filter(|scope, y| {
+        let x = scope.graph.operand(y.node, 0);
+        let same_type = x.is_some_and(|x| scope.graph.ty(x) == scope.graph.ty(y));
+        let same_place = match scope.graph.op(y.node) {
+            Some(Op::Transpose(t)) => t.perm.iter().enumerate().all(|(i, p)| i == *p),
+            Some(Op::Slice(s)) => s.steps.iter().all(|s| *s > 0),
+            _ => true,
+        };
+        same_type && same_place
+    });
+    rule("nothing-done", whole, move |m, _| Ok(m[&x]))
+}
+
+/// `x · 1`, `x / 1`, `x - 0`, `x + (-0)`, and `x + 0` of integers.
+fn neutral() -> Rule {
+    let x = any();
+    let of_integers = |scope: &Scope, y| scope.graph.ty(y).elem.is_int();
+    let root = any_of([
+        &x * exactly(1.0),
+        &x / exactly(1.0),
+        &x - exactly(0.0),
+        &x + exactly(-0.0),
+        (&x + exactly(0.0)).filter(of_integers),
+    ]);
+    rule("neutral", root, move |m, _| Ok(m[&x]))
+}
+
+/// A scalar of this value, which tells the zeros apart.
+fn exactly(value: f64) -> Pat {
+    scalar().filter(move |scope, v| scope.scalar(v).map(f64::to_bits) == Some(value.to_bits()))
+}
+
+/// `reshape(reshape(x)) → reshape(x)`.
+fn reshape_twice() -> Rule {
+    let x = any();
+    let inner = op(Kind::Reshape, [&x]);
+    let outer = op(Kind::Reshape, [&inner]);
+    rule("reshape-twice", outer.clone(), move |m, g| {
+        let shape = g.ty(m[&outer]).dims.clone();
+        Ok(g.add(Reshape { shape }, &[m[&x]])?)
+    })
+}
+
+/// `transpose(transpose(x))  →  transpose(x)`.
+fn transpose_twice() -> Rule {
+    let x = any();
+    let inner = op(Kind::Transpose, [&x]);
+    let outer = op(Kind::Transpose, [&inner]);
+    rule("transpose-twice", outer.clone(), move |m, g| {
+        let (Some(Op::Transpose(a)), Some(Op::Transpose(b))) = (g.op(m[&inner]), g.op(m[&outer])) else {
+            return refuse("not transpositions");
+        };
+        let perm: Option<Vec<usize>> = b.perm.iter().map(|i| a.perm.get(*i).copied()).collect();
+        let perm = perm.ok_or("the permutations do not fit")?;
+        if perm.iter().enumerate().all(|(i, p)| i == *p) {
+            return Ok(m[&x]);
+        }
+        Ok(g.add(Transpose { perm }, &[m[&x]])?)
+    })
+}
+
+/// Equal ops on equal operands become one.
+fn share_equals(g: &mut Rewrite) -> usize {
+    let mut seen: FxHashMap<(Kind, Operands), Vec<NodeId>> = FxHashMap::default();
+    let mut count = 0;
+    for node in g.graph().order() {
+        let Some(op) = g.graph().op(node).filter(|op| is_pure(op)) else { continue };
+        let earlier = seen.entry((op.kind(), g.graph().operands(node))).or_default();
+        let Some(twin) = earlier.iter().copied().find(|e| g.graph().op(*e) == Some(op)) else {
+            earlier.push(node);
+            continue;
+        };
+        let results: Vec<_> = g.graph().results(node).map(|old| (old, Value { node: twin, ..old })).collect();
+        let shared = results.into_iter().filter(|(old, new)| g.replace(*old, *new).is_ok()).count();
+        count += usize::from(shared > 0);
+    }
+    count
+}

@@ -1,0 +1,271 @@
+//! Rules: a pattern, and what its root becomes.
+
+use indexmap::IndexMap;
+use rustc_hash::FxHashSet;
+use trine_ir::error::Place;
+use trine_ir::{
+    Graph, Kind, Literal, Module, NodeId, Op, OpError, OpResult, Tensor, TensorError, Type, Value,
+};
+
+use super::{Match, Pat, Scope};
+
+/// Rounds over a function after which rules that still find something are left alone.
+const MAX_ROUNDS: usize = 32;
+
+/// `root → build(match)`.
+pub struct Rule {
+    pub name: &'static str,
+    root: Pat,
+    kinds: Option<Vec<Kind>>,
+    build: Build,
+}
+
+type Build = Box<dyn Fn(&Match, &mut Rewrite) -> Result<Value, Refusal>>;
+
+/// Why a rule that matched does not apply after all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+/// A rule that matched and was refused, for `trine explain`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NearMiss {
+    pub rule: &'static str,
+    pub place: Place,
+    pub reason: String,
+}
+
+/// A rule. `build` returns the value that takes the place of what `root` matched, of the same type; or it
+/// refuses, and whatever it had added is swept away.
+pub fn rule(
+    name: &'static str,
+    root: Pat,
+    build: impl Fn(&Match, &mut Rewrite) -> Result<Value, Refusal> + 'static,
+) -> Rule {
+    Rule { name, kinds: root.kinds(), root, build: Box::new(build) }
+}
+
+/// Refuses: the match is not what the rule is about.
+pub fn refuse<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal(reason.into()))
+}
+
+/// Applies `rules` to every function, operands before users, until none applies. The first rule that
+/// fits a value wins. Returns how many values were replaced and what nearly was.
+pub fn apply(module: &mut Module, rules: &[Rule]) -> (usize, Vec<NearMiss>) {
+    let (mut count, mut misses) = (0, vec![]);
+    for (name, function) in &mut module.functions {
+        let mut refused = FxHashSet::default();
+        for _ in 0..MAX_ROUNDS {
+            let mut rewrite = Rewrite::new(&mut function.graph, &mut module.consts);
+            let replaced = round(&mut rewrite, rules, &mut |graph, node, rule, refusal| {
+                if refused.insert((node, rule)) {
+                    let place = Place::new(name, graph, node);
+                    misses.push(NearMiss { rule, place, reason: refusal.0 });
+                }
+            });
+            function.graph.sweep();
+            count += replaced;
+            if replaced == 0 {
+                break;
+            }
+        }
+    }
+    (count, misses)
+}
+
+type Miss<'a> = dyn FnMut(&Graph, NodeId, &'static str, Refusal) + 'a;
+
+/// Offers every value once to the rules.
+fn round(rewrite: &mut Rewrite, rules: &[Rule], miss: &mut Miss) -> usize {
+    let mut count = 0;
+    for node in rewrite.graph.order() {
+        let Some(kind) = rewrite.graph.kind(node) else { continue };
+        for value in rewrite.graph.results(node) {
+            if rewrite.graph.use_count(value) == 0 {
+                continue;
+            }
+            for rule in rules.iter().filter(|r| r.kinds.as_ref().is_none_or(|k| k.contains(&kind))) {
+                let Some(found) = Match::find(&rewrite.scope(), &rule.root, value) else { continue };
+                match rewrite.replace_by(rule, &found, value) {
+                    Ok(()) => {
+                        count += 1;
+                        break;
+                    }
+                    Err(refusal) => miss(rewrite.graph, node, rule.name, refusal),
+                }
+            }
+        }
+    }
+    count
+}
+
+/// The function under a rule, as far as a rule may touch it: it reads, and it adds.
+pub struct Rewrite<'a> {
+    graph: &'a mut Graph,
+    consts: &'a mut IndexMap<String, Tensor>,
+    created: Vec<NodeId>,
+    also: Vec<(Value, Value)>,
+}
+
+impl<'a> Rewrite<'a> {
+    pub fn new(graph: &'a mut Graph, consts: &'a mut IndexMap<String, Tensor>) -> Rewrite<'a> {
+        Rewrite { graph, consts, created: vec![], also: vec![] }
+    }
+
+    pub fn scope(&self) -> Scope<'_> {
+        Scope { graph: self.graph, consts: self.consts }
+    }
+
+    pub fn graph(&self) -> &Graph {
+        self.graph
+    }
+
+    pub fn ty(&self, v: Value) -> &Type {
+        self.graph.ty(v)
+    }
+
+    pub fn op(&self, v: Value) -> Option<&Op> {
+        self.graph.op(v.node)
+    }
+
+    /// The number that a matched scalar is worth.
+    pub fn scalar(&self, v: Value) -> Result<f64, Refusal> {
+        self.scope().scalar(v).ok_or_else(|| Refusal(format!("{} is no known number", self.describe(v))))
+    }
+
+    /// The tensor of a matched constant.
+    pub fn tensor(&self, v: Value) -> Result<Tensor, Refusal> {
+        self.scope().tensor(v).ok_or_else(|| Refusal(format!("{} is no constant", self.describe(v))))
+    }
+
+    /// A value as reasons name it.
+    pub fn describe(&self, v: Value) -> String {
+        match self.graph.const_key(v) {
+            Some(key) => format!("`@{key}`"),
+            None => format!("`%{}`", self.graph.name(v)),
+        }
+    }
+
+    /// An op with one result, all of whose operands are present.
+    pub fn add(&mut self, op: impl Into<Op>, args: &[Value]) -> OpResult<Value> {
+        let args: Vec<_> = args.iter().map(|v| Some(*v)).collect();
+        let node = self.add_node(op, &args)?;
+        match self.graph.results(node).len() {
+            1 => Ok(Value { node, result: 0 }),
+            n => Err(OpError(format!("has {n} results where one is used"))),
+        }
+    }
+
+    /// An op with any number of operands and results.
+    pub fn add_node(&mut self, op: impl Into<Op>, args: &[Option<Value>]) -> OpResult<NodeId> {
+        let op = op.into();
+        let mnemonic = op.kind().mnemonic();
+        let node = self
+            .graph
+            .add_node(op, args, &())
+            .map_err(|OpError(message)| OpError(format!("`{mnemonic}`: {message}")))?;
+        self.created.push(node);
+        Ok(node)
+    }
+
+    /// The node that already is this op on these operands, or a new one.
+    pub fn share(&mut self, op: impl Into<Op>, args: &[Option<Value>]) -> OpResult<NodeId> {
+        let op = op.into();
+        let users = args.iter().flatten().next().map(|v| self.graph.users(*v)).unwrap_or_default();
+        let same =
+            |node: &NodeId| self.graph.op(*node) == Some(&op) && self.graph.operands(*node)[..] == *args;
+        match users.into_iter().map(|(node, _)| node).find(same) {
+            Some(node) => Ok(node),
+            None => self.add_node(op, args),
+        }
+    }
+
+    pub fn literal(&mut self, literal: Literal) -> Value {
+        self.graph.literal(literal)
+    }
+
+    /// A constant named after `base`; scalars become literals.
+    pub fn constant(&mut self, base: &str, tensor: Tensor) -> Value {
+        match Literal::from_tensor(&tensor) {
+            Some(literal) => self.graph.literal(literal),
+            None => {
+                let ty = tensor.ty();
+                let key = add_const(self.consts, base, tensor);
+                self.graph.constant(&key, ty)
+            }
+        }
+    }
+
+    /// Replaces `old` besides the root once the rule has applied.
+    pub fn also_replace(&mut self, old: Value, new: Value) {
+        self.also.push((old, new));
+    }
+
+    fn replace_by(&mut self, rule: &Rule, found: &Match, root: Value) -> Result<(), Refusal> {
+        self.created.clear();
+        self.also.clear();
+        let new = (rule.build)(found, self)?;
+        if new == root {
+            return refuse("nothing would change");
+        }
+        let mut pairs = std::mem::take(&mut self.also);
+        pairs.push((root, new));
+        for (old, new) in &pairs {
+            if self.ty(*old) != self.ty(*new) {
+                return refuse(format!("the type would change from {} to {}", self.ty(*old), self.ty(*new)));
+            }
+        }
+        let loc = self.graph.loc(root.node).cloned();
+        for node in &self.created {
+            self.graph.set_loc(*node, loc.clone());
+        }
+        pairs.into_iter().try_for_each(|(old, new)| self.replace(old, new))
+    }
+
+    /// Puts `new` where `old` was. What a function's results are called is its interface, so an output
+    /// keeps its name; otherwise a value keeps the name that it had before.
+    pub fn replace(&mut self, old: Value, new: Value) -> Result<(), Refusal> {
+        let is_output = |v| self.graph.outputs().contains(&v);
+        let fresh = self.created.contains(&new.node);
+        if is_output(old) && !fresh && (self.graph.op(new.node).is_none() || is_output(new)) {
+            return refuse("an output would lose its name");
+        }
+        let keep = (!fresh && !is_output(old)).then(|| self.graph.name(new).to_string());
+        self.graph.replace(old, new);
+        if let Some(name) = keep.filter(|_| self.graph.op(new.node).is_some()) {
+            self.graph.set_name(old, "replaced");
+            self.graph.set_name(new, &name);
+        }
+        Ok(())
+    }
+}
+
+/// Adds a constant under `base`, or under `base_N` if that is taken by another. Returns its name.
+fn add_const(consts: &mut IndexMap<String, Tensor>, base: &str, tensor: Tensor) -> String {
+    let free = |name: &String| consts.get(name).is_none_or(|t| *t == tensor);
+    let numbered = || (1u64..).map(|i| format!("{base}_{i}"));
+    let name = std::iter::once(base.to_string()).chain(numbered()).find(free).expect("names are unbounded");
+    consts.insert(name.clone(), tensor);
+    name
+}
+
+impl From<OpError> for Refusal {
+    fn from(error: OpError) -> Refusal {
+        Refusal(error.0)
+    }
+}
+impl From<TensorError> for Refusal {
+    fn from(error: TensorError) -> Refusal {
+        Refusal(error.to_string())
+    }
+}
+impl From<&str> for Refusal {
+    fn from(reason: &str) -> Refusal {
+        Refusal(reason.into())
+    }
+}
+impl From<String> for Refusal {
+    fn from(reason: String) -> Refusal {
+        Refusal(reason)
+    }
+}

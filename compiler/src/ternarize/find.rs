@@ -1,0 +1,50 @@
+//! Weights that are ternary as they stand: every whole row, or group of a row, holds only {-s, 0, +s}.
+
+use super::{Matrix, Ternary};
+use trine_ir::ops::groups;
+
+/// Groups that are tried when rows are not ternary, coarsest first. Each is a multiple of the last.
+const GROUPS: [usize; 7] = [1024, 512, 256, 128, 64, 32, 16];
+
+/// The trits and scales that give `w` bit for bit, under the coarsest grouping there is.
+pub fn find(w: &Matrix) -> Option<Ternary> {
+    let finest = GROUPS[GROUPS.len() - 1];
+    if w.k < 2 || w.n == 0 {
+        return None;
+    }
+    // The magnitudes of the finest cells decide about all the others.
+    let mut fine = Vec::with_capacity(w.n * groups(w.k, finest));
+    for row in w.values.chunks(w.k) {
+        for cell in row.chunks(finest) {
+            fine.push(magnitude(cell)?);
+        }
+    }
+    let cells = groups(w.k, finest);
+    let coarser = GROUPS.into_iter().filter(|g| *g < w.k);
+    let (group, scales) = std::iter::once(w.k).chain(coarser).find_map(|group| {
+        let per = group.div_ceil(finest);
+        let rows = fine.chunks(cells).flat_map(|row| row.chunks(per));
+        let scales: Option<Vec<f32>> = rows.map(magnitude).collect();
+        scales.map(|s| (group, s))
+    })?;
+    let trits = w.values.iter().map(|v| if *v == 0.0 { 0 } else { v.signum() as i8 }).collect();
+    Some(Ternary { n: w.n, k: w.k, group, trits, scales })
+}
+
+/// The one magnitude besides zero among `values`; zero if there is none, `None` if there are more.
+fn magnitude(values: &[f32]) -> Option<f32> {
+    let mut found = 0f32;
+    for v in values.iter().map(|v| v.abs()).filter(|v| *v != 0.0) {
+        if !v.is_finite() || (found != 0.0 && v != found) {
+            return None;
+        }
+        found = v;
+    }
+    Some(found)
+}
+
+/// Whether a column of weights could be a row of a ternary matrix: a cheap look before a transposition.
+pub fn could_be(row: impl Iterator<Item = f32>) -> bool {
+    let row: Vec<f32> = row.collect();
+    row.chunks(GROUPS[GROUPS.len() - 1]).all(|cell| magnitude(cell).is_some())
+}

@@ -1,0 +1,106 @@
+//! Linear layers in graphs: where their weights are, and how they become ternary.
+
+use trine_ir::ops::{Matmul, TernaryMatmul};
+use trine_ir::{Dim, Elem, Kind, Op, Value};
+
+use super::find::could_be;
+use super::{Matrix, Ternary};
+use crate::pattern::{Pat, Refusal, Rewrite, Rule, any, constant, matmul, op, refuse, rule};
+
+/// `x · w` where `w` depends on constants alone.
+pub fn linear(x: &Pat, w: &Pat) -> Pat {
+    matmul(x, w).filter(|scope, y| {
+        scope.graph.operand(y.node, 1).is_some_and(|w| scope.is_known(w) && scope.graph.ty(w).rank() > 1)
+    })
+}
+
+/// The weights of a matmul as a matrix, a row an output. `dense` weights may be anything; else they are
+/// wanted only if they could be ternary.
+pub fn weights(g: &Rewrite, y: Value, w: Value, dense: bool) -> Result<Matrix, Refusal> {
+    let Some(Op::Matmul(Matmul { trans_b })) = g.op(y) else { return refuse("not a matmul") };
+    let ty = g.ty(w);
+    let (Elem::F32, Some(&[rows, columns])) = (ty.elem, ty.static_dims().as_deref()) else {
+        return refuse(format!("weights {ty} are no f32 matrix"));
+    };
+    let Some(tensor) = g.scope().known(w) else { return refuse("the weights cannot be evaluated") };
+    let values = tensor.values::<f32>()?;
+    if *trans_b {
+        let first = values.iter().take(columns).copied();
+        if !dense && !could_be(first) {
+            return refuse("the weights are not ternary");
+        }
+        return Ok(Matrix { n: rows, k: columns, values: values.into_owned() });
+    }
+    if !dense && !could_be(values.iter().step_by(columns.max(1)).copied()) {
+        return refuse("the weights are not ternary");
+    }
+    let mut turned = vec![0f32; values.len()];
+    // Tiles, so that neither side walks memory by whole rows.
+    const TILE: usize = 32;
+    for i0 in (0..rows).step_by(TILE) {
+        for j0 in (0..columns).step_by(TILE) {
+            for i in i0..rows.min(i0 + TILE) {
+                for j in j0..columns.min(j0 + TILE) {
+                    turned[j * rows + i] = values[i * columns + j];
+                }
+            }
+        }
+    }
+    Ok(Matrix { n: columns, k: rows, values: turned })
+}
+
+/// The constant that most of a known value is made of, by which people know the layer.
+pub fn weights_name(g: &Rewrite, w: Value) -> String {
+    let graph = g.graph();
+    let size = |v: Value| graph.ty(v).count().and_then(|c| c.as_const()).unwrap_or(0);
+    let (mut best, mut stack) = (None::<Value>, vec![w]);
+    while let Some(v) = stack.pop() {
+        if graph.const_key(v).is_some() && best.is_none_or(|b| size(v) > size(b)) {
+            best = Some(v);
+        }
+        stack.extend(graph.operands(v.node).into_iter().flatten());
+    }
+    best.and_then(|v| graph.const_key(v)).unwrap_or("weights").to_string()
+}
+
+impl Ternary {
+    /// A ternary matmul of `x` with these weights, whose constants are named after `base`.
+    pub fn matmul(&self, g: &mut Rewrite, x: Value, base: &str, int8: bool) -> Result<Value, Refusal> {
+        let w = g.constant(&format!("{base}.trits"), self.weights()?);
+        let scale = g.constant(&format!("{base}.scale"), self.scale()?);
+        Ok(g.add(TernaryMatmul { group: self.group, int8 }, &[x, w, scale])?)
+    }
+}
+
+/// `ternary_matmul(x, w, scale) + bias  →  ternary_matmul(x, w, scale, bias)`: the bias is added last
+/// either way, so the bits stay.
+pub fn absorb_bias() -> Rule {
+    let (x, w, scale, bias) = (any(), constant(), constant(), constant());
+    let product = op(Kind::TernaryMatmul, [&x, &w, &scale]);
+    rule("absorb-bias", &product + &bias, move |m, g| {
+        let Some(Op::TernaryMatmul(matmul)) = g.op(m[&product]).cloned() else {
+            return refuse("not a ternary matmul");
+        };
+        if g.graph().use_count(m[&product]) > 1 {
+            return refuse("the product without its bias is used elsewhere");
+        }
+        let n = g.ty(m[&product]).back(0).and_then(Dim::as_const);
+        let dims = g.ty(m[&bias]).static_dims().unwrap_or_default();
+        let (Some(n), Some((last, rest))) = (n, dims.split_last()) else {
+            return refuse("the bias is a scalar");
+        };
+        if *last != n || rest.iter().any(|d| *d != 1) {
+            return refuse(format!("the bias is {}, not f32[{n}]", g.ty(m[&bias])));
+        }
+        let bias = match rest {
+            [] => m[&bias],
+            _ => {
+                let key = g.graph().const_key(m[&bias]).unwrap_or("bias").to_string();
+                let flat = g.tensor(m[&bias])?.reshape(vec![n])?;
+                g.constant(&key, flat)
+            }
+        };
+        let args = [m[&x], m[&w], m[&scale], bias].map(Some);
+        Ok(Value { node: g.add_node(matmul, &args)?, result: 0 })
+    })
+}

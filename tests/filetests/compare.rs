@@ -1,0 +1,73 @@
+//! Whether a module still computes what it did: every function on random inputs.
+
+use libtest_mimic::Failed;
+use trine::pass::Exactness;
+use trine_ir::{DimEnv, Elem, Module, Tensor, Type, eval};
+
+use crate::fill::{self, Random};
+
+/// Relative to the largest magnitude of the output.
+const TOLERANCE: f64 = 2e-5;
+
+/// Runs every function of both modules and compares as strictly as `exactness` promises.
+pub fn same_meaning(before: &Module, after: &Module, exactness: Exactness) -> Result<(), Failed> {
+    if exactness == Exactness::Lossy {
+        return Ok(());
+    }
+    for (name, function) in &before.functions {
+        let graph = &function.graph;
+        let env = symbols(graph.params().iter().map(|p| graph.ty(*p)));
+        let mut inputs = vec![];
+        for param in graph.params() {
+            inputs.push(input(graph.name(*param), graph.ty(*param), &env)?);
+        }
+        let run = |module| eval::run_function(module, name, inputs.clone(), &env, 0);
+        let want = run(before).map_err(|e| format!("`@{name}` before: {e}"))?;
+        let got = run(after).map_err(|e| format!("`@{name}` after: {e}"))?;
+        for (i, (want, got)) in want.iter().zip(&got).enumerate() {
+            let same = match (exactness, want.elem()) {
+                (Exactness::Reassociates, Elem::F32) => close(want, got)?,
+                _ => want == got,
+            };
+            if !same {
+                return Err(format!("result {i} of `@{name}` changed:\n{}\n{}", show(want), show(got)).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show(t: &Tensor) -> String {
+    crate::show::tensor(t)
+}
+
+fn close(a: &Tensor, b: &Tensor) -> Result<bool, Failed> {
+    let (x, y) = (a.values::<f32>()?, b.values::<f32>()?);
+    let largest = x.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(f64::from(v.abs())));
+    let near = |(x, y): (&f32, &f32)| {
+        x == y || (x.is_nan() && y.is_nan()) || f64::from((x - y).abs()) <= TOLERANCE * largest
+    };
+    Ok(a.dims() == b.dims() && x.iter().zip(y.iter()).all(near))
+}
+
+/// A size for every symbol: all different, so that no two are mixed up unnoticed.
+fn symbols<'a>(types: impl Iterator<Item = &'a Type>) -> DimEnv {
+    let mut env = DimEnv::default();
+    for symbol in types.flat_map(|t| &t.dims).flat_map(|d| d.symbols()) {
+        if env.get(&symbol).is_none() {
+            env.set(symbol, 2 + env.iter().count());
+        }
+    }
+    env
+}
+
+fn input(name: &str, ty: &Type, env: &DimEnv) -> Result<Tensor, Failed> {
+    let dims = ty.eval_dims(env).map_err(|d| format!("no size for `{d}`"))?;
+    let mut random = Random::new(name);
+    let count = dims.iter().product();
+    let values: Vec<f64> = match ty.elem.is_float() {
+        true => (0..count).map(|_| random.gaussian()).collect(),
+        false => (0..count).map(|_| random.below(2) as f64).collect(),
+    };
+    fill::tensor(ty.elem, dims, &values).ok_or_else(|| format!("cannot make an input {ty}").into())
+}
