@@ -28,6 +28,7 @@ use trine_ir::{OpResult, Value};
 
 pub use super::cx::{Body, NodeCx};
 
+mod contrib;
 mod control;
 mod conv;
 mod index;
@@ -53,6 +54,7 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         quant::find,
         recurrent::find,
         control::find,
+        contrib::find,
     ];
     families.into_iter().find_map(|find| find(domain, op_type))
 }

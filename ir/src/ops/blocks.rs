@@ -28,7 +28,7 @@ op! {
 
 impl DequantizeBlocks {
     /// Blocks a row and bytes a block.
-    fn layout(&self) -> OpResult<(usize, usize)> {
+    pub fn layout(&self) -> OpResult<(usize, usize)> {
         if !matches!(self.bits, 1 | 2 | 4 | 8) {
             bail!("weights are of 1, 2, 4 or 8 bits, not {}", self.bits);
         }
@@ -36,6 +36,11 @@ impl DequantizeBlocks {
             Some(bits) if bits > 0 && bits % 8 == 0 => Ok((self.k.div_ceil(self.block), bits / 8)),
             _ => bail!("blocks of {} weights do not fill bytes", self.block),
         }
+    }
+
+    /// Bytes a row of packed zero points.
+    pub fn packed_zeros(&self, blocks: usize) -> usize {
+        blocks.saturating_mul(self.bits).div_ceil(8)
     }
 }
 
@@ -51,7 +56,7 @@ impl OpDef for DequantizeBlocks {
             bail!("scales are floats [{n},{blocks}], got {scale}");
         }
         if let Some(zero) = args.get(2) {
-            let packed = Type::new(Elem::U8, [n, (blocks * self.bits).div_ceil(8)]);
+            let packed = Type::new(Elem::U8, [n, self.packed_zeros(blocks)]);
             if zero != scale && *zero != packed {
                 bail!("zero points are {packed} or {scale}, got {zero}");
             }
@@ -77,7 +82,7 @@ fn dequantize<T: Real>(
         None => vec![T::of((1 << (op.bits - 1)) as f32); scales.len()].into(),
         Some(z) if z.elem() == Elem::U8 => z
             .bytes()
-            .chunks((blocks * op.bits).div_ceil(8).max(1))
+            .chunks(op.packed_zeros(blocks).max(1))
             .flat_map(|row| unpack(row, op.bits).take(blocks))
             .map(|z| T::of(z.into()))
             .collect(),
