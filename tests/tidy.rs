@@ -1,1 +1,221 @@
 //! Invariants of the tree that no compiler checks.
+//!
+//! Each is a sentence of ARCHITECTURE.md or CONTRIBUTING.md; a failure names every place that breaks it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Lines a source file may have; what is longer holds more than one idea.
+const MAX_LINES: usize = 500;
+
+/// Files that may be longer: one is generated, the other holds the emitter of fused rows.
+const LONG: &[&str] = &["compiler/src/import/proto/onnx.rs", "compiler/src/codegen/rows.rs"];
+
+/// Files that may hold `unsafe`; folders end in a slash.
+const UNSAFE: &[&str] = &[
+    "compiler/src/codegen/jit.rs",
+    "compiler/src/import/map.rs",
+    "runtime/src/arena.rs",
+    "runtime/src/kernel.rs",
+    "runtime/src/matmul.rs",
+    "runtime/src/session.rs",
+    "runtime/ukernel/benches/",
+    "runtime/ukernel/src/",
+];
+
+/// What nothing that is finished contains. Split in two, so that this file is not among the findings.
+const UNFINISHED: &[(&str, &str)] = &[
+    ("tod", "o!("),
+    ("unimple", "mented!("),
+    ("#[ign", "ore"),
+    ("should_", "panic"),
+    ("allow(dead", "_code)"),
+    ("FIX", "ME"),
+];
+
+/// Crates, from the one that depends on none of the others to the one that may depend on all.
+const ORDER: &[(&str, &str)] = &[
+    ("trine-ir", "ir"),
+    ("trine-ukernel", "runtime/ukernel"),
+    ("trine-runtime", "runtime"),
+    ("trine", "compiler"),
+    ("trine-tests", "."),
+];
+
+#[test]
+fn formatted() {
+    cargo(&["fmt", "--all", "--check"]);
+}
+
+#[test]
+fn clippy_has_nothing_to_say() {
+    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+}
+
+#[test]
+fn crates_depend_on_earlier_ones_only() {
+    let names: Vec<&str> = ORDER.iter().map(|(name, _)| *name).collect();
+    let mut wrong = vec![];
+    for (rank, (name, folder)) in ORDER.iter().enumerate() {
+        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        for dependency in dependencies(&manifest) {
+            let found = names.iter().position(|n| *n == dependency);
+            if found.is_some_and(|other| other >= rank) {
+                wrong.push(format!("`{name}` depends on `{dependency}`"));
+            }
+        }
+    }
+    // The two at the bottom know nothing of each other.
+    if dependencies(&read(&root().join("runtime/ukernel/Cargo.toml"))).iter().any(|d| d == "trine-ir") {
+        wrong.push("`trine-ukernel` depends on `trine-ir`".into());
+    }
+    assert_none("crates out of order", &wrong);
+}
+
+#[test]
+fn every_crate_is_in_the_order() {
+    let listed: BTreeSet<PathBuf> = ORDER.iter().map(|(_, folder)| root().join(folder)).collect();
+    let unlisted: Vec<String> = files(&["toml"])
+        .iter()
+        .filter(|f| f.ends_with("Cargo.toml") && !listed.contains(&root().join(f.parent().unwrap())))
+        .map(|f| f.display().to_string())
+        .collect();
+    assert_none("crates that no order is stated for", &unlisted);
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources()
+        .filter(|(path, _)| !LONG.contains(&path.as_str()))
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > MAX_LINES)
+        .map(|(path, lines)| format!("{path}: {lines} lines"))
+        .collect();
+    assert_none("files that are too long", &long);
+}
+
+#[test]
+fn files_say_what_they_are() {
+    let silent: Vec<String> = sources()
+        .filter(|(path, text)| !LONG.contains(&path.as_str()) && !text.contains("//!"))
+        .map(|(path, _)| path)
+        .filter(|path| !path.ends_with("build.rs"))
+        .collect();
+    assert_none("files without `//!`", &silent);
+}
+
+#[test]
+fn unsafe_lives_in_few_files() {
+    let allowed = |path: &str| UNSAFE.iter().any(|u| path == *u || u.ends_with('/') && path.starts_with(u));
+    let attribute = concat!("allow(unsafe", "_code)");
+    let strays: Vec<String> = sources()
+        .filter(|(path, text)| text.contains(attribute) && !allowed(path))
+        .map(|(path, _)| path)
+        .collect();
+    assert_none("files that allow unsafe code", &strays);
+    let ir = read(&root().join("ir/Cargo.toml"));
+    assert!(ir.contains("unsafe_code = \"forbid\""), "`ir` must forbid unsafe code");
+}
+
+#[test]
+fn unsafe_blocks_say_why_they_are_safe() {
+    let opens = concat!("unsafe", " {");
+    let implements = concat!("unsafe", " impl");
+    let mut unexplained = vec![];
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (i, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if !code.contains(opens) && !code.contains(implements) {
+                continue;
+            }
+            let above = &lines[i.saturating_sub(4)..=i];
+            if !above.iter().any(|l| l.contains("SAFETY:")) {
+                unexplained.push(format!("{path}:{}: {}", i + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("`unsafe` without a SAFETY comment", &unexplained);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let mut found = vec![];
+    for (path, text) in sources() {
+        for (i, line) in text.lines().enumerate() {
+            for (head, tail) in UNFINISHED {
+                if line.contains(&format!("{head}{tail}")) {
+                    found.push(format!("{path}:{}: {}", i + 1, line.trim()));
+                }
+            }
+        }
+    }
+    assert_none("unfinished code", &found);
+}
+
+#[test]
+fn ci_runs_what_the_readme_says() {
+    let run = read(&root().join(".ci/run"));
+    let calls: Vec<&str> = run.lines().map(str::trim).filter(|l| l.starts_with("cargo test")).collect();
+    assert_eq!(calls, ["cargo test"]);
+}
+
+fn cargo(args: &[&str]) {
+    let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "cargo {}:\n{stdout}\n{stderr}", args.join(" "));
+}
+
+/// Names under all `[…dependencies]` tables of a manifest, but not those of the workspace.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut names = vec![];
+    let mut inside = false;
+    for line in manifest.lines().map(str::trim) {
+        if let Some(table) = line.strip_prefix('[') {
+            inside = table.contains("dependencies]") && !table.starts_with("workspace");
+        } else if inside && let Some((key, _)) = line.split_once('=') {
+            names.push(key.trim().trim_end_matches(".workspace").to_string());
+        }
+    }
+    names
+}
+
+/// All Rust files, with their paths relative to the root.
+fn sources() -> impl Iterator<Item = (String, String)> {
+    files(&["rs"]).into_iter().map(|path| (path.display().to_string(), read(&root().join(&path))))
+}
+
+/// Files with one of these extensions, relative to the root, outside of build outputs.
+fn files(extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let mut folders = vec![root().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap().flatten() {
+            let path = entry.path();
+            let name = entry.file_name();
+            if path.is_dir() {
+                if name != "target" && !name.to_string_lossy().starts_with('.') {
+                    folders.push(path);
+                }
+            } else if extensions.iter().any(|e| path.extension().is_some_and(|x| x == *e)) {
+                found.push(path.strip_prefix(root()).unwrap().to_path_buf());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
