@@ -1,0 +1,68 @@
+//! The messages that the importer reads: the committed code is what ONNX's own schema gives, and an
+//! independent parser reads the same from the same files.
+
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use protobuf::Message as _;
+use trine::import::proto::ModelProto;
+
+#[path = "support/fetch.rs"]
+mod fetch;
+
+const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compiler/src/import/proto/onnx.rs");
+
+#[test]
+fn generated_code_is_that_of_the_schema() {
+    let Some(wheel) = fetch::unpacked("onnx", "1.22.0", "onnx/onnx.proto").unwrap() else { return };
+    let schema = protox::compile(["onnx/onnx.proto"], [wheel]).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]).disable_comments(["."]).out_dir(out.path()).compile_fds(schema).unwrap();
+    let made = std::fs::read_to_string(out.path().join("onnx.rs")).unwrap();
+    if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(GENERATED, &made).unwrap();
+    }
+    assert!(made == std::fs::read_to_string(GENERATED).unwrap(), "run with BLESS=1 to write {GENERATED}");
+}
+
+#[test]
+fn two_parsers_read_the_same() {
+    let models = models(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models")));
+    assert!(!models.is_empty());
+    for path in models {
+        let bytes = std::fs::read(&path).unwrap();
+        let ours = ModelProto::decode(bytes.as_slice()).unwrap();
+        let theirs = onnx_protobuf::ModelProto::parse_from_bytes(&bytes).unwrap();
+        let name = path.display();
+
+        let graph = ours.graph.as_ref().unwrap();
+        let ops: Vec<_> = graph.node.iter().map(|n| (n.op_type(), &n.input, &n.output)).collect();
+        let their_ops: Vec<_> =
+            theirs.graph.node.iter().map(|n| (n.op_type.as_str(), &n.input, &n.output)).collect();
+        assert_eq!(ops, their_ops, "{name}");
+        let weights =
+            graph.initializer.iter().map(|t| (t.name(), &t.dims, t.raw_data.as_deref().unwrap_or_default()));
+        let their_weights =
+            theirs.graph.initializer.iter().map(|t| (t.name.as_str(), &t.dims, t.raw_data.as_slice()));
+        assert!(weights.eq(their_weights), "{name}: initializers differ");
+
+        // Nothing is lost or changed in what we read, as the other parser sees it.
+        let back = onnx_protobuf::ModelProto::parse_from_bytes(&ours.encode_to_vec()).unwrap();
+        assert!(back == theirs, "{name}: read by the other parser, ours is otherwise");
+    }
+}
+
+/// The models in a folder and those under it.
+fn models(folder: &Path) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(models(&path));
+        } else if path.extension().is_some_and(|e| e == "onnx") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
