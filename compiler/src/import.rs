@@ -7,8 +7,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 use prost::Message;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use trine_ir::ops::Identity;
 use trine_ir::{Def, Graph, MAIN, Module, Value};
 
@@ -93,33 +94,48 @@ fn lower_model(proto: &ModelProto, files: &Files) -> Result<Module, ImportError>
     let mut module = importer.module;
     module.functions.insert(MAIN.into(), function);
     module.functions.move_index(module.functions.len() - 1, 0);
+    drop_unused(&mut module);
     module.sweep();
     trine_ir::verify(&module)?;
     Ok(module)
 }
 
+/// Drops functions that `@main` does not reach: bodies that were built for other types than they now have.
+fn drop_unused(module: &mut Module) {
+    let mut reached = FxHashSet::from_iter([MAIN.to_string()]);
+    let mut stack = vec![MAIN.to_string()];
+    while let Some(function) = stack.pop().and_then(|name| module.functions.get(&name)) {
+        for op in function.graph.order().into_iter().filter_map(|node| function.graph.op(node)) {
+            stack.extend(op.callees().into_iter().filter(|callee| reached.insert(callee.clone())));
+        }
+    }
+    module.functions.retain(|name, _| reached.contains(name));
+}
+
 /// Gives each output the name that the model has for it, on a value of its own.
 fn name_outputs(graph: &mut Graph, names: &[&str]) -> Result<(), String> {
-    let mut values: Vec<Value> = vec![];
+    let mut outputs: IndexMap<Value, &str> = IndexMap::new();
+    let mut free: FxHashSet<&str> = names.iter().copied().collect();
     for (value, name) in graph.outputs().to_vec().into_iter().zip(names) {
-        if names[..values.len()].contains(name) {
+        if !free.remove(name) {
             return Err(format!("output `{}` is listed twice", name.escape_debug()));
         }
-        let own = matches!(graph.def(value.node), Def::Op(_)) && !values.contains(&value);
-        values.push(if own { value } else { graph.add(Identity {}, &[value]).map_err(|e| e.0)? });
+        let own = matches!(graph.def(value.node), Def::Op(_)) && !outputs.contains_key(&value);
+        let value = if own { value } else { graph.add(Identity {}, &[value]).map_err(|e| e.0)? };
+        outputs.insert(value, name);
     }
-    let outputs: FxHashMap<_, _> = values.iter().copied().zip(names).collect();
-    graph.set_outputs(values.clone());
+    graph.set_outputs(outputs.keys().copied().collect());
+    let taken: FxHashSet<_> = names.iter().copied().collect();
     for node in graph.order() {
         for value in graph.results(node) {
             // Nothing else may have an output's name; what has it takes another.
-            if !outputs.contains_key(&value) && names.contains(&graph.name(value)) {
+            if !outputs.contains_key(&value) && taken.contains(graph.name(value)) {
                 let op = graph.kind(node).map_or("input", |k| k.mnemonic());
                 graph.set_name(value, &format!("{}.{op}", graph.name(value)));
             }
         }
     }
-    for (value, name) in values.into_iter().zip(names) {
+    for (value, name) in outputs {
         graph.set_name(value, name);
     }
     Ok(())

@@ -12,6 +12,8 @@ const MAX_EXPRESSION: usize = 128;
 #[derive(Default)]
 pub(super) struct Symbols {
     taken: IndexSet<String>,
+    /// Where the search for a free `base_N` goes on, by base.
+    next: FxHashMap<String, u64>,
     opaque: FxHashMap<String, Dim>,
 }
 
@@ -20,10 +22,10 @@ impl Symbols {
     pub fn fresh(&mut self, base: &str) -> Dim {
         let base = identifier(base);
         let mut name = base.clone();
-        let mut next = 1u64;
         while !self.taken.insert(name.clone()) {
+            let next = self.next.entry(base.clone()).or_default();
+            *next += 1;
             name = format!("{base}_{next}");
-            next += 1;
         }
         Dim::symbol(name.as_str())
     }

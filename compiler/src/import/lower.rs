@@ -17,7 +17,7 @@ use super::shape::Elements;
 use super::{ops, shape, sort, tensor};
 
 /// Nodes that a model may have once its functions are inlined.
-const MAX_NODES: usize = 1 << 20;
+const MAX_NODES: usize = 1 << 18;
 
 /// How deep calls of the model's functions may nest.
 const MAX_CALLS: usize = 64;
@@ -246,6 +246,7 @@ impl<'m> Importer<'m> {
         };
         let first_new = self.level().graph.node_count();
         let loc = Loc { node: self.node_name(node).into(), op_type: node.op_type().into() };
+        self.failure = None;
         let mut cx = NodeCx::new(self, node, inputs, opset, loc);
         let results = match mapper(&mut cx) {
             Ok(results) => results,

@@ -52,3 +52,21 @@ impl Mapped {
 fn stamp(metadata: &Metadata) -> (u64, Option<SystemTime>) {
     (metadata.len(), metadata.modified().ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen() {
+        let path = std::env::temp_dir().join(format!("trine-map-{}", std::process::id()));
+        std::fs::write(&path, b"weights").unwrap();
+        let mapped = Mapped::open(&path).unwrap();
+        assert_eq!(&*mapped.bytes, b"weights");
+        assert!(mapped.is_unchanged());
+        std::fs::write(&path, b"more weights").unwrap();
+        assert!(!mapped.is_unchanged());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!mapped.is_unchanged());
+    }
+}

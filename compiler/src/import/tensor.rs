@@ -77,7 +77,12 @@ pub fn sparse(proto: &SparseTensorProto, files: &Files) -> Result<Tensor, Import
     let per = match places.dims() {
         [n] if *n == values.len() => 1,
         [n, rank] if *n == values.len() && *rank == dims.len() => *rank,
-        shape => return Err(fail(format!("sparse indices of shape {shape:?} do not fit {:?}", values.ty()))),
+        shape => {
+            let (n, rank) = (values.len(), dims.len());
+            return Err(fail(format!(
+                "sparse indices of shape {shape:?} do not fit {n} values of rank {rank}"
+            )));
+        }
     };
     for (i, value) in values.bytes().chunks_exact(size).enumerate() {
         let index = &all[i * per..(i + 1) * per];
@@ -107,11 +112,10 @@ fn dims(dims: &[i64]) -> Result<Vec<usize>, String> {
 
 /// The elements of the typed field that belongs to `elem`, as bytes.
 fn typed(proto: &TensorProto, elem: Elem) -> Result<Bytes, String> {
-    fn narrow<T: Copy, N: TryFrom<T> + bytemuck::NoUninit>(values: &[T]) -> Result<Bytes, String>
-    where
-        T: std::fmt::Display,
-    {
-        let mut bytes = Vec::with_capacity(size_of_val(values).min(values.len() * size_of::<N>()));
+    fn narrow<T: Copy + std::fmt::Display, N: TryFrom<T> + bytemuck::NoUninit>(
+        values: &[T],
+    ) -> Result<Bytes, String> {
+        let mut bytes = Vec::with_capacity(values.len() * size_of::<N>());
         for v in values {
             let n = N::try_from(*v).map_err(|_| format!("element {v} is out of range"))?;
             bytes.extend_from_slice(bytemuck::bytes_of(&n));
