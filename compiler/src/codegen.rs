@@ -4,13 +4,18 @@
 //! group it thinks of, so there is one answer. Emitters write over any `cranelift_module::Module`: memory
 //! and object files differ in a constructor. Weights and state reach code as arguments, other code by symbols.
 
+pub mod attention;
 pub mod elementwise;
 pub mod emit;
+pub mod gather;
 pub mod jit;
+pub mod matmul;
 pub mod reduce;
+pub mod rotary;
 pub mod rows;
 pub mod sign_sum;
 pub mod target;
+pub mod terms;
 pub mod view;
 
 use cranelift_module::{FuncId, Module};
@@ -67,16 +72,25 @@ pub struct Scratch {
 pub enum Plan<'g> {
     Rows(rows::Plan<'g>),
     SignSum(Box<sign_sum::Plan<'g>>),
+    Matmul(Box<matmul::Plan<'g>>),
+    Attention(Box<attention::Plan<'g>>),
+    Rotary(Box<rotary::Plan<'g>>),
+    Gather(gather::Plan<'g>),
 }
 
 impl<'g> Plan<'g> {
     /// The plan for a kernel's body, or `None` when no emitter takes it.
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
-        let has = |f: fn(&Op) -> bool| graph.order().iter().any(|n| graph.op(*n).is_some_and(f));
-        if has(|op| matches!(op, Op::SignSelect(_))) {
-            return sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum);
-        }
-        rows::Plan::new(graph).map(Plan::Rows)
+        let order = graph.order();
+        let anchor = order.iter().filter_map(|n| graph.op(*n)).find_map(|op| match op {
+            Op::SignSelect(_) => Some(sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum)),
+            Op::Matmul(_) => Some(matmul::Plan::new(graph).map(Box::new).map(Plan::Matmul)),
+            Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
+            Op::Rotary(_) => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
+            Op::Gather(_) => Some(gather::Plan::new(graph).map(Plan::Gather)),
+            _ => None,
+        });
+        anchor.unwrap_or_else(|| rows::Plan::new(graph).map(Plan::Rows))
     }
 
     pub fn layout(&self, arg: usize) -> ArgLayout {
@@ -91,6 +105,9 @@ impl<'g> Plan<'g> {
         let none = Dim::constant(0);
         Some(match self {
             Plan::Rows(plan) => Scratch { shared: none, part: plan.scratch()? },
+            Plan::Matmul(plan) => Scratch { shared: plan.scratch()?, part: none },
+            Plan::Attention(plan) => Scratch { shared: none, part: plan.part_scratch()? },
+            Plan::Rotary(_) | Plan::Gather(_) => Scratch { shared: none.clone(), part: none },
             Plan::SignSum(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch()? },
         })
     }
@@ -100,6 +117,10 @@ impl<'g> Plan<'g> {
         match self {
             Plan::Rows(plan) => plan.work(),
             Plan::SignSum(plan) => plan.work(),
+            Plan::Matmul(plan) => plan.work(),
+            Plan::Attention(plan) => plan.work(),
+            Plan::Rotary(plan) => plan.work(),
+            Plan::Gather(plan) => plan.work(),
         }
     }
 
@@ -107,6 +128,10 @@ impl<'g> Plan<'g> {
         match self {
             Plan::Rows(plan) => rows::emit(plan, e),
             Plan::SignSum(plan) => sign_sum::emit(plan, e),
+            Plan::Matmul(plan) => matmul::emit(plan, e),
+            Plan::Attention(plan) => attention::emit(plan, e),
+            Plan::Rotary(plan) => rotary::emit(plan, e),
+            Plan::Gather(plan) => gather::emit(plan, e),
         }
     }
 }
@@ -163,7 +188,7 @@ impl Shape {
 
 /// Everything that kernels call by name.
 fn runtime_symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
-    trine_ukernel::symbols()
+    trine_ukernel::symbols().chain([trine_runtime::matmul::SYMBOL])
 }
 
 fn norm_eps(op: &Op) -> f32 {

@@ -298,7 +298,7 @@ impl Row<'_, '_> {
         leaves.sort_by_key(|(v, _)| **v);
         for (value, view) in leaves {
             let bytes = i64::from(clif_type(view.elem).expect("admitted").bytes());
-            let offset = if flat { e.int(0) } else { row_offset(e, view, self.row)? };
+            let offset = if flat { e.int(0) } else { outer_offset(e, view, self.row, 1)? };
             let base = e.arg(view.arg);
             let start = e.at(base, offset, bytes);
             let last = if flat {
@@ -447,13 +447,19 @@ impl Row<'_, '_> {
             let span = e.b.ins().band_imm_u(span, !(ROUND - 1));
             tail = e.b.ins().iadd(from, span);
             e.for_range(from, tail, ROUND, &[], |e, i, _| {
-                for (output, start, clif) in &full {
+                // Everything is computed before anything is stored: a result may lie where an operand does.
+                let mut memos: [FxHashMap<Value, ClifValue>; 4] = Default::default();
+                let mut rounds = vec![];
+                for (output, ..) in &full {
                     let mut parts = vec![];
-                    for j in 0..4 {
-                        let index = e.b.ins().iadd_imm_s(i, 4 * j);
+                    for (j, memo) in memos.iter_mut().enumerate() {
+                        let index = e.b.ins().iadd_imm_s(i, 4 * j as i64);
                         let at = Position { ty: Lanes::Four, index };
-                        parts.push(self.full(e, *output, at, &mut FxHashMap::default(), true)?);
+                        parts.push(self.full(e, *output, at, memo, true)?);
                     }
+                    rounds.push(parts);
+                }
+                for ((_, start, clif), parts) in full.iter().zip(rounds) {
                     let place = e.at(*start, i, i64::from(clif.bytes()));
                     store_round(e, &parts, place, *clif);
                 }
@@ -462,9 +468,12 @@ impl Row<'_, '_> {
         }
         e.for_range(tail, to, 1, &[], |e, i, _| {
             let mut memo = FxHashMap::default();
-            for (output, start, clif) in &full {
-                let at = Position { ty: Lanes::One, index: i };
-                let mut value = self.full(e, *output, at, &mut memo, true)?;
+            let at = Position { ty: Lanes::One, index: i };
+            let mut values = vec![];
+            for (output, ..) in &full {
+                values.push(self.full(e, *output, at, &mut memo, true)?);
+            }
+            for ((_, start, clif), mut value) in full.iter().zip(values) {
                 if e.b.func.dfg.value_type(value).bits() > clif.bits() {
                     value = e.b.ins().ireduce(*clif, value);
                 }
@@ -555,16 +564,16 @@ impl Lanes {
     }
 }
 
-/// The offset of a view's row `r`, in elements.
-fn row_offset(e: &mut Emit, view: &View, r: ClifValue) -> Result<ClifValue> {
+/// The offset of element `index` of all axes of a view but the last `inner`, taken row-major, in elements.
+pub fn outer_offset(e: &mut Emit, view: &View, index: ClifValue, inner: usize) -> Result<ClifValue> {
     let offset = e.size(&view.offset)?;
-    if let Some(stride) = view.outer_stride(1) {
+    if let Some(stride) = view.outer_stride(inner) {
         let stride = e.size(&stride)?;
-        let by_row = e.b.ins().imul(r, stride);
-        return Ok(e.b.ins().iadd(offset, by_row));
+        let by_index = e.b.ins().imul(index, stride);
+        return Ok(e.b.ins().iadd(offset, by_index));
     }
-    let (mut rest, mut sum) = (r, offset);
-    for axis in (0..view.dims.len() - 1).rev() {
+    let (mut rest, mut sum) = (index, offset);
+    for axis in (0..view.dims.len() - inner).rev() {
         let size = e.size(&view.dims[axis])?;
         let stride = e.size(&view.strides[axis])?;
         let index = e.b.ins().urem(rest, size);

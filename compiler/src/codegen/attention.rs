@@ -1,0 +1,364 @@
+//! Attention with an in-place cache: append the new keys and values, then one microkernel call a query row.
+//!
+//! A part owns whole key heads, so it reads only rows that it appended itself. All query heads of a key head
+//! are done together while its keys are in the cache.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32, F32X4, I8};
+use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::{attention, best};
+
+use super::emit::{ClifValue, Emit, Result};
+use super::rows::outer_offset;
+use super::target::Target;
+use super::view::View;
+use super::Shape;
+
+pub struct Plan<'g> {
+    graph: &'g Graph,
+    symbol: &'static str,
+    scale: f32,
+    softcap: f32,
+    causal: bool,
+    q: View,
+    k: View,
+    v: View,
+    mask: Option<View>,
+    past: Option<Past>,
+    /// The result that `y` is, and whether it is stored as `[b,s,h,dv]`.
+    y: usize,
+    transposed: bool,
+    total: Dim,
+}
+
+/// Arguments of the past, and the results they grow into.
+struct Past {
+    rows: Dim,
+    keys: Cache,
+    values: Cache,
+}
+
+#[derive(Clone, Copy)]
+struct Cache {
+    past: usize,
+    present: usize,
+}
+
+impl<'g> Plan<'g> {
+    pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
+        let order = graph.order();
+        let mut hits = order.iter().filter(|n| matches!(graph.op(**n), Some(Op::Attention(_))));
+        let node = hits.next().copied().filter(|_| hits.next().is_none())?;
+        let Some(Op::Attention(op)) = graph.op(node) else { return None };
+        let mut y = Value { node, result: 0 };
+        let transposed = behind(graph, y);
+        if let Some(t) = transposed {
+            y = Value { node: t, result: 0 };
+        }
+        let known = |n: &NodeId| {
+            *n == node || Some(*n) == transposed || graph.results(*n).all(|v| View::of(graph, v).is_some())
+        };
+        if !order.iter().filter(|n| graph.op(**n).is_some()).all(known) {
+            return None;
+        }
+        let rows = |slot: usize| {
+            let view = View::of(graph, graph.operand(node, slot)?)?;
+            let contiguous = view.strides.last()?.as_const() == Some(1);
+            (view.elem == Elem::F32 && contiguous).then_some(view)
+        };
+        let (q, k, v) = (rows(0)?, rows(1)?, rows(2)?);
+        let past = match graph.operand(node, 4) {
+            Some(past) => Some(Past::new(graph, node, past)?),
+            None => None,
+        };
+        let total = match &past {
+            Some(past) => past.rows.add(&k.dims[2])?,
+            None => k.dims[2].clone(),
+        };
+        let mask = match graph.operand(node, 3) {
+            Some(mask) => {
+                let scores = [q.dims[0].clone(), q.dims[1].clone(), q.dims[2].clone(), total.clone()];
+                Some(View::of(graph, mask)?.broadcast(&scores)?)
+            }
+            None => None,
+        };
+        let result = |v: Value| graph.outputs().iter().position(|o| *o == v);
+        if graph.outputs().len() != if past.is_some() { 3 } else { 1 } {
+            return None;
+        }
+        Some(Plan {
+            graph,
+            symbol: best(attention::VARIANTS, target.features)?.symbol,
+            scale: op.scale,
+            softcap: op.softcap,
+            causal: op.causal,
+            q,
+            k,
+            v,
+            mask,
+            past,
+            y: result(y)?,
+            transposed: transposed.is_some(),
+            total,
+        })
+    }
+
+    /// Scores and a row of the mask.
+    pub fn part_scratch(&self) -> Option<Dim> {
+        self.total.mul(&Dim::constant(8))?.add(&Dim::constant(128))
+    }
+
+    pub fn work(&self) -> Option<Dim> {
+        let rows = self.q.dims[..3].iter().try_fold(Dim::constant(2), |n, d| n.mul(d))?;
+        rows.mul(&self.total)?.mul(&self.q.dims[3])
+    }
+}
+
+impl Past {
+    fn new(graph: &Graph, node: NodeId, past_k: Value) -> Option<Past> {
+        let cache = |past: Value, result: u32| {
+            let present = Value { node, result };
+            Some(Cache {
+                past: graph.params().iter().position(|p| *p == past)?,
+                present: graph.outputs().iter().position(|o| *o == present)?,
+            })
+        };
+        Some(Past {
+            rows: graph.ty(past_k).dims.get(2)?.clone(),
+            keys: cache(past_k, 1)?,
+            values: cache(graph.operand(node, 5)?, 2)?,
+        })
+    }
+}
+
+/// The transpose to `[b,s,h,dv]` that alone reads `y`.
+fn behind(graph: &Graph, y: Value) -> Option<NodeId> {
+    let users = graph.users(y);
+    let [(user, _)] = users.as_slice() else { return None };
+    match graph.op(*user) {
+        Some(Op::Transpose(t)) if t.perm == [0, 2, 1, 3] && !graph.outputs().contains(&y) => Some(*user),
+        _ => None,
+    }
+}
+
+/// Sizes of the problem as values.
+struct Sizes {
+    heads: ClifValue,
+    key_heads: ClifValue,
+    rows: ClifValue,
+    d: ClifValue,
+    dv: ClifValue,
+    new: ClifValue,
+    past: ClifValue,
+    total: ClifValue,
+}
+
+/// Rows of one head: where the first lies, and elements from one to the next.
+#[derive(Clone, Copy)]
+struct Rows {
+    start: ClifValue,
+    stride: ClifValue,
+}
+
+pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
+    let shape = Shape::of(plan.graph);
+    let dims = |e: &mut Emit, d: &Dim| e.size(d);
+    let batch = dims(e, &plan.q.dims[0])?;
+    let sizes = Sizes {
+        heads: dims(e, &plan.q.dims[1])?,
+        key_heads: dims(e, &plan.k.dims[1])?,
+        rows: dims(e, &plan.q.dims[2])?,
+        d: dims(e, &plan.q.dims[3])?,
+        dv: dims(e, &plan.v.dims[3])?,
+        new: dims(e, &plan.k.dims[2])?,
+        past: match &plan.past {
+            Some(past) => dims(e, &past.rows)?,
+            None => e.int(0),
+        },
+        total: dims(e, &plan.total)?,
+    };
+    let own = e.b.ins().imul_imm_s(sizes.total, 8);
+    let own = e.b.ins().iadd_imm_s(own, 128);
+    let own = e.b.ins().imul(own, e.part);
+    let scratch = e.arg(shape.scratch());
+    let scores = e.b.ins().iadd(scratch, own);
+    let mask_row = e.at(scores, sizes.total, 4);
+    let mask_row = e.b.ins().iadd_imm_s(mask_row, 64);
+
+    let units = e.b.ins().imul(batch, sizes.key_heads);
+    let group = e.b.ins().udiv(sizes.heads, sizes.key_heads);
+    let (first, last) = e.share(units, 1);
+    e.for_range(first, last, 1, &[], |e, unit, _| {
+        let keys = present(plan, e, &shape, &sizes, unit, true)?;
+        let values = present(plan, e, &shape, &sizes, unit, false)?;
+        // Query heads unit·group .. of [b, h] follow one another.
+        let first_head = e.b.ins().imul(unit, group);
+        let last_head = e.b.ins().iadd(first_head, group);
+        e.for_range(first_head, last_head, 1, &[], |e, head, _| {
+            let zero = e.int(0);
+            e.for_range(zero, sizes.rows, 1, &[], |e, i, _| {
+                query(plan, e, &shape, &sizes, (head, i), (keys, values), (scores, mask_row))?;
+                Ok(vec![])
+            })?;
+            Ok(vec![])
+        })?;
+        Ok(vec![])
+    })?;
+    Ok(e.int(0))
+}
+
+/// The keys (or values) of a key head, past and new in one place.
+fn present(
+    plan: &Plan,
+    e: &mut Emit,
+    shape: &Shape,
+    sizes: &Sizes,
+    unit: ClifValue,
+    keys: bool,
+) -> Result<Rows> {
+    let (view, width) = if keys { (&plan.k, sizes.d) } else { (&plan.v, sizes.dv) };
+    let offset = outer_offset(e, view, unit, 2)?;
+    let base = e.arg(view.arg);
+    let new = Rows { start: e.at(base, offset, 4), stride: e.size(&view.strides[2])? };
+    let Some(past) = &plan.past else { return Ok(new) };
+    let cache = if keys { past.keys } else { past.values };
+    let (from, to) = (e.arg(cache.past), e.arg(shape.result(cache.present)));
+    let capacity = e.capacity();
+    let zero = e.int(0);
+    let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
+    let rows = e.b.ins().select(dense, sizes.total, capacity);
+    let head = e.b.ins().imul(unit, rows);
+    let head = e.b.ins().imul(head, width);
+    let start = e.at(to, head, 4);
+    let moved = e.b.ins().icmp(IntCC::NotEqual, from, to);
+    e.when(moved, |e| {
+        let head = e.b.ins().imul(unit, sizes.past);
+        let head = e.b.ins().imul(head, width);
+        let from = e.at(from, head, 4);
+        let count = e.b.ins().imul(sizes.past, width);
+        copy(e, from, start, count)
+    })?;
+    e.for_range(zero, sizes.new, 1, &[], |e, i, _| {
+        let offset = e.b.ins().imul(i, new.stride);
+        let from = e.at(new.start, offset, 4);
+        let row = e.b.ins().iadd(sizes.past, i);
+        let offset = e.b.ins().imul(row, width);
+        let to = e.at(start, offset, 4);
+        copy(e, from, to, width)?;
+        Ok(vec![])
+    })?;
+    Ok(Rows { start, stride: width })
+}
+
+/// One query row of one head.
+fn query(
+    plan: &Plan,
+    e: &mut Emit,
+    shape: &Shape,
+    sizes: &Sizes,
+    (head, i): (ClifValue, ClifValue),
+    (keys, values): (Rows, Rows),
+    (scores, mask_row): (ClifValue, ClifValue),
+) -> Result<()> {
+    let row = e.b.ins().imul(head, sizes.rows);
+    let row = e.b.ins().iadd(row, i);
+    let offset = outer_offset(e, &plan.q, row, 1)?;
+    let base = e.arg(plan.q.arg);
+    let q = e.at(base, offset, 4);
+    let place = match plan.transposed {
+        false => row,
+        true => {
+            // [b, s, h]: the head within its batch, behind the position.
+            let b = e.b.ins().udiv(head, sizes.heads);
+            let h = e.b.ins().urem(head, sizes.heads);
+            let position = e.b.ins().imul(b, sizes.rows);
+            let position = e.b.ins().iadd(position, i);
+            let position = e.b.ins().imul(position, sizes.heads);
+            e.b.ins().iadd(position, h)
+        }
+    };
+    let place = e.b.ins().imul(place, sizes.dv);
+    let y = e.arg(shape.result(plan.y));
+    let out = e.at(y, place, 4);
+    let visible = match plan.causal {
+        false => sizes.total,
+        true => {
+            let last = e.b.ins().iadd(sizes.past, i);
+            let last = e.b.ins().iadd_imm_s(last, 1);
+            e.b.ins().smin(last, sizes.total)
+        }
+    };
+    let mask = match &plan.mask {
+        None => e.int(0),
+        Some(view) => mask(e, view, row, visible, mask_row)?,
+    };
+    let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
+    let scalars = e.int(scalars);
+    let fields = [
+        q,
+        keys.start,
+        keys.stride,
+        values.start,
+        values.stride,
+        mask,
+        scores,
+        out,
+        sizes.d,
+        sizes.dv,
+        visible,
+        scalars,
+    ];
+    e.call_with_struct(plan.symbol, &fields)
+}
+
+/// The mask of a query row as floats that are added: in place, or copied to `room`.
+fn mask(
+    e: &mut Emit,
+    view: &View,
+    row: ClifValue,
+    visible: ClifValue,
+    room: ClifValue,
+) -> Result<ClifValue> {
+    let offset = outer_offset(e, view, row, 1)?;
+    let base = e.arg(view.arg);
+    let last = view.strides.last().cloned().unwrap_or(Dim::constant(0));
+    if view.elem == Elem::F32 && last.as_const() == Some(1) {
+        return Ok(e.at(base, offset, 4));
+    }
+    let bytes = if view.elem == Elem::Bool { 1 } else { 4 };
+    let start = e.at(base, offset, bytes);
+    let stride = e.size(&last)?;
+    let zero = e.int(0);
+    e.for_range(zero, visible, 1, &[], |e, j, _| {
+        let offset = e.b.ins().imul(j, stride);
+        let place = e.at(start, offset, bytes);
+        let value = if view.elem == Elem::Bool {
+            let seen = e.load(I8, place, 0);
+            let (yes, no) = (e.float(0.0, F32), e.float(f32::NEG_INFINITY, F32));
+            e.b.ins().select(seen, yes, no)
+        } else {
+            e.load(F32, place, 0)
+        };
+        let to = e.at(room, j, 4);
+        e.store(value, to, 0);
+        Ok(vec![])
+    })?;
+    Ok(room)
+}
+
+/// Copies `count` floats.
+pub fn copy(e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue) -> Result<()> {
+    let zero = e.int(0);
+    let whole = e.b.ins().band_imm_u(count, !3);
+    for (begin, end, step, ty) in [(zero, whole, 4, F32X4), (whole, count, 1, F32)] {
+        e.for_range(begin, end, step, &[], |e, i, _| {
+            let source = e.at(from, i, 4);
+            let v = e.load(ty, source, 0);
+            let place = e.at(to, i, 4);
+            e.store(v, place, 0);
+            Ok(vec![])
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Rows of a table by index: embeddings.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{I8, I8X16, I32, I64};
+use trine_ir::{Dim, Elem, Graph, Op};
+use trine_runtime::kernel::STATUS_INDEX;
+
+use super::emit::{ClifValue, Emit, Result};
+use super::view::View;
+use super::{CodegenError, Shape};
+
+pub struct Plan<'g> {
+    graph: &'g Graph,
+    table: View,
+    indices: View,
+}
+
+impl<'g> Plan<'g> {
+    pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
+        let [output] = graph.outputs() else { return None };
+        let Some(Op::Gather(op)) = graph.op(output.node) else { return None };
+        let operand = |slot: usize| {
+            let view = View::of(graph, graph.operand(output.node, slot)?)?;
+            (view.is_dense() && view.offset.as_const() == Some(0)).then_some(view)
+        };
+        let (table, indices) = (operand(0)?, operand(1)?);
+        let alone = graph.order().iter().filter(|n| graph.op(**n).is_some()).count() == 1;
+        let fits = op.axis == 0 && table.elem.bits() >= 8 && matches!(indices.elem, Elem::I64 | Elem::I32);
+        (alone && fits).then_some(Plan { graph, table, indices })
+    }
+
+    pub fn work(&self) -> Option<Dim> {
+        self.rows()?.mul(&self.width()?)
+    }
+
+    fn rows(&self) -> Option<Dim> {
+        self.indices.dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+    }
+
+    /// Bytes of a row of the table.
+    fn width(&self) -> Option<Dim> {
+        let bytes = Dim::constant(self.table.elem.bits() / 8);
+        self.table.dims[1..].iter().try_fold(bytes, |n, d| n.mul(d))
+    }
+}
+
+/// The status is `STATUS_INDEX` when an index is out of range; its row is not written.
+pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
+    let shape = Shape::of(plan.graph);
+    let overflow = || CodegenError::Overflow { what: "the size of a table".into() };
+    let count = e.size(&plan.table.dims[0])?;
+    let width = e.size(&plan.width().ok_or_else(overflow)?)?;
+    let rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
+    let (table, indices) = (e.arg(plan.table.arg), e.arg(plan.indices.arg));
+    let out = e.arg(shape.result(0));
+    let (begin, end) = e.share(rows, 1);
+    let zero = e.int(0);
+    let status = e.for_range(begin, end, 1, &[zero], |e, row, status| {
+        let index = match plan.indices.elem {
+            Elem::I64 => {
+                let place = e.at(indices, row, 8);
+                e.load(I64, place, 0)
+            }
+            _ => {
+                let place = e.at(indices, row, 4);
+                let index = e.load(I32, place, 0);
+                e.b.ins().sextend(I64, index)
+            }
+        };
+        let wrapped = e.b.ins().iadd(index, count);
+        let negative = e.b.ins().icmp(IntCC::SignedLessThan, index, zero);
+        let index = e.b.ins().select(negative, wrapped, index);
+        let inside = e.b.ins().icmp(IntCC::UnsignedLessThan, index, count);
+        let bad = e.int(STATUS_INDEX);
+        let status = e.b.ins().select(inside, status[0], bad);
+        // An empty table has no row to copy.
+        e.when(inside, |e| {
+            let offset = e.b.ins().imul(index, width);
+            let from = e.b.ins().iadd(table, offset);
+            let offset = e.b.ins().imul(row, width);
+            let to = e.b.ins().iadd(out, offset);
+            let whole = e.b.ins().band_imm_u(width, !15);
+            for (begin, end, step, ty) in [(zero, whole, 16, I8X16), (whole, width, 1, I8)] {
+                e.for_range(begin, end, step, &[], |e, i, _| {
+                    let source = e.b.ins().iadd(from, i);
+                    let v = e.load(ty, source, 0);
+                    let place = e.b.ins().iadd(to, i);
+                    e.store(v, place, 0);
+                    Ok(vec![])
+                })?;
+            }
+            Ok(())
+        })?;
+        Ok(vec![status])
+    })?;
+    Ok(status[0])
+}

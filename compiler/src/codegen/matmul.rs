@@ -1,0 +1,151 @@
+//! Dense f32 products with whatever elementwise ops follow.
+//!
+//! The outputs are cut into blocks of columns, a function of the shape alone; each block is one call of the
+//! runtime and one pass of the epilogue over what it left in the cache.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::Type as ClifType;
+use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+
+use super::emit::{ClifValue, Emit, Result};
+use super::rows::{self, Region, Source, outer_offset};
+use super::view::View;
+use super::{CodegenError, Shape};
+
+/// Columns of a block, about.
+const BLOCK: usize = 512;
+
+pub struct Plan<'g> {
+    graph: &'g Graph,
+    a: View,
+    b: View,
+    trans_b: bool,
+    product: Value,
+    epilogue: rows::Plan<'g>,
+    /// The result that the product is written to before the epilogue, if one has its type.
+    result: Option<usize>,
+    /// Rows of all batches as one, when `b` has none.
+    folded: bool,
+}
+
+impl<'g> Plan<'g> {
+    pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
+        let order = graph.order();
+        let mut products = order.iter().filter(|n| matches!(graph.op(**n), Some(Op::Matmul(_))));
+        let node = products.next().copied().filter(|_| products.next().is_none())?;
+        let Some(Op::Matmul(op)) = graph.op(node) else { return None };
+        let product = Value { node, result: 0 };
+        let ty = graph.ty(product);
+        let (a, b) = (view(graph, node, 0)?, view(graph, node, 1)?);
+        if ty.elem != Elem::F32 || ty.rank() < 2 || a.dims.len() < 2 || b.dims.len() < 2 {
+            return None;
+        }
+        let batch = &ty.dims[..ty.rank() - 2];
+        let over = |v: View| {
+            let matrix = v.dims[v.dims.len() - 2..].to_vec();
+            v.broadcast(&[batch, &matrix].concat())
+        };
+        let folded = b.dims.len() == 2 && a.dims.len() == ty.rank() && a.outer_stride(1).is_some();
+        let (a, b) = if folded { (a, b) } else { (over(a)?, over(b)?) };
+        let result = graph.outputs().iter().position(|o| graph.ty(*o) == ty);
+        let epilogue = rows::Plan::behind(graph, &[node])?;
+        Some(Plan { graph, a, b, trans_b: op.trans_b, product, epilogue, result, folded })
+    }
+
+    /// The product itself, when no result can hold it.
+    pub fn scratch(&self) -> Option<Dim> {
+        match self.result {
+            Some(_) => Some(Dim::constant(0)),
+            None => self.graph.ty(self.product).count()?.mul(&Dim::constant(4)),
+        }
+    }
+
+    pub fn work(&self) -> Option<Dim> {
+        self.graph.ty(self.product).count()?.mul(self.a.dims.last()?)
+    }
+
+    /// Columns of a block. An even number of blocks shares well.
+    fn block(&self) -> usize {
+        let n = self.graph.ty(self.product).back(0).and_then(Dim::as_const);
+        let Some(n) = n else { return BLOCK };
+        let blocks = (n.div_ceil(BLOCK)).next_multiple_of(2);
+        n.div_ceil(blocks).next_multiple_of(16)
+    }
+}
+
+fn view(graph: &Graph, node: NodeId, slot: usize) -> Option<View> {
+    View::of(graph, graph.operand(node, slot)?)
+}
+
+pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
+    let shape = Shape::of(plan.graph);
+    let ty = plan.graph.ty(plan.product).clone();
+    let overflow = || CodegenError::Overflow { what: "the size of a product".into() };
+    let product = |dims: &[Dim]| dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)).ok_or_else(overflow);
+    let outer = ty.rank() - 2;
+    let (batches, m) = match plan.folded {
+        true => (Dim::constant(1), product(&ty.dims[..outer + 1])?),
+        false => (product(&ty.dims[..outer])?, ty.dims[outer].clone()),
+    };
+    let (batches, m, n) = (e.size(&batches)?, e.size(&m)?, e.size(&ty.dims[outer + 1])?);
+    let k = e.size(plan.a.dims.last().ok_or_else(|| CodegenError::malformed("a product"))?)?;
+    let c = match plan.result {
+        Some(i) => e.arg(shape.result(i)),
+        None => e.arg(shape.scratch()),
+    };
+    let (a_inner, a_row) = strides(e, &plan.a, plan.folded)?;
+    let (b_last, b_row) = strides(e, &plan.b, false)?;
+    let (b_row, b_column) = if plan.trans_b { (b_last, b_row) } else { (b_row, b_last) };
+
+    let width = plan.block() as i64;
+    let blocks = e.b.ins().iadd_imm_s(n, width - 1);
+    let width_value = e.int(width);
+    let blocks = e.b.ins().udiv(blocks, width_value);
+    let total = e.b.ins().imul(batches, blocks);
+    let (first, last) = e.share(total, 1);
+    e.for_range(first, last, 1, &[], |e, i, _| {
+        let batch = e.b.ins().udiv(i, blocks);
+        let block = e.b.ins().urem(i, blocks);
+        let from = e.b.ins().imul(block, width_value);
+        let to = e.b.ins().iadd(from, width_value);
+        let to = e.b.ins().smin(to, n);
+        let start = |e: &mut Emit, view: &View| {
+            let offset = match plan.folded {
+                true => e.size(&view.offset)?,
+                false => outer_offset(e, view, batch, 2)?,
+            };
+            let base = e.arg(view.arg);
+            Ok(e.at(base, offset, 4))
+        };
+        let (a, b) = (start(e, &plan.a)?, start(e, &plan.b)?);
+        let first_row = e.b.ins().imul(batch, m);
+        let offset = e.b.ins().imul(first_row, n);
+        let block_c = e.at(c, offset, 4);
+        let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to];
+        e.call_with_struct(trine_runtime::matmul::SYMBOL.0, &fields)?;
+        let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
+            let offset = e.b.ins().imul(row, n);
+            let offset = e.b.ins().iadd(offset, index);
+            let place = e.at(c, offset, 4);
+            Ok(e.load(ty, place, 0))
+        };
+        if plan.graph.outputs() != [plan.product] {
+            let end = e.b.ins().iadd(first_row, m);
+            let region = Region { begin: first_row, end, from, to };
+            rows::emit_region(&plan.epilogue, e, &region, &Source { value: plan.product, load: &load })?;
+        }
+        Ok(vec![])
+    })?;
+    Ok(e.int(0))
+}
+
+/// The strides of the last axis and of rows, the latter over all batches when they are one.
+fn strides(e: &mut Emit, view: &View, folded: bool) -> Result<(ClifValue, ClifValue)> {
+    let malformed = || CodegenError::malformed("an operand of a product");
+    let rank = view.dims.len();
+    let row = match folded {
+        true => view.outer_stride(1).ok_or_else(malformed)?,
+        false => view.strides[rank - 2].clone(),
+    };
+    Ok((e.size(&view.strides[rank - 1])?, e.size(&row)?))
+}
