@@ -46,6 +46,15 @@ fn parse(source: &str) -> Module {
 
 /// Runs `source` interpreted and compiled, and compares bits. Returns the text after kernels were formed.
 fn same_bits(source: &str, symbols: &[(&str, usize)]) -> String {
+    compare(source, symbols, 0.0)
+}
+
+/// As `same_bits`, for kernels whose sums have another order: within 1e-5 of the largest magnitude.
+fn close(source: &str, symbols: &[(&str, usize)]) -> String {
+    compare(source, symbols, 1e-5)
+}
+
+fn compare(source: &str, symbols: &[(&str, usize)], tolerance: f32) -> String {
     let module = parse(source);
     let mut env = DimEnv::default();
     for (s, v) in symbols {
@@ -82,6 +91,13 @@ fn same_bits(source: &str, symbols: &[(&str, usize)]) -> String {
         }
     }
     dump
+}
+
+/// The largest difference over the largest magnitude.
+fn distance(got: &Tensor, want: &Tensor) -> f32 {
+    let (g, w) = (got.values::<f32>().unwrap(), want.values::<f32>().unwrap());
+    let largest = w.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
+    g.iter().zip(w.iter()).map(|(g, w)| (g - w).abs() / largest).fold(0.0, f32::max)
 }
 
 fn difference(got: &Tensor, want: &Tensor) -> String {
@@ -195,4 +211,165 @@ graph @main(%x: f32[b,s,48]) -> (%u: f32[b,s,40], %v: f32[b,s,32]) {
 ";
     let dump = same_bits(source, &[("b", 2), ("s", 3)]);
     assert_eq!(dump.matches("call").count(), 2, "{dump}");
+}
+
+#[test]
+fn functions_and_row_reductions_give_the_interpreters_bits() {
+    let source = "\
+const @gain: f32[45]
+graph @main(%x: f32[b,s,45], %y: f32[b,s,45]) -> (%p: f32[b,s,45], %q: f32[b,s,45], %m: f32[b,s,1]) {
+  %a = silu %x : f32[b,s,45]
+  %g = mul %a, %y : f32[b,s,45]
+  %p = softmax %g {axis=2} : f32[b,s,45]
+  %t = tanh %y : f32[b,s,45]
+  %e = gelu %t {form=erf} : f32[b,s,45]
+  %q = layer_norm %e, @gain {eps=1e-5} : f32[b,s,45]
+  %m = reduce_mean %x {axes=[2], keepdims=true} : f32[b,s,1]
+}
+";
+    same_bits(source, &[("b", 2), ("s", 3)]);
+}
+
+#[test]
+fn integers_and_truth_values_have_kernels() {
+    let source = "\
+graph @main(%i: i64[b,9], %x: f32[b,9]) -> (%z: f32[b,9], %t: bool[b,9]) {
+  %j = add %i, 1i64 : i64[b,9]
+  %t = less %j, 4i64 : bool[b,9]
+  %f = cast %j {to=f32} : f32[b,9]
+  %z = where %t, %f, %x : f32[b,9]
+}
+";
+    let dump = same_bits(source, &[("b", 3)]);
+    assert_eq!(dump.matches("call").count(), 1, "{dump}");
+}
+
+#[test]
+fn products_run_in_blocks_with_what_follows() {
+    for (n, k) in [(40, 24), (1100, 33)] {
+        for trans in [true, false] {
+            let w = if trans { format!("{n},{k}") } else { format!("{k},{n}") };
+            let source = format!(
+                "\
+const @w: f32[{w}]
+graph @main(%x: f32[b,s,{k}], %r: f32[b,s,{n}]) -> (%y: f32[b,s,{n}]) {{
+  %m = matmul %x, @w {{trans_b={trans}}} : f32[b,s,{n}]
+  %g = silu %m : f32[b,s,{n}]
+  %y = add %g, %r : f32[b,s,{n}]
+}}
+"
+            );
+            for (b, s) in [(1, 1), (2, 3), (1, 9)] {
+                let dump = close(&source, &[("b", b), ("s", s)]);
+                assert_eq!(dump.matches("call").count(), 1, "{dump}");
+            }
+        }
+    }
+}
+
+#[test]
+fn batched_products_read_views() {
+    let source = "\
+graph @main(%q: f32[b,s,24], %k: f32[b,t,24]) -> (%y: f32[b,3,s,t]) {
+  %q4 = reshape %q {shape=[b,s,3,8]} : f32[b,s,3,8]
+  %k4 = reshape %k {shape=[b,t,3,8]} : f32[b,t,3,8]
+  %qh = transpose %q4 {perm=[0,2,1,3]} : f32[b,3,s,8]
+  %kh = transpose %k4 {perm=[0,2,1,3]} : f32[b,3,t,8]
+  %y = matmul %qh, %kh {trans_b=true} : f32[b,3,s,t]
+}
+";
+    let dump = close(source, &[("b", 2), ("s", 5), ("t", 7)]);
+    assert_eq!(dump.matches("call").count(), 1, "{dump}");
+}
+
+const ATTENTION: &str = "\
+graph @main(%q: f32[b,s,32], %k: f32[b,s,16], %v: f32[b,s,16], %cos: f32[b,s,4], %sin: f32[b,s,4], %mask: f32[b,1,s,past+s], %pk: f32[b,2,past,8], %pv: f32[b,2,past,8]) -> (%y: f32[b,s,32], %ck: f32[b,2,past+s,8], %cv: f32[b,2,past+s,8]) {
+  %q4 = reshape %q {shape=[b,s,4,8]} : f32[b,s,4,8]
+  %k4 = reshape %k {shape=[b,s,2,8]} : f32[b,s,2,8]
+  %v4 = reshape %v {shape=[b,s,2,8]} : f32[b,s,2,8]
+  %qh = transpose %q4 {perm=[0,2,1,3]} : f32[b,4,s,8]
+  %kh = transpose %k4 {perm=[0,2,1,3]} : f32[b,2,s,8]
+  %vh = transpose %v4 {perm=[0,2,1,3]} : f32[b,2,s,8]
+  %qr = rotary %qh, %cos, %sin {interleaved=false} : f32[b,4,s,8]
+  %kr = rotary %kh, %cos, %sin {interleaved=true} : f32[b,2,s,8]
+  %a, %ck, %cv = attention %qr, %kr, %vh, %mask, %pk, %pv {scale=0.35, causal=true, softcap=0.0} : f32[b,4,s,8], f32[b,2,past+s,8], f32[b,2,past+s,8]
+  %t = transpose %a {perm=[0,2,1,3]} : f32[b,s,4,8]
+  %y = reshape %t {shape=[b,s,32]} : f32[b,s,32]
+}
+";
+
+#[test]
+fn attention_reads_views_and_extends_the_past() {
+    for (b, s, past) in [(1, 1, 0), (2, 5, 3), (1, 1, 17)] {
+        let dump = close(ATTENTION, &[("b", b), ("s", s), ("past", past)]);
+        assert_eq!(dump.matches("call").count(), 3, "{dump}");
+    }
+}
+
+#[test]
+fn a_session_keeps_the_past_in_place() {
+    let target = Target::host().unwrap();
+    let module = parse(ATTENTION);
+    let mut formed = module.clone();
+    form(&mut formed, &target);
+    let program = Arc::new(build(formed, &target).unwrap());
+    assert_eq!(program.states.len(), 2);
+    let mut session = Session::new(program.clone(), &SessionOptions { threads: 2, state_capacity: Some(9) });
+    let types =
+        module.main().unwrap().graph.params().iter().map(|p| module.main().unwrap().graph.ty(*p).clone());
+    let types: Vec<Type> = types.collect();
+    let (mut past_k, mut past_v) = (fill(&types[6], &[1, 2, 0, 8], 0), fill(&types[7], &[1, 2, 0, 8], 0));
+    for (step, s) in [4, 1, 3].into_iter().enumerate() {
+        let past = past_k.dims()[2];
+        let dims = [
+            vec![1, s, 32],
+            vec![1, s, 16],
+            vec![1, s, 16],
+            vec![1, s, 4],
+            vec![1, s, 4],
+            vec![1, 1, s, past + s],
+        ];
+        let mut inputs: Vec<Tensor> =
+            dims.iter().enumerate().map(|(i, d)| fill(&types[i], d, (10 * step + i) as u64)).collect();
+        let views: Vec<_> = inputs.iter().map(trine_runtime::View::from).collect();
+        session.execute(&views).unwrap();
+        assert_eq!(session.filled(), past + s);
+        let got = session.output(0);
+        let got = Tensor::new(got.elem, got.dims.to_vec(), got.data.to_vec().into()).unwrap();
+        inputs.extend([past_k, past_v]);
+        let mut want = eval::run(&module, inputs).unwrap();
+        assert!(distance(&got, &want[0]) < 1e-5, "{}", difference(&got, &want[0]));
+        past_v = want.remove(2);
+        past_k = want.remove(1);
+    }
+    let more = [
+        fill(&types[0], &[1, 2, 32], 1),
+        fill(&types[1], &[1, 2, 16], 1),
+        fill(&types[2], &[1, 2, 16], 1),
+        fill(&types[3], &[1, 2, 4], 1),
+        fill(&types[4], &[1, 2, 4], 1),
+        fill(&types[5], &[1, 1, 2, 10], 1),
+    ];
+    let views: Vec<_> = more.iter().map(trine_runtime::View::from).collect();
+    let error = session.execute(&views).unwrap_err();
+    assert_eq!(error.to_string(), "the state holds 9 positions, 10 are needed");
+}
+
+#[test]
+fn embeddings_are_gathered_and_bad_indices_are_errors() {
+    let source = "\
+const @table: f32[7,5]
+graph @main(%ids: i64[b,s]) -> (%x: f32[b,s,5]) {
+  %x = gather @table, %ids {axis=0} : f32[b,s,5]
+}
+";
+    let dump = same_bits(source, &[("b", 2), ("s", 3)]);
+    assert_eq!(dump.matches("call").count(), 1, "{dump}");
+    let target = Target::host().unwrap();
+    let mut module = parse(source);
+    form(&mut module, &target);
+    let mut session = Session::new(Arc::new(build(module, &target).unwrap()), &SessionOptions::default());
+    let ids = Tensor::from_vec(vec![1, 2], vec![-7i64, 7]).unwrap();
+    let error = session.run(&[ids]).unwrap_err();
+    assert_eq!(error.to_string(), "`%x` (`call`) in `@main`: an index is out of range");
 }

@@ -190,10 +190,3 @@ impl Shape {
 fn runtime_symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
     trine_ukernel::symbols().chain([trine_runtime::matmul::SYMBOL])
 }
-
-fn norm_eps(op: &Op) -> f32 {
-    match op {
-        Op::RmsNorm(n) => n.eps,
-        _ => 0.0,
-    }
-}

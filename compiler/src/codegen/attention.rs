@@ -9,11 +9,11 @@ use cranelift_codegen::ir::types::{F32, F32X4, I8};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::{attention, best};
 
+use super::Shape;
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::outer_offset;
 use super::target::Target;
 use super::view::View;
-use super::Shape;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -313,13 +313,7 @@ fn query(
 }
 
 /// The mask of a query row as floats that are added: in place, or copied to `room`.
-fn mask(
-    e: &mut Emit,
-    view: &View,
-    row: ClifValue,
-    visible: ClifValue,
-    room: ClifValue,
-) -> Result<ClifValue> {
+fn mask(e: &mut Emit, view: &View, row: ClifValue, visible: ClifValue, room: ClifValue) -> Result<ClifValue> {
     let offset = outer_offset(e, view, row, 1)?;
     let base = e.arg(view.arg);
     let last = view.strides.last().cloned().unwrap_or(Dim::constant(0));

@@ -1,31 +1,51 @@
 //! Elementwise ops as instructions, on one lane or four.
 //!
-//! Floats follow `trine_ir::math` operation by operation, so kernels give the interpreter's bits.
+//! Ops of f32 write themselves by their formula ([`terms`]); comparisons, choices, casts and integers, of
+//! which kernels see few, stand here, one lane at a time.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, I8, I32};
 use trine_ir::{Elem, Graph, Literal, NodeId, Op};
 
 use super::CodegenError;
-use super::emit::{ClifValue, Emit, Result};
+use super::emit::{ClifValue, Emit, Result, clif_type};
+use super::terms;
+
+/// From this many instructions on a value is kept rather than computed again.
+const COSTLY: usize = 12;
 
 /// Whether the op can be part of a row kernel.
 pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
-    let elems: Vec<Elem> = graph.operands(node).into_iter().flatten().map(|v| graph.ty(v).elem).collect();
-    let all = |elem: Elem| elems.iter().all(|e| *e == elem);
+    let operands = graph.operands(node);
+    let elems: Vec<Elem> = operands.iter().flatten().map(|v| graph.ty(*v).elem).collect();
+    let all = |allowed: &[Elem]| elems.iter().all(|e| *e == elems[0] && allowed.contains(e));
+    if elems.is_empty() {
+        return false;
+    }
+    if all(&[Elem::F32]) && terms::cost(op, &present(&operands)).is_some() {
+        return true;
+    }
     match op {
-        Op::Add(_) | Op::Sub(_) | Op::Mul(_) => all(Elem::F32) || all(Elem::I64) || all(Elem::I32),
-        Op::Div(_) => all(Elem::F32),
+        Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Min(_) | Op::Max(_) => all(&[Elem::I64, Elem::I32]),
+        Op::Equal(_) => all(&[Elem::F32, Elem::I64, Elem::I32, Elem::Bool]),
+        Op::Less(_) | Op::LessOrEqual(_) | Op::Greater(_) | Op::GreaterOrEqual(_) => {
+            all(&[Elem::F32, Elem::I64, Elem::I32])
+        }
+        Op::And(_) | Op::Or(_) | Op::Xor(_) | Op::Not(_) => all(&[Elem::Bool]),
+        Op::Where(_) => clif_type(elems[elems.len() - 1]).is_some(),
+        Op::Cast(cast) => {
+            let elems = [elems[0], cast.to];
+            elems.iter().all(|e| matches!(e, Elem::F32 | Elem::I64 | Elem::I32 | Elem::Bool))
+        }
         _ => false,
     }
 }
 
 /// Whether the op takes more than a few instructions.
-pub fn is_costly(op: &Op) -> bool {
-    match op {
-        _ => false,
-    }
+pub fn is_costly(op: &Op, operands: &[Option<trine_ir::Value>]) -> bool {
+    terms::cost(op, &present(operands)).is_some_and(|c| c > COSTLY)
 }
 
 pub fn literal(e: &mut Emit, literal: Literal, ty: ClifType) -> Result<ClifValue> {
@@ -46,18 +66,71 @@ pub fn emit(
     types: &[Elem],
     ty: ClifType,
 ) -> Result<ClifValue> {
-    let arg = |i: usize| args.get(i).copied().flatten().ok_or_else(|| CodegenError::malformed("an operand"));
-    let float = types.first() == Some(&Elem::F32);
-    let _ = ty;
+    let float = types.iter().all(|t| *t == Elem::F32);
+    if float && let Some(v) = terms::emit(&mut e.b, op, args, ty) {
+        return Ok(v);
+    }
+    let malformed = || CodegenError::malformed("an elementwise op");
+    let arg = |i: usize| args.get(i).copied().flatten().ok_or_else(malformed);
     Ok(match op {
-        Op::Add(_) if float => e.b.ins().fadd(arg(0)?, arg(1)?),
-        Op::Sub(_) if float => e.b.ins().fsub(arg(0)?, arg(1)?),
-        Op::Mul(_) if float => e.b.ins().fmul(arg(0)?, arg(1)?),
-        Op::Div(_) if float => e.b.ins().fdiv(arg(0)?, arg(1)?),
         Op::Add(_) => e.b.ins().iadd(arg(0)?, arg(1)?),
         Op::Sub(_) => e.b.ins().isub(arg(0)?, arg(1)?),
         Op::Mul(_) => e.b.ins().imul(arg(0)?, arg(1)?),
-        _ => return Err(CodegenError::malformed("an elementwise op")),
+        Op::Min(_) => e.b.ins().smin(arg(0)?, arg(1)?),
+        Op::Max(_) => e.b.ins().smax(arg(0)?, arg(1)?),
+        Op::And(_) => e.b.ins().band(arg(0)?, arg(1)?),
+        Op::Or(_) => e.b.ins().bor(arg(0)?, arg(1)?),
+        Op::Xor(_) => e.b.ins().bxor(arg(0)?, arg(1)?),
+        Op::Not(_) => {
+            let one = e.b.ins().iconst(I8, 1);
+            e.b.ins().bxor(arg(0)?, one)
+        }
+        Op::Where(_) => e.b.ins().select(arg(0)?, arg(1)?, arg(2)?),
+        Op::Cast(cast) => convert(e, arg(0)?, types[0], cast.to)?,
+        _ => {
+            let (int, real) = condition(op).ok_or_else(malformed)?;
+            match float {
+                true => e.b.ins().fcmp(real, arg(0)?, arg(1)?),
+                false => e.b.ins().icmp(int, arg(0)?, arg(1)?),
+            }
+        }
+    })
+}
+
+fn present(operands: &[Option<trine_ir::Value>]) -> Vec<bool> {
+    operands.iter().map(Option::is_some).collect()
+}
+
+fn condition(op: &Op) -> Option<(IntCC, FloatCC)> {
+    Some(match op {
+        Op::Equal(_) => (IntCC::Equal, FloatCC::Equal),
+        Op::Less(_) => (IntCC::SignedLessThan, FloatCC::LessThan),
+        Op::LessOrEqual(_) => (IntCC::SignedLessThanOrEqual, FloatCC::LessThanOrEqual),
+        Op::Greater(_) => (IntCC::SignedGreaterThan, FloatCC::GreaterThan),
+        Op::GreaterOrEqual(_) => (IntCC::SignedGreaterThanOrEqual, FloatCC::GreaterThanOrEqual),
+        _ => return None,
+    })
+}
+
+/// A cast as ONNX has it: to integers towards zero, saturating; to truth everything but zero.
+fn convert(e: &mut Emit, v: ClifValue, from: Elem, to: Elem) -> Result<ClifValue> {
+    let ty = clif_type(to).ok_or_else(|| CodegenError::malformed("a cast"))?;
+    Ok(match (from, to) {
+        _ if from == to => v,
+        (Elem::F32, Elem::Bool) => {
+            let zero = e.float(0.0, F32);
+            e.b.ins().fcmp(FloatCC::NotEqual, v, zero)
+        }
+        (_, Elem::Bool) => e.b.ins().icmp_imm_s(IntCC::NotEqual, v, 0),
+        (Elem::F32, _) => e.b.ins().fcvt_to_sint_sat(ty, v),
+        (Elem::Bool, Elem::F32) => {
+            let wide = e.b.ins().uextend(I32, v);
+            e.b.ins().fcvt_from_sint(ty, wide)
+        }
+        (_, Elem::F32) => e.b.ins().fcvt_from_sint(ty, v),
+        (Elem::Bool, _) => e.b.ins().uextend(ty, v),
+        (Elem::I64, Elem::I32) => e.b.ins().ireduce(ty, v),
+        _ => e.b.ins().sextend(ty, v),
     })
 }
 

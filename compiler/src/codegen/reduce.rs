@@ -8,7 +8,7 @@ use trine_ir::{Elem, Graph, NodeId, Op};
 
 use super::elementwise::select;
 use super::emit::{ClifValue, Emit, Result};
-use super::{CodegenError, norm_eps};
+use super::{CodegenError, terms};
 
 /// One loop over the row: what it accumulates, and what follows from the total.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,8 +17,9 @@ pub enum Phase {
     SumSquares,
     /// Sum of `(x - state[0])²`.
     SumDeviations,
+    /// Sum of `exp(x - state[0])`.
+    SumExp,
     Max,
-    Min,
     AbsMax,
 }
 
@@ -30,8 +31,13 @@ pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
     if ty.elem != Elem::F32 || ty.rank() == 0 {
         return false;
     }
+    let last = ty.rank() - 1;
     match op {
-        Op::RmsNorm(_) | Op::QuantizeRows(_) => true,
+        Op::RmsNorm(_) | Op::LayerNorm(_) | Op::QuantizeRows(_) => true,
+        Op::Softmax(s) => s.axis == last,
+        Op::ReduceSum(r) => r.keepdims && r.axes == [last],
+        Op::ReduceMean(r) => r.keepdims && r.axes == [last],
+        Op::ReduceSumSquare(r) => r.keepdims && r.axes == [last],
         _ => false,
     }
 }
@@ -49,7 +55,10 @@ fn phase_list(graph: &Graph, node: NodeId) -> &'static [Phase] {
     match graph.op(node) {
         Some(Op::RmsNorm(_)) => &[Phase::SumSquares],
         Some(Op::QuantizeRows(_)) => &[Phase::AbsMax],
-        _ => &[],
+        Some(Op::LayerNorm(_)) => &[Phase::Sum, Phase::SumDeviations],
+        Some(Op::Softmax(_)) => &[Phase::Max, Phase::SumExp],
+        Some(Op::ReduceSumSquare(_)) => &[Phase::SumSquares],
+        _ => &[Phase::Sum],
     }
 }
 
@@ -57,7 +66,6 @@ impl Phase {
     pub fn init(self, e: &mut Emit, ty: ClifType) -> ClifValue {
         let value = match self {
             Phase::Max => f32::NEG_INFINITY,
-            Phase::Min => f32::INFINITY,
             _ => 0.0,
         };
         e.float(value, ty)
@@ -85,8 +93,13 @@ impl Phase {
                 let square = e.b.ins().fmul(d, d);
                 e.b.ins().fadd(acc, square)
             }
+            Phase::SumExp => {
+                let max = wide(e, state[0]);
+                let d = e.b.ins().fsub(x, max);
+                let power = terms::exp(&mut e.b, d, ty);
+                e.b.ins().fadd(acc, power)
+            }
             Phase::Max => greater(e, x, acc, ty),
-            Phase::Min => greater_or(e, acc, x, x, acc, ty),
             Phase::AbsMax => {
                 let a = e.b.ins().fabs(x);
                 greater(e, a, acc, ty)
@@ -98,7 +111,6 @@ impl Phase {
     pub fn combine(self, e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
         match self {
             Phase::Max | Phase::AbsMax => greater(e, b, a, ty),
-            Phase::Min => greater_or(e, a, b, b, a, ty),
             _ => e.b.ins().fadd(a, b),
         }
     }
@@ -111,7 +123,7 @@ impl Phase {
         node: NodeId,
         total: ClifValue,
         length: ClifValue,
-        _state: &[ClifValue],
+        state: &[ClifValue],
     ) -> Result<Vec<ClifValue>> {
         let op = graph.op(node).ok_or_else(|| CodegenError::malformed("a reduction"))?;
         let mean = |e: &mut Emit| {
@@ -119,10 +131,16 @@ impl Phase {
             e.b.ins().fdiv(total, n)
         };
         Ok(match op {
-            Op::RmsNorm(_) => {
+            Op::RmsNorm(norm) => {
                 let mean = mean(e);
-                vec![inverse_root(e, mean, norm_eps(op))]
+                vec![inverse_root(e, mean, norm.eps)]
             }
+            Op::LayerNorm(_) if state.is_empty() => vec![mean(e)],
+            Op::LayerNorm(norm) => {
+                let variance = mean(e);
+                vec![inverse_root(e, variance, norm.eps)]
+            }
+            Op::ReduceMean(_) => vec![mean(e)],
             Op::QuantizeRows(_) => {
                 let (zero, c127) = (e.float(0.0, F32), e.float(127.0, F32));
                 let inverse = e.b.ins().fdiv(c127, total);
@@ -139,6 +157,7 @@ impl Phase {
 pub fn row_result(op: &Op, result: u32, state: &[ClifValue]) -> Option<ClifValue> {
     match (op, result) {
         (Op::QuantizeRows(_), 1) => Some(state[1]),
+        (Op::ReduceSum(_) | Op::ReduceMean(_) | Op::ReduceSumSquare(_), _) => Some(state[0]),
         _ => None,
     }
 }
@@ -148,7 +167,7 @@ pub fn element(
     e: &mut Emit,
     op: &Op,
     x: ClifValue,
-    rest: &[ClifValue],
+    rest: &[Option<ClifValue>],
     state: &[ClifValue],
     ty: ClifType,
 ) -> Result<ClifValue> {
@@ -157,7 +176,25 @@ pub fn element(
         Op::RmsNorm(_) => {
             let inverse = wide(e, state[0]);
             let y = e.b.ins().fmul(x, inverse);
-            e.b.ins().fmul(y, rest[0])
+            e.b.ins().fmul(y, rest[0].ok_or_else(|| CodegenError::malformed("a norm"))?)
+        }
+        Op::LayerNorm(_) => {
+            let (mean, inverse) = (wide(e, state[0]), wide(e, state[1]));
+            let y = e.b.ins().fsub(x, mean);
+            let mut y = e.b.ins().fmul(y, inverse);
+            if let Some(gain) = rest.first().copied().flatten() {
+                y = e.b.ins().fmul(y, gain);
+            }
+            if let Some(bias) = rest.get(1).copied().flatten() {
+                y = e.b.ins().fadd(y, bias);
+            }
+            y
+        }
+        Op::Softmax(_) => {
+            let (max, sum) = (wide(e, state[0]), wide(e, state[1]));
+            let d = e.b.ins().fsub(x, max);
+            let power = terms::exp(&mut e.b, d, ty);
+            e.b.ins().fdiv(power, sum)
         }
         Op::QuantizeRows(_) => {
             let inverse = wide(e, state[0]);
@@ -186,17 +223,6 @@ fn inverse_root(e: &mut Emit, mean: ClifValue, eps: f32) -> ClifValue {
 
 /// `a` where `a > b`, else `b`: a NaN in `a` is passed over.
 fn greater(e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
-    greater_or(e, a, b, a, b, ty)
-}
-
-fn greater_or(
-    e: &mut Emit,
-    a: ClifValue,
-    b: ClifValue,
-    then: ClifValue,
-    otherwise: ClifValue,
-    ty: ClifType,
-) -> ClifValue {
     let condition = e.b.ins().fcmp(FloatCC::GreaterThan, a, b);
-    select(e, condition, then, otherwise, ty)
+    select(e, condition, a, b, ty)
 }

@@ -37,7 +37,9 @@ impl<'g> Plan<'g> {
         };
         let (cos, sin) = (table(1)?, table(2)?);
         let alone = graph.order().iter().all(|n| {
-            *n == output.node || graph.op(*n).is_none() || View::of(graph, Value { node: *n, result: 0 }).is_some()
+            *n == output.node
+                || graph.op(*n).is_none()
+                || View::of(graph, Value { node: *n, result: 0 }).is_some()
         });
         alone.then_some(Plan { graph, x, cos, sin, interleaved: op.interleaved })
     }

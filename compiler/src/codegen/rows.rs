@@ -191,7 +191,7 @@ impl<'g> Plan<'g> {
             return depth == 0;
         }
         let Some(op) = self.graph.op(value.node) else { return false };
-        elementwise::is_costly(op)
+        elementwise::is_costly(op, &self.graph.operands(value.node))
             || !reduce::is_row_reduction(self.graph, value.node)
                 && self.graph.operands(value.node).into_iter().flatten().any(|v| self.costly(v, depth - 1))
     }
@@ -535,8 +535,11 @@ impl Row<'_, '_> {
                 let operand = graph.operand(node, 0).ok_or_else(|| CodegenError::malformed("a reduction"))?;
                 let x = self.full(e, operand, at, memo, true)?;
                 let mut rest = vec![];
-                for v in graph.operands(node).into_iter().flatten().skip(1) {
-                    rest.push(self.full(e, v, at, memo, true)?);
+                for operand in graph.operands(node).into_iter().skip(1) {
+                    rest.push(match operand {
+                        Some(v) => Some(self.full(e, v, at, memo, true)?),
+                        None => None,
+                    });
                 }
                 return reduce::element(e, op, x, &rest, state, at.ty.f32());
             }
