@@ -83,11 +83,8 @@ fn compare(source: &str, symbols: &[(&str, usize)], tolerance: f32) -> String {
         let got = session.run(&inputs).unwrap_or_else(|e| panic!("{e}\n{dump}"));
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             assert_eq!(got.ty(), want.ty(), "output {i}\n{dump}");
-            assert!(
-                got == want,
-                "output {i}, {threads} threads, {symbols:?}\n{dump}\n{}",
-                difference(got, want)
-            );
+            let same = if tolerance == 0.0 { got == want } else { distance(got, want) <= tolerance };
+            assert!(same, "output {i}, {threads} threads, {symbols:?}\n{dump}\n{}", difference(got, want));
         }
     }
     dump
@@ -109,7 +106,8 @@ fn difference(got: &Tensor, want: &Tensor) -> String {
         );
     }
     let (g, w) = (got.values::<f32>().unwrap(), want.values::<f32>().unwrap());
-    let bad: Vec<_> = (0..g.len()).filter(|i| g[*i].to_bits() != w[*i].to_bits()).collect();
+    let mut bad: Vec<_> = (0..g.len()).filter(|i| g[*i].to_bits() != w[*i].to_bits()).collect();
+    bad.sort_by(|i, j| (g[*j] - w[*j]).abs().total_cmp(&(g[*i] - w[*i]).abs()));
     let shown: Vec<_> = bad.iter().take(5).map(|i| format!("[{i}] {:e} for {:e}", g[*i], w[*i])).collect();
     format!("{} of {} differ: {}", bad.len(), g.len(), shown.join(", "))
 }

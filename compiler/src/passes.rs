@@ -40,13 +40,15 @@ passes! {
     "fuse-siblings" = fuse_siblings: Exact [];
     /// Lower ternary matmuls to sign selection, sums and one rescaling
     "lower-ternary" = lower_ternary: Exact [];
+    /// Group ops into kernels that are compiled as one
+    "form-kernels" = form_kernels: Reassociates [];
 }
 
 /// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
 pub const LEVELS: [&str; 3] = [
     "",
-    "fold-constants,simplify,fuse-siblings,lower-ternary",
-    "fold-constants,simplify,detect-ternary,fuse-siblings,lower-ternary",
+    "fold-constants,simplify,fuse-siblings,lower-ternary,form-kernels",
+    "fold-constants,simplify,detect-ternary,fuse-siblings,lower-ternary,form-kernels",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

@@ -13,7 +13,14 @@ use trine_ir::op::Stage;
 use trine_ir::ops::Call;
 use trine_ir::{Def, Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
 
-use crate::codegen::{Plan, Target, view::is_view};
+use crate::codegen::{CodegenError, Plan, Target, view::is_view};
+use crate::pass::{Cx, PassError};
+
+/// The pass, for this machine.
+pub fn run(module: &mut Module, _: &mut Cx) -> Result<usize, PassError> {
+    let refused = |e: CodegenError| PassError::Refused { pass: "form-kernels", message: e.to_string() };
+    Ok(form(module, &Target::host().map_err(refused)?))
+}
 
 /// Forms the kernels of `@main` for `target`. Returns how many calls there are.
 pub fn form(module: &mut Module, target: &Target) -> usize {
