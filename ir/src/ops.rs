@@ -35,6 +35,8 @@ mod recurrent;
 mod recurrent_activation;
 mod recurrent_cell;
 mod reduce;
+mod resize;
+mod resize_taps;
 mod rotary;
 mod ternary;
 mod window;
@@ -63,6 +65,7 @@ pub use quant_matmul::*;
 pub use recurrent::*;
 pub use recurrent_activation::Activation;
 pub use reduce::*;
+pub use resize::*;
 pub use rotary::*;
 pub use ternary::*;
 pub use window::{WindowAxis, WindowCount};
@@ -88,6 +91,8 @@ crate::op_set! {
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
     // index
     Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,
+    // resize
+    Resize,
     // convolution
     Conv, ConvTranspose, MaxPool, AveragePool,
     // quantization

@@ -38,6 +38,7 @@ mod math;
 mod nn;
 mod quant;
 mod recurrent;
+mod resize;
 
 /// Builds what a node means; a value for each of its outputs.
 pub type Mapper = fn(&mut NodeCx) -> OpResult<Vec<Value>>;
@@ -49,6 +50,7 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         layout::find,
         join::find,
         index::find,
+        resize::find,
         nn::find,
         conv::find,
         quant::find,
