@@ -1,14 +1,13 @@
-//! From a module to a program: kernels compiled, constants packed, buffers planned, steps in order.
+//! From a module to a program that runs on this machine.
 
 use std::sync::Arc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
-use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Tensor, Type, Value};
-use trine_runtime::arena::AlignedBytes;
-use trine_runtime::{Buffer, Constant, Kernel, Place, Port, Program, RunError, Size, State, Step, StepKind};
+use rustc_hash::FxHashMap;
+use trine_ir::{FunctionKind, Module};
+use trine_runtime::{Kernel, KernelFn, KernelLibrary, Program, RunError, Step, StepKind};
 
-use crate::codegen::{self, ArgLayout, CodegenError, Plan, Target, jit::Jit};
-use crate::plan_buffers;
+use crate::codegen::{self, CodegenError, Target, jit::Jit};
+use crate::draft::{Draft, draft};
 
 /// Why no program came out.
 #[derive(Debug, thiserror::Error)]
@@ -26,262 +25,50 @@ pub enum BuildError {
 /// Makes a program of a verified module. Calls of kernels become machine code for `target`, this machine;
 /// every other op runs by its meaning.
 pub fn build(module: Module, target: &Target) -> Result<Program, BuildError> {
-    let module = Arc::new(module);
-    let main = &module.main().ok_or(BuildError::NoMain)?.graph;
-    let symbols = symbols(&module);
-    let kernels = compile_kernels(&module, &symbols, target)?;
-    let mut builder = Builder {
-        module: &module,
-        symbols: &symbols,
-        kernels: &kernels,
-        places: FxHashMap::default(),
-        consts: vec![],
-        packed: FxHashMap::default(),
-        buffers: vec![],
-        steps: vec![],
-    };
-    builder.run(main)?;
-    let Builder { places, consts, mut buffers, steps, .. } = builder;
-    let port = |v: &Value| {
-        Ok(Port {
-            name: main.name(*v).into(),
-            ty: main.ty(*v).clone(),
-            shape: shape(main.ty(*v), &symbols)?,
-            place: places[v],
+    let Draft { symbols, inputs, outputs, consts, buffers, slots, steps, states, kernels } =
+        draft(&module, target)?;
+    let (functions, library) = compile(&module, &symbols, target)?;
+    let kernel = |name: String| {
+        let missing = || BuildError::Malformed(format!("no kernel `@{name}`"));
+        let needs = kernels.get(&name).ok_or_else(missing)?;
+        Ok(Kernel {
+            function: *functions.get(&name).ok_or_else(missing)?,
+            scratch_shared: needs.scratch_shared.clone(),
+            scratch_part: needs.scratch_part.clone(),
+            work: needs.work.clone(),
+            library: library.clone(),
+            name,
         })
     };
-    let inputs = main.params().iter().map(port).collect::<Result<Vec<_>, BuildError>>()?;
-    let outputs = main.outputs().iter().map(port).collect::<Result<Vec<_>, BuildError>>()?;
-    let known = inputs.iter().flat_map(|p| p.ty.dims.iter().flat_map(Dim::symbols)).collect();
-    let slots = plan_buffers::assign(&mut buffers, &steps, &outputs, &known);
-    let states = states(&module, main);
-    Ok(Program { symbols, inputs, outputs, consts, buffers, slots, steps, states, module: module.clone() })
+    let steps = steps.into_iter().map(|step| link(step, kernel)).collect::<Result<_, BuildError>>()?;
+    let module = Arc::new(module);
+    Ok(Program { symbols, inputs, outputs, consts, buffers, slots, steps, states, module })
 }
 
-/// A compiled kernel, and how it wants its constants.
-struct Compiled {
-    kernel: Kernel,
-    layouts: Vec<ArgLayout>,
+/// Puts the kernel where its name was.
+fn link(
+    step: Step<String>,
+    kernel: impl Fn(String) -> Result<Kernel, BuildError>,
+) -> Result<Step, BuildError> {
+    let Step { kind, args, results, place } = step;
+    let kind = match kind {
+        StepKind::Kernel(name) => StepKind::Kernel(kernel(name)?),
+        StepKind::Interpret(op) => StepKind::Interpret(op),
+    };
+    Ok(Step { kind, args, results, place })
 }
 
-fn compile_kernels(
+fn compile(
     module: &Module,
     symbols: &[Arc<str>],
     target: &Target,
-) -> Result<FxHashMap<String, Compiled>, BuildError> {
+) -> Result<(FxHashMap<String, KernelFn>, KernelLibrary), BuildError> {
     let mut jit = Jit::new(target);
-    let mut ids = vec![];
-    let functions = module.functions.iter().filter(|(_, f)| f.kind == FunctionKind::Kernel);
-    for (name, function) in functions.clone() {
+    let (mut names, mut ids) = (vec![], vec![]);
+    for (name, function) in module.functions.iter().filter(|(_, f)| f.kind == FunctionKind::Kernel) {
         ids.push(codegen::define(jit.module(), symbols, name, function, target)?);
+        names.push(name.clone());
     }
     let (addresses, library) = jit.finish(&ids)?;
-    let mut kernels = FxHashMap::default();
-    for ((name, function), address) in functions.zip(addresses) {
-        let malformed = || BuildError::Malformed(format!("kernel `@{name}` has no plan"));
-        let plan = Plan::new(&function.graph, target).ok_or_else(malformed)?;
-        let scratch = plan.scratch().ok_or_else(malformed)?;
-        let size = |dim: &Dim| Size::new(dim, symbols).ok_or_else(malformed);
-        let kernel = Kernel {
-            name: name.clone(),
-            function: address,
-            scratch_shared: size(&scratch.shared)?,
-            scratch_part: size(&scratch.part)?,
-            work: size(&plan.work().ok_or_else(malformed)?)?,
-            library: library.clone(),
-        };
-        let layouts = (0..function.graph.params().len()).map(|i| plan.layout(i)).collect();
-        kernels.insert(name.clone(), Compiled { kernel, layouts });
-    }
-    Ok(kernels)
-}
-
-struct Builder<'a> {
-    module: &'a Module,
-    symbols: &'a [Arc<str>],
-    kernels: &'a FxHashMap<String, Compiled>,
-    places: FxHashMap<Value, Place>,
-    consts: Vec<Constant>,
-    packed: FxHashMap<(String, String), usize>,
-    buffers: Vec<Buffer>,
-    steps: Vec<Step>,
-}
-
-impl Builder<'_> {
-    fn run(&mut self, graph: &Graph) -> Result<(), BuildError> {
-        for (i, param) in graph.params().iter().enumerate() {
-            self.places.insert(*param, Place::Input(i));
-        }
-        for node in graph.order() {
-            match graph.def(node) {
-                Def::Param => {}
-                Def::Const(_) => {}
-                Def::Literal(l) => {
-                    let tensor = l.tensor().map_err(|e| BuildError::Malformed(e.to_string()))?;
-                    self.consts.push(Constant::Tensor(tensor));
-                    self.places.insert(Value { node, result: 0 }, Place::Const(self.consts.len() - 1));
-                }
-                Def::Op(Op::Reshape(_) | Op::Identity(_)) => {
-                    let source = graph.operand(node, 0).ok_or(BuildError::NoMain)?;
-                    let place = self.place(graph, source, ArgLayout::Dense)?;
-                    self.places.insert(Value { node, result: 0 }, place);
-                }
-                Def::Op(op) => self.step(graph, node, op)?,
-            }
-        }
-        for output in graph.outputs() {
-            let place = self.place(graph, *output, ArgLayout::Dense)?;
-            if !matches!(place, Place::Buffer(_)) {
-                self.copy(graph, *output, place)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, graph: &Graph, node: NodeId, op: &Op) -> Result<(), BuildError> {
-        let compiled = match op {
-            Op::Call(call) => self.kernels.get(&call.f.0),
-            _ => None,
-        };
-        let mut args = vec![];
-        for (i, operand) in graph.operands(node).into_iter().enumerate() {
-            let layout = compiled.map_or(ArgLayout::Dense, |c| c.layouts[i]);
-            args.push(operand.map(|v| self.place(graph, v, layout)).transpose()?);
-        }
-        let mut results = vec![];
-        for value in graph.results(node) {
-            let place = self.buffer(graph.ty(value))?;
-            self.places.insert(value, place);
-            results.push(place);
-        }
-        let kind = match compiled {
-            Some(c) => StepKind::Kernel(c.kernel.clone()),
-            None => StepKind::Interpret(op.clone()),
-        };
-        let place = trine_ir::Place::new(MAIN, graph, node).to_string();
-        self.steps.push(Step { kind, args, results, place });
-        Ok(())
-    }
-
-    /// Copies an output that is an input or a constant, so that it lies in the session.
-    fn copy(&mut self, graph: &Graph, output: Value, from: Place) -> Result<(), BuildError> {
-        let to = self.buffer(graph.ty(output))?;
-        let op = Op::from(trine_ir::ops::Identity {});
-        let place = format!("output `{}`", graph.name(output));
-        let kind = StepKind::Interpret(op);
-        self.steps.push(Step { kind, args: vec![Some(from)], results: vec![to], place });
-        self.places.insert(output, to);
-        Ok(())
-    }
-
-    fn buffer(&mut self, ty: &Type) -> Result<Place, BuildError> {
-        let overflow = || BuildError::Malformed(format!("a value of type {ty} is too large"));
-        let count = ty.count().ok_or_else(overflow)?;
-        let bytes = match ty.elem.bits() {
-            bits @ 8.. => count.mul(&Dim::constant(bits / 8)),
-            // Packed elements: room for one a byte is enough.
-            _ => Some(count),
-        };
-        let bytes = Size::new(&bytes.ok_or_else(overflow)?, self.symbols).ok_or_else(overflow)?;
-        self.buffers.push(Buffer { ty: ty.clone(), shape: shape(ty, self.symbols)?, bytes, slot: None });
-        Ok(Place::Buffer(self.buffers.len() - 1))
-    }
-
-    fn place(&mut self, graph: &Graph, v: Value, layout: ArgLayout) -> Result<Place, BuildError> {
-        let Some(key) = graph.const_key(v) else {
-            let missing = || BuildError::Malformed(format!("`%{}` is used before it is made", graph.name(v)));
-            return self.places.get(&v).copied().ok_or_else(missing);
-        };
-        let id = (key.to_string(), format!("{layout:?}"));
-        if let Some(c) = self.packed.get(&id) {
-            return Ok(Place::Const(*c));
-        }
-        let tensor = self
-            .module
-            .consts
-            .get(key)
-            .ok_or_else(|| BuildError::Malformed(format!("no data for `@{key}`")))?;
-        self.consts.push(pack(tensor, layout)?);
-        self.packed.insert(id, self.consts.len() - 1);
-        Ok(Place::Const(self.consts.len() - 1))
-    }
-}
-
-/// A constant as its kernel reads it.
-fn pack(tensor: &Tensor, layout: ArgLayout) -> Result<Constant, BuildError> {
-    let malformed = |e: &dyn std::fmt::Display| BuildError::Malformed(e.to_string());
-    match layout {
-        ArgLayout::Dense => Ok(Constant::Tensor(tensor.clone())),
-        ArgLayout::Trits(geometry) => {
-            let trits = tensor.unpacked().map_err(|e| malformed(&e))?;
-            let mut packed = AlignedBytes::zeroed(geometry.bytes)?;
-            geometry.pack(bytemuck::cast_slice(&trits), packed.as_mut_slice()).map_err(|e| malformed(&e))?;
-            Ok(Constant::Packed(packed))
-        }
-        ArgLayout::Scales(geometry) => {
-            let scales = tensor.values::<f32>().map_err(|e| malformed(&e))?;
-            let mut packed = AlignedBytes::zeroed(4 * geometry.groups * geometry.n_padded)?;
-            let out: &mut [f32] = bytemuck::cast_slice_mut(packed.as_mut_slice());
-            for (n, row) in scales.chunks(geometry.groups).enumerate() {
-                for (g, scale) in row.iter().enumerate() {
-                    out[g * geometry.n_padded + n] = *scale;
-                }
-            }
-            Ok(Constant::Packed(packed))
-        }
-    }
-}
-
-/// All symbols of the module, in order of appearance.
-fn symbols(module: &Module) -> Vec<Arc<str>> {
-    let mut seen = FxHashSet::default();
-    let mut symbols = vec![];
-    for function in module.functions.values() {
-        let graph = &function.graph;
-        for value in graph.order().into_iter().flat_map(|n| graph.results(n)) {
-            for symbol in graph.ty(value).dims.iter().flat_map(Dim::symbols) {
-                if seen.insert(symbol.clone()) {
-                    symbols.push(symbol);
-                }
-            }
-        }
-    }
-    symbols
-}
-
-fn shape(ty: &Type, symbols: &[Arc<str>]) -> Result<Vec<Size>, BuildError> {
-    let size = |d: &Dim| Size::new(d, symbols);
-    let shape: Option<_> = ty.dims.iter().map(size).collect();
-    shape.ok_or_else(|| BuildError::Malformed(format!("{ty} has a symbol that is nowhere")))
-}
-
-/// Inputs that an attention kernel appends to, with the outputs that they become.
-fn states(module: &Module, main: &Graph) -> Vec<State> {
-    let mut states = vec![];
-    for node in main.order() {
-        let Some(Op::Call(call)) = main.op(node) else { continue };
-        let Some(kernel) = module.functions.get(&call.f.0) else { continue };
-        let body = &kernel.graph;
-        let Some(attention) =
-            body.order().into_iter().find(|n| matches!(body.op(*n), Some(Op::Attention(_))))
-        else {
-            continue;
-        };
-        for (slot, result) in [(4, 1), (5, 2)] {
-            let state = (|| {
-                let past = body.operand(attention, slot)?;
-                let param = body.params().iter().position(|p| *p == past)?;
-                let outer = main.operand(node, param)?;
-                let input = main.params().iter().position(|p| *p == outer)?;
-                let present = Value { node: attention, result };
-                let index = body.outputs().iter().position(|o| *o == present)?;
-                let made = Value { node, result: index as u32 };
-                let output = main.outputs().iter().position(|o| *o == made)?;
-                let alone = main.use_count(outer) == 1 && main.use_count(made) == 1;
-                alone.then_some(State { input, output, axis: 2 })
-            })();
-            states.extend(state);
-        }
-    }
-    states
+    Ok((names.into_iter().zip(addresses).collect(), library))
 }

@@ -7,9 +7,11 @@
 pub mod attention;
 pub mod elementwise;
 pub mod emit;
+pub mod entry;
 pub mod gather;
 pub mod jit;
 pub mod matmul;
+pub mod object;
 pub mod reduce;
 pub mod rotary;
 pub mod rows;

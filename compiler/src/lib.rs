@@ -2,7 +2,9 @@
 
 pub mod build;
 pub mod codegen;
+mod draft;
 pub mod import;
+pub mod object;
 pub mod pass;
 pub mod passes;
 pub mod pattern;

@@ -76,6 +76,11 @@ impl Size {
         }
     }
 
+    /// The sum's terms: a coefficient and the symbols it is multiplied with.
+    pub fn terms(&self) -> &[(i64, Vec<u32>)] {
+        &self.terms
+    }
+
     /// The symbols that occur.
     pub fn symbols(&self) -> impl Iterator<Item = u32> + '_ {
         self.terms.iter().flat_map(|(_, s)| s.iter().copied())
@@ -124,15 +129,16 @@ pub struct State {
     pub axis: usize,
 }
 
-pub enum StepKind {
-    Kernel(Kernel),
+/// How a step runs. `K` is a kernel: compiled, or still a name.
+pub enum StepKind<K = Kernel> {
+    Kernel(K),
     /// An op without a kernel, run by its meaning.
     Interpret(Op),
 }
 
 /// One step: operands, then results.
-pub struct Step {
-    pub kind: StepKind,
+pub struct Step<K = Kernel> {
+    pub kind: StepKind<K>,
     pub args: Vec<Option<Place>>,
     pub results: Vec<Place>,
     /// What errors and profiles call the step: value, op and ONNX node.

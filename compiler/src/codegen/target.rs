@@ -31,7 +31,9 @@ impl Target {
         if let Some(cpu) = cpu {
             isa.enable(cpu).map_err(|e| fail(format!("CPU `{cpu}`: {e}")))?;
         }
-        Target::finish(isa, Features::NONE, true)
+        let mut target = Target::finish(isa, Features::NONE, true)?;
+        target.features = target.stated_features();
+        Ok(target)
     }
 
     fn finish(
@@ -55,6 +57,22 @@ impl Target {
             .finish(settings::Flags::new(flags))
             .map_err(|e| CodegenError::Target { message: e.to_string() })?;
         Ok(Target { isa, features, forced: vec![] })
+    }
+
+    /// What the instruction set's flags promise microkernels.
+    fn stated_features(&self) -> Features {
+        let flags = self.isa.isa_flags();
+        let has = |name: &str| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
+        // Cranelift knows no flag for BW; every CPU with DQ and VL has it.
+        let avx512 = has("has_avx512f") && has("has_avx512dq") && has("has_avx512vl");
+        let stated = [
+            (Features::AVX2, has("has_avx2")),
+            (Features::AVX512, avx512),
+            (Features::AVX512_VNNI, avx512 && has("has_avx512vnni")),
+            (Features::AVX512_VBMI, avx512 && has("has_avx512vbmi")),
+        ];
+        let stated = stated.into_iter().filter(|(_, has)| *has);
+        stated.fold(Features::NONE, |all, (feature, _)| all.union(feature))
     }
 
     /// Layout, symbol and, for f32 activations, the symbol that prepares them, for `n` outputs of `k` inputs.

@@ -15,6 +15,8 @@
 
 #[cfg(test)]
 extern crate std;
+#[cfg(trine_archive)]
+mod archive;
 
 pub mod attention;
 mod cpu;

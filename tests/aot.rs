@@ -1,0 +1,228 @@
+//! Object files: a C program linked with one gives the bits that the JIT gives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, OnceLock};
+
+use trine::build::build;
+use trine::codegen::Target;
+use trine::object::{ObjectError, object};
+use trine::pass::{Driver, Pipeline};
+use trine::passes::form_kernels::form;
+use trine_ir::{Elem, Module, Tensor, text, verify};
+use trine_runtime::{Session, SessionOptions};
+
+const MLP: &str = "\
+stage lowered
+const @w1: trit[48,64]
+const @scale1: f32[48,1]
+const @w2: trit[10,48]
+const @scale2: f32[10,1]
+const @bias: f32[10]
+graph @main(%x: f32[batch,64]) -> (%y: f32[batch,10], %copy: f32[batch,64], %z: f32[batch,10]) {
+  %q, %s = quantize_rows %x : i8[batch,64], f32[batch,1]
+  %p = sign_select %q, @w1 : i8[batch,48,64]
+  %t = group_sum %p {group=64} : i32[batch,48,1]
+  %o = rescale %t, @scale1, %s : f32[batch,48]
+  %h = relu %o : f32[batch,48]
+  %p2 = sign_select %h, @w2 : f32[batch,10,48]
+  %t2 = group_sum %p2 {group=48} : f32[batch,10,1]
+  %y = rescale %t2, @scale2, _, @bias : f32[batch,10]
+  %copy = identity %x : f32[batch,64]
+  %z = identity %y : f32[batch,10]
+}
+";
+
+#[test]
+fn a_c_program_gives_the_jits_bits() {
+    for cpu in [None, Some("x86-64-v3")] {
+        if cpu.is_some() && !is_x86_64_v3() {
+            continue;
+        }
+        let program = link(&parse(MLP), cpu);
+        for batch in [1, 5, 0] {
+            program.compare(&[batch], &[uniform(&[batch, 64], 7)]);
+        }
+    }
+}
+
+#[test]
+fn the_committed_mlp_gives_the_jits_bits() {
+    let path = root().join("tests/models/digits/mlp.onnx");
+    let mut module = trine::import::import(&path).unwrap();
+    Driver::new().run(&Pipeline::level(2).unwrap(), &mut module).unwrap();
+    let program = link(&module, None);
+    for batch in [1, 3] {
+        program.compare(&[batch], &[uniform(&[batch, 64], 3)]);
+    }
+}
+
+#[test]
+fn dimensions_that_cannot_be_are_a_status() {
+    let program = link(&parse(MLP), None);
+    for dim in ["-1", "9223372036854775807", "-9223372036854775808"] {
+        let output = program.run(&[dim.into(), "x".into()], 3);
+        assert_eq!(output.status.code(), Some(5), "{dim}: {output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "arena -1\n");
+    }
+}
+
+#[test]
+fn what_an_object_cannot_hold_is_refused_by_name() {
+    let refused = |source: &str, name: &str| {
+        let target = target(None);
+        let mut module = parse(source);
+        form(&mut module, &target);
+        object(&module, &target, name).unwrap_err()
+    };
+    let error = refused(MLP, "2nd");
+    assert!(matches!(error, ObjectError::Name { .. }), "{error}");
+    assert_eq!(error.to_string(), "`2nd` is no C identifier");
+    let data_dependent = "\
+graph @main(%x: f32[4]) -> (%i: i64[1,count]) {
+  %i = nonzero %x {count=count} : i64[1,count]
+}
+";
+    let error = refused(data_dependent, "model");
+    assert!(matches!(&error, ObjectError::Interpreted { steps } if steps.len() == 1), "{error}");
+    assert!(error.to_string().contains("`%i`"), "{error}");
+}
+
+/// A linked C program and the JIT's session of the same module.
+struct Linked {
+    folder: tempfile::TempDir,
+    module: Module,
+}
+
+impl Linked {
+    fn run(&self, args: &[String], outputs: usize) -> Output {
+        let outputs = (0..outputs).flat_map(|i| [self.path(&format!("out{i}")), "0".into()]);
+        let args = args.iter().cloned().chain(outputs);
+        Command::new(self.folder.path().join("main")).args(args).output().unwrap()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn compare(&self, dims: &[usize], inputs: &[Tensor]) {
+        let target = Target::host().unwrap();
+        let program = Arc::new(build(self.module.clone(), &target).unwrap());
+        let mut session = Session::new(program, &SessionOptions::default());
+        let want = session.run(inputs).unwrap();
+        let mut command = Command::new(self.folder.path().join("main"));
+        command.args(dims.iter().map(usize::to_string));
+        for (i, input) in inputs.iter().enumerate() {
+            fs::write(self.path(&format!("in{i}")), input.bytes()).unwrap();
+            command.arg(self.path(&format!("in{i}")));
+        }
+        for (i, output) in want.iter().enumerate() {
+            command.arg(self.path(&format!("out{i}"))).arg(output.bytes().len().to_string());
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        for (i, output) in want.iter().enumerate() {
+            let got = fs::read(self.path(&format!("out{i}"))).unwrap();
+            assert!(got == *output.bytes(), "output {i} of {dims:?} differs");
+        }
+    }
+}
+
+/// Compiles to an object, and links it with `cc` against the microkernels and the C library alone.
+fn link(module: &Module, cpu: Option<&str>) -> Linked {
+    let folder = tempfile::tempdir().unwrap();
+    let target = target(cpu);
+    let mut formed = module.clone();
+    form(&mut formed, &target);
+    let object = object(&formed, &target, "model").unwrap();
+    fs::write(folder.path().join("model.o"), object.bytes).unwrap();
+    fs::write(folder.path().join("model.h"), object.header).unwrap();
+    let output = Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wl,--gc-sections", "-o"])
+        .arg(folder.path().join("main"))
+        .arg("-I")
+        .arg(folder.path())
+        .arg(root().join("tests/aot/main.c"))
+        .arg(folder.path().join("model.o"))
+        .arg(archive())
+        .arg("-lm")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut module = module.clone();
+    form(&mut module, &Target::host().unwrap());
+    Linked { folder, module }
+}
+
+/// The microkernels as an archive for C, in a target folder of its own.
+fn archive() -> &'static Path {
+    static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let folder = root().join("target/archive");
+        let output = Command::new(env!("CARGO"))
+            .args(["rustc", "--quiet", "-p", "trine-ukernel", "--lib", "--release"])
+            .args(["--crate-type", "staticlib", "--target-dir"])
+            .arg(&folder)
+            .args(["--", "--cfg", "trine_archive", "-C", "panic=abort"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        folder.join("release/libtrine_ukernel.a")
+    })
+}
+
+fn target(cpu: Option<&str>) -> Target {
+    Target::object(&Target::host().unwrap().isa.triple().to_string(), cpu).unwrap()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_x86_64_v3() -> bool {
+    std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_x86_64_v3() -> bool {
+    false
+}
+
+fn parse(source: &str) -> Module {
+    let module = text::parse_with(source, &|name, ty| {
+        let dims = ty.static_dims()?;
+        let seed = name.bytes().fold(1, |h: u64, b| h.wrapping_mul(31) + u64::from(b));
+        match ty.elem {
+            Elem::F32 => Some(uniform(&dims, seed)),
+            elem => {
+                let count = dims.iter().product();
+                let trits: Vec<u8> = random(seed).take(count).map(|r| (r % 3) as u8).collect();
+                let signed: Vec<u8> = trits.iter().map(|t| t.wrapping_sub(1)).collect();
+                Tensor::pack(elem, dims, &signed).ok()
+            }
+        }
+    })
+    .unwrap();
+    verify(&module).unwrap();
+    module
+}
+
+fn uniform(dims: &[usize], seed: u64) -> Tensor {
+    let count = dims.iter().product();
+    let values = random(seed).take(count).map(|r| (r % 4001) as f32 / 1000.0 - 2.0).collect();
+    Tensor::from_vec::<f32>(dims.to_vec(), values).unwrap()
+}
+
+/// Xorshift.
+fn random(seed: u64) -> impl Iterator<Item = u64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> 33
+    })
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
