@@ -14,6 +14,8 @@ pub type KernelFn = unsafe extern "C" fn(*const *mut u8, *const i64, i64, i64) -
 
 /// An index operand pointed outside of the axis it indexes.
 pub const STATUS_INDEX: i64 = 1;
+/// Dimensions that had to be equal are not.
+pub const STATUS_SHAPE: i64 = 2;
 
 /// The memory that holds compiled code; kept alive by every kernel in it.
 pub type KernelLibrary = Arc<dyn Any + Send + Sync>;

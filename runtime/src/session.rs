@@ -10,7 +10,7 @@ use trine_ir::{Elem, Tensor};
 use crate::arena::{ALIGN, AlignedBytes};
 use crate::error::RunError;
 use crate::interpret;
-use crate::kernel::{Call, Kernel, STATUS_INDEX};
+use crate::kernel::{Call, Kernel, STATUS_INDEX, STATUS_SHAPE};
 use crate::pool::Pool;
 use crate::program::{Constant, Place, Port, Program, Size, Step, StepKind};
 
@@ -300,6 +300,7 @@ impl Session {
         match status {
             0 => Ok(()),
             STATUS_INDEX => Err(step.error("an index is out of range")),
+            STATUS_SHAPE => Err(step.error("the shapes of the operands do not fit")),
             status => Err(step.error(&format!("the kernel failed with status {status}"))),
         }
     }

@@ -7,6 +7,7 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_runtime::kernel::STATUS_SHAPE;
 use trine_ukernel::{attention, best};
 
 use super::Shape;
@@ -25,6 +26,8 @@ pub struct Plan<'g> {
     k: View,
     v: View,
     mask: Option<View>,
+    /// Dimensions of the mask that must be those of the scores, which only a run can tell.
+    unproven: Vec<(Dim, Dim)>,
     past: Option<Past>,
     /// The result that `y` is, and whether it is stored as `[b,s,h,dv]`.
     y: usize,
@@ -76,10 +79,19 @@ impl<'g> Plan<'g> {
             Some(past) => past.rows.add(&k.dims[2])?,
             None => k.dims[2].clone(),
         };
+        let mut unproven = vec![];
         let mask = match graph.operand(node, 3) {
             Some(mask) => {
                 let scores = [q.dims[0].clone(), q.dims[1].clone(), q.dims[2].clone(), total.clone()];
-                Some(View::of(graph, mask)?.broadcast(&scores)?)
+                let mut view = View::of(graph, mask)?;
+                let missing = 4usize.checked_sub(view.dims.len())?;
+                for (dim, score) in view.dims.iter_mut().zip(&scores[missing..]) {
+                    if dim != score && dim.as_const().is_none() {
+                        unproven.push((dim.clone(), score.clone()));
+                        *dim = score.clone();
+                    }
+                }
+                Some(view.broadcast(&scores)?)
             }
             None => None,
         };
@@ -97,6 +109,7 @@ impl<'g> Plan<'g> {
             k,
             v,
             mask,
+            unproven,
             past,
             y: result(y)?,
             transposed: transposed.is_some(),
@@ -161,6 +174,7 @@ struct Rows {
     stride: ClifValue,
 }
 
+/// The status is `STATUS_SHAPE` when the mask does not fit the scores.
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let dims = |e: &mut Emit, d: &Dim| e.size(d);
@@ -189,6 +203,13 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let units = e.b.ins().imul(batch, sizes.key_heads);
     let group = e.b.ins().udiv(sizes.heads, sizes.key_heads);
     let (first, last) = e.share(units, 1);
+    let (mut status, bad) = (e.int(0), e.int(STATUS_SHAPE));
+    for (dim, score) in &plan.unproven {
+        let (dim, score) = (e.size(dim)?, e.size(score)?);
+        let equal = e.b.ins().icmp(IntCC::Equal, dim, score);
+        status = e.b.ins().select(equal, status, bad);
+    }
+    let last = e.b.ins().select(status, first, last);
     e.for_range(first, last, 1, &[], |e, unit, _| {
         let keys = present(plan, e, &shape, &sizes, unit, true)?;
         let values = present(plan, e, &shape, &sizes, unit, false)?;
@@ -205,7 +226,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         })?;
         Ok(vec![])
     })?;
-    Ok(e.int(0))
+    Ok(status)
 }
 
 /// The keys (or values) of a key head, past and new in one place.
