@@ -5,7 +5,7 @@
 //! how many threads share them.
 #![allow(unsafe_code)]
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 use trine_ukernel::gemv::{GemvF32, kn, nk};
 use trine_ukernel::{Features, best};
 
@@ -92,7 +92,7 @@ unsafe fn blocked(args: &MatmulF32) {
     let n = args.n_end - args.n_begin;
     // SAFETY: the block's columns start at `n_begin` in `b` and `c`; the rest is the caller's.
     unsafe {
-        gemm::gemm(
+        gemm_f32::gemm::f32::get_gemm_fn()(
             args.m,
             n,
             args.k,
