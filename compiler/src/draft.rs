@@ -207,6 +207,14 @@ impl Builder<'_> {
 fn pack(tensor: &Tensor, layout: ArgLayout) -> Result<Constant, BuildError> {
     let malformed = |e: &dyn std::fmt::Display| BuildError::Malformed(e.to_string());
     match layout {
+        // Kernels read whole elements, which weights inside of an ONNX file need not be aligned to.
+        ArgLayout::Dense if !is_aligned(tensor) => {
+            let mut aligned = AlignedBytes::zeroed(tensor.bytes().len())?;
+            aligned.as_mut_slice().copy_from_slice(tensor.bytes());
+            let bytes = bytes::Bytes::from_owner(aligned);
+            let tensor = Tensor::new(tensor.elem(), tensor.dims().to_vec(), bytes);
+            Ok(Constant::Tensor(tensor.map_err(|e| malformed(&e))?))
+        }
         ArgLayout::Dense => Ok(Constant::Tensor(tensor.clone())),
         ArgLayout::Trits(geometry) => {
             let trits = tensor.unpacked().map_err(|e| malformed(&e))?;
@@ -273,11 +281,19 @@ fn states(module: &Module, main: &Graph) -> Vec<State> {
                 let index = body.outputs().iter().position(|o| *o == present)?;
                 let made = Value { node, result: index as u32 };
                 let output = main.outputs().iter().position(|o| *o == made)?;
-                let alone = main.use_count(outer) == 1 && main.use_count(made) == 1;
+                // An op that asks for the shape reads nothing of what lies there.
+                let users = main.users(outer);
+                let reads = users.iter().filter(|(u, _)| !matches!(main.op(*u), Some(Op::Shape(_)))).count();
+                let alone = reads == 1 && !main.outputs().contains(&outer) && main.use_count(made) == 1;
                 alone.then_some(State { input, output, axis: 2 })
             })();
             states.extend(state);
         }
     }
     states
+}
+
+fn is_aligned(tensor: &Tensor) -> bool {
+    let size = tensor.elem().bits().div_ceil(8);
+    tensor.bytes().as_ptr().addr().is_multiple_of(size)
 }

@@ -58,6 +58,12 @@ impl AlignedBytes {
     }
 }
 
+impl AsRef<[u8]> for AlignedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         if let (true, Some(layout)) = (self.len > 0, layout(self.len)) {

@@ -62,6 +62,8 @@ pub struct Session {
     args: Vec<*mut u8>,
     /// Inputs of the run at hand: pointers that are used only while `run` borrows the views.
     inputs: Vec<(*mut u8, usize)>,
+    /// Copies of inputs that the caller holds unaligned.
+    staged: Vec<AlignedBytes>,
     states: Option<States>,
     output_dims: Vec<Vec<usize>>,
 }
@@ -84,18 +86,17 @@ impl Session {
             buffers: vec![],
         });
         let widest = program.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
-        let mut own = vec![];
-        for _ in &program.buffers {
-            own.push(AlignedBytes::zeroed(0).expect("nothing is allocated"));
-        }
+        let empty = || AlignedBytes::zeroed(0).expect("nothing is allocated");
+        let own = program.buffers.iter().map(|_| empty()).collect();
         Session {
             pool: Pool::new(options.threads),
             dims: vec![-1; program.symbols.len() + 1],
             laid_out: vec![],
-            arena: AlignedBytes::zeroed(0).expect("nothing is allocated"),
+            arena: empty(),
             slots: vec![0; program.slots],
             own,
-            scratch: AlignedBytes::zeroed(0).expect("nothing is allocated"),
+            scratch: empty(),
+            staged: program.inputs.iter().map(|_| empty()).collect(),
             args: Vec::with_capacity(widest),
             inputs: vec![(std::ptr::null_mut(), 0); program.inputs.len()],
             output_dims: program.outputs.iter().map(|p| vec![0; p.shape.len()]).collect(),
@@ -215,7 +216,14 @@ impl Session {
                 if bytes != Some(view.data.len()) {
                     return Err(type_error(port, view));
                 }
-                self.inputs[i] = (view.data.as_ptr().cast_mut(), view.data.len());
+                self.inputs[i] = if view.data.as_ptr().addr().is_multiple_of(view.elem.bits().div_ceil(8)) {
+                    (view.data.as_ptr().cast_mut(), view.data.len())
+                } else {
+                    // Kernels read whole elements.
+                    grow(&mut self.staged[i], view.data.len())?;
+                    self.staged[i].as_mut_slice()[..view.data.len()].copy_from_slice(view.data);
+                    (self.staged[i].as_ptr(), view.data.len())
+                };
             }
         }
         Ok(())

@@ -247,8 +247,10 @@ impl<'g> Former<'g> {
 
     /// The set as a function.
     fn body(&self, nodes: &BTreeSet<usize>, absorb: bool) -> Body {
+        let taken = |node: NodeId| self.rank.get(&node).is_some_and(|r| self.group_of.contains_key(r));
         let mut copier = Copier {
             from: self.graph,
+            taken: &taken,
             absorb,
             to: Graph::default(),
             params: vec![],
@@ -273,6 +275,8 @@ impl<'g> Former<'g> {
 /// Copies nodes into a graph of their own.
 struct Copier<'g> {
     from: &'g Graph,
+    /// Whether a node is in a group, which then computes it.
+    taken: &'g dyn Fn(NodeId) -> bool,
     absorb: bool,
     to: Graph,
     params: Vec<Value>,
@@ -310,7 +314,8 @@ impl Copier<'_> {
 
     /// Whether the value is a view that is more than a new shape for memory as it lies.
     fn moves_data(&self, mut v: Value, members: &FxHashSet<NodeId>) -> bool {
-        while let Some(kind) = self.from.kind(v.node).filter(|k| is_view(*k) && !members.contains(&v.node)) {
+        let free = |node: NodeId| !members.contains(&node) && !(self.taken)(node);
+        while let Some(kind) = self.from.kind(v.node).filter(|k| is_view(*k) && free(v.node)) {
             if kind != Kind::Reshape {
                 return true;
             }
