@@ -331,6 +331,11 @@ impl<'m> NodeCx<'_, 'm> {
         self.importer.symbols.fresh(&self.node.op_type().to_lowercase())
     }
 
+    /// A symbol for a dimension that `text` describes: the same text gives the same symbol.
+    pub fn named_dim(&mut self, text: &str) -> Dim {
+        self.importer.symbols.opaque(text)
+    }
+
     /// The subgraph `attribute` as a function whose own parameters have the types `params`. What it takes
     /// from around it follows as further parameters, but for constants, which functions share.
     pub fn body(&mut self, attribute: &str, params: &[Type]) -> OpResult<Body> {

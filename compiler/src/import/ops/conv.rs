@@ -1,7 +1,116 @@
 //! Convolution and pooling.
 
-use super::Mapper;
+use trine_ir::ops::{Conv, ConvTranspose, ReduceMax, ReduceMean};
+use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
-pub(super) fn find(_domain: &str, _op_type: &str) -> Option<Mapper> {
-    None
+use super::{Mapper, NodeCx};
+
+mod pool;
+mod window;
+
+use window::{AutoPad, Window};
+
+pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
+    Some(match (domain, op_type) {
+        ("", "Conv") => |cx| {
+            let (x, w, bias) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
+            Ok(vec![conv(cx, x, w, bias)?])
+        },
+        ("", "ConvTranspose") => conv_transpose,
+        ("", "MaxPool") => pool::max_pool,
+        ("", "AveragePool") => pool::average_pool,
+        ("", "GlobalMaxPool") => |cx| {
+            let (x, axes) = spatial(cx)?;
+            Ok(vec![cx.add(ReduceMax { axes, keepdims: true }, &[x])?])
+        },
+        ("", "GlobalAveragePool") => |cx| {
+            let (x, axes) = spatial(cx)?;
+            Ok(vec![cx.add(ReduceMean { axes, keepdims: true }, &[x])?])
+        },
+        _ => return None,
+    })
+}
+
+/// `x` convolved with `w`, as the node's attributes say.
+pub(super) fn conv(cx: &mut NodeCx, x: Value, w: Value, bias: Option<Value>) -> OpResult<Value> {
+    let window = Window::of_node(cx, kernel(cx, w)?, x)?;
+    let sizes = window.sizes(cx, x, false)?;
+    let group = group(cx)?;
+    let Window { strides, pads, dilations, .. } = window;
+    let results = cx.add_node(Conv { strides, pads, dilations, group, sizes }, &[Some(x), Some(w), bias])?;
+    Ok(results[0])
+}
+
+/// ConvTranspose gives the pads, or the shape of the result, or neither.
+fn conv_transpose(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let (x, w, bias) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
+    let kernel = kernel(cx, w)?;
+    let (n, mode) = (kernel.len(), AutoPad::of_node(cx)?);
+    let mut window = Window::unpadded(cx, kernel)?;
+    let mut output_padding = window::counts(cx, "output_padding", n, 0)?;
+    let shape = match cx.attr_ints("output_shape")? {
+        // Some models give the batch and the channels too.
+        Some(shape) if shape.len() == n + 2 => Some(&shape[2..]),
+        Some(shape) if shape.len() != n => bail!("`output_shape` has {} axes, not {n}", shape.len()),
+        shape => shape,
+    };
+    if shape.is_none() && mode == AutoPad::Explicit {
+        window.pads = window::counts(cx, "pads", 2 * n, 0)?;
+    }
+    for (i, axis) in window.axes()?.iter().enumerate() {
+        let unpadded = axis.reach() as i64 + output_padding[i] as i64 - axis.stride as i64;
+        let total = match (shape, mode) {
+            (Some(shape), _) => {
+                let extent = cx.ty(x).dims[i + 2].as_const().and_then(|n| i64::try_from(n).ok());
+                let Some(steps) = extent.and_then(|n| n.checked_mul(axis.stride as i64)) else {
+                    bail!("`output_shape` needs an input of known shape; export with `pads` instead");
+                };
+                steps.saturating_add(unpadded).saturating_sub(shape[i])
+            }
+            // The result has `stride` elements for each of the input.
+            (None, AutoPad::SameUpper | AutoPad::SameLower) => unpadded,
+            (None, _) => continue,
+        };
+        let padding = usize::try_from(total).unwrap_or(0);
+        (window.pads[i], window.pads[n + i]) = match mode {
+            AutoPad::SameUpper => (padding / 2, padding.div_ceil(2)),
+            _ => (padding.div_ceil(2), padding / 2),
+        };
+        // What no window reaches is zero, as output padding is.
+        output_padding[i] += usize::try_from(total.saturating_neg()).unwrap_or(0);
+    }
+    let group = group(cx)?;
+    let Window { strides, pads, dilations, .. } = window;
+    let op = ConvTranspose { strides, pads, dilations, output_padding, group };
+    cx.add_node(op, &[Some(x), Some(w), bias])
+}
+
+/// The kernel of weights `w`, which `kernel_shape` can only repeat.
+fn kernel(cx: &NodeCx, w: Value) -> OpResult<Vec<usize>> {
+    let ty = cx.ty(w);
+    let kernel: Option<Vec<_>> = ty.dims.iter().skip(2).map(Dim::as_const).collect();
+    let Some(kernel) = kernel else { bail!("the kernel of weights {ty} is not constant") };
+    if let Some(stated) = cx.attr_ints("kernel_shape")?
+        && !stated.iter().copied().eq(kernel.iter().map(|k| *k as i64))
+    {
+        bail!("`kernel_shape` {stated:?} is not that of weights {ty}");
+    }
+    Ok(kernel)
+}
+
+fn group(cx: &NodeCx) -> OpResult<usize> {
+    match cx.attr_int("group", 1)? {
+        group if group > 0 => Ok(group as usize),
+        group => bail!("`group` is {group}"),
+    }
+}
+
+/// The input and its spatial axes.
+fn spatial(cx: &NodeCx) -> OpResult<(Value, Vec<usize>)> {
+    let x = cx.input(0)?;
+    let ty = cx.ty(x);
+    if ty.rank() < 3 || ty.elem == Elem::Bool {
+        bail!("expects [n,channels,spatial…], got {ty}");
+    }
+    Ok((x, (2..ty.rank()).collect()))
 }
