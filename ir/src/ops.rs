@@ -39,6 +39,8 @@ mod resize;
 mod resize_taps;
 mod rotary;
 mod ternary;
+#[cfg(test)]
+mod testing;
 mod window;
 
 pub use attention::*;

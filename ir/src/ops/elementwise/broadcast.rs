@@ -39,9 +39,11 @@ pub fn offsets(from: &[usize], to: &[usize]) -> impl Iterator<Item = usize> + us
     let mut stride = 1;
     for (i, d) in from.iter().enumerate().rev() {
         strides[i + to.len() - from.len()] = if *d == 1 { 0 } else { stride };
-        stride *= d;
+        // Overflows only beside an axis of length 0, where nothing is read.
+        stride = usize::wrapping_mul(stride, *d);
     }
-    let (to, total) = (to.to_vec(), to.iter().product());
+    let total = if to.contains(&0) { 0 } else { to.iter().product() };
+    let to = to.to_vec();
     let (mut index, mut offset) = (vec![0; to.len()], 0);
     (0..total).map(move |_| {
         let current = offset;

@@ -109,3 +109,39 @@ impl Wide<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, run, tensor};
+
+    fn cast(x: &Tensor, to: Elem) -> Tensor {
+        one(Cast { to }, &[x])
+    }
+
+    #[test]
+    fn floats_become_integers() {
+        let x = tensor(&[6], &[-9.7f32, 300.5, f32::NAN, f32::INFINITY, 2.5, -1.0]);
+        assert_eq!(cast(&x, Elem::I64).values::<i64>().unwrap()[..], [-9, 300, 0, i64::MAX, 2, -1]);
+        assert_eq!(cast(&x, Elem::I32).values::<i32>().unwrap()[..], [-9, 300, 0, i32::MAX, 2, -1]);
+        assert_eq!(cast(&x, Elem::U32).values::<u32>().unwrap()[..], [0, 300, 0, u32::MAX, 2, 0]);
+        assert_eq!(cast(&x, Elem::I8).values::<i8>().unwrap()[..], [-9, 44, 0, -1, 2, -1]);
+        assert_eq!(&cast(&x, Elem::I4).unpacked().unwrap()[..2], [7, 0xfc]);
+        assert_eq!(&cast(&x, Elem::U4).unpacked().unwrap()[..2], [7, 12]);
+        assert_eq!(cast(&x, Elem::Bool).bytes()[..], [1; 6]);
+    }
+
+    #[test]
+    fn every_type_goes_through_every_type_that_holds_it() {
+        let small = Tensor::pack(Elem::I2, vec![3], &[1, 0, 255]).unwrap();
+        for elem in Elem::ALL.into_iter().filter(|e| e.is_signed() && *e != Elem::Trit) {
+            assert_eq!(cast(&cast(&small, elem), Elem::I2), small, "{elem}");
+        }
+        let trits = Tensor::pack(Elem::Trit, vec![3], &[1, 0, 255]).unwrap();
+        assert_eq!(cast(&trits, Elem::F32).values::<f32>().unwrap()[..], [1.0, 0.0, -1.0]);
+        assert!(run(Cast { to: Elem::Trit }, &[Some(&small)]).is_err());
+        let large = tensor(&[1], &[u64::MAX]);
+        assert_eq!(cast(&large, Elem::F32).values::<f32>().unwrap()[..], [2f32.powi(64)]);
+        assert_eq!(cast(&large, Elem::I16).values::<i16>().unwrap()[..], [-1]);
+    }
+}

@@ -167,3 +167,49 @@ fn bytes(x: &Tensor) -> OpResult<Vec<u8>> {
 fn truth(bytes: Tensor) -> OpResult<Tensor> {
     Ok(Tensor::new(Elem::Bool, bytes.dims().to_vec(), bytes.bytes().clone())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, run, tensor};
+
+    fn truths(y: Tensor) -> Vec<bool> {
+        y.bools().unwrap().collect()
+    }
+
+    #[test]
+    fn order_is_that_of_the_type() {
+        let (a, b) = (tensor(&[3], &[1f32, f32::NAN, -0.0]), tensor(&[3], &[2f32, f32::NAN, 0.0]));
+        assert_eq!(truths(one(Less {}, &[&a, &b])), [true, false, false]);
+        assert_eq!(truths(one(GreaterOrEqual {}, &[&a, &b])), [false, false, true]);
+        assert_eq!(truths(one(Equal {}, &[&a, &b])), [false, false, true]);
+        for (elem, values, below) in [(Elem::I4, [0xff, 3], true), (Elem::U4, [15, 3], false)] {
+            let a = Tensor::pack(elem, vec![1], &values[..1]).unwrap();
+            let b = Tensor::pack(elem, vec![1], &values[1..]).unwrap();
+            assert_eq!(truths(one(Less {}, &[&a, &b])), [below], "{elem}");
+        }
+        assert_eq!(truths(one(Greater {}, &[&Tensor::scalar(u64::MAX), &Tensor::scalar(1u64)])), [true]);
+        assert!(run(Less {}, &[Some(&a), Some(&Tensor::scalar(1i64))]).is_err());
+    }
+
+    #[test]
+    fn whatever_stands_for_true_is_true() {
+        let a = Tensor::new(Elem::Bool, vec![4], vec![0, 1, 2, 255].into()).unwrap();
+        let b = Tensor::from_bools(vec![1], [true]).unwrap();
+        assert_eq!(one(And {}, &[&a, &b]).bytes()[..], [0, 1, 1, 1]);
+        assert_eq!(one(Xor {}, &[&a, &b]).bytes()[..], [1, 0, 0, 0]);
+        assert_eq!(one(Or {}, &[&a, &b]).bytes()[..], [1; 4]);
+        assert_eq!(one(Not {}, &[&a]).bytes()[..], [1, 0, 0, 0]);
+        assert_eq!(one(Equal {}, &[&a, &b]).bytes()[..], [0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn infinities_are_told_by_sign() {
+        let x = tensor(&[4], &[f16::INFINITY, f16::NEG_INFINITY, f16::NAN, f16::ONE]);
+        for (positive, negative) in [(true, true), (true, false), (false, true), (false, false)] {
+            let y = one(IsInf { positive, negative }, &[&x]);
+            assert_eq!(truths(y), [positive, negative, false, false]);
+        }
+        assert_eq!(truths(one(IsNan {}, &[&x])), [false, false, true, false]);
+    }
+}

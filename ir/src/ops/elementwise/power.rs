@@ -114,3 +114,35 @@ fn int_modulo<I: Int>(a: I, b: I, fmod: bool) -> I {
     let r = a.remainder(b);
     if fmod || r == I::ZERO || (r < I::ZERO) == (b < I::ZERO) { r } else { r.plus(b) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, tensor};
+
+    #[test]
+    fn powers_keep_the_type_of_the_base() {
+        let base = tensor(&[4], &[2f32, -3.0, 0.25, 9.0]);
+        let power = |exponent: Tensor| one(Pow {}, &[&base, &exponent]).values::<f32>().unwrap().into_owned();
+        assert_eq!(power(Tensor::scalar(2i64)), [4.0, 9.0, 0.0625, 81.0]);
+        assert_eq!(power(tensor(&[4], &[10.0f64, 3.0, -0.5, 0.5])), [1024.0, -27.0, 2.0, 3.0]);
+        assert_eq!(power(Tensor::scalar(-1i8)), [0.5, -1.0 / 3.0, 4.0, 1.0 / 9.0]);
+        let ints = tensor(&[3], &[2i32, -3, 1]);
+        let y = one(Pow {}, &[&ints, &tensor(&[3], &[40u64, 3, u64::MAX / 2])]);
+        assert_eq!(y.values::<i32>().unwrap()[..], [0, -27, 1]);
+        let y = one(Pow {}, &[&ints, &tensor(&[3], &[2.5f32, 2.0, -4.0])]);
+        assert_eq!(y.values::<i32>().unwrap()[..], [5, 9, 1]);
+        let y = one(Pow {}, &[&ints, &Tensor::scalar(-1i64)]);
+        assert_eq!(y.values::<i32>().unwrap()[..], [0, 0, 1]);
+    }
+
+    #[test]
+    fn remainders_have_the_sign_that_is_asked_for() {
+        let (a, b) = (tensor(&[4], &[-7i32, 7, i32::MIN, 6]), tensor(&[4], &[3i32, -3, -1, 3]));
+        assert_eq!(one(Mod { fmod: false }, &[&a, &b]).values::<i32>().unwrap()[..], [2, -2, 0, 0]);
+        assert_eq!(one(Mod { fmod: true }, &[&a, &b]).values::<i32>().unwrap()[..], [-1, 1, 0, 0]);
+        let (a, b) = (tensor(&[3], &[-7.5f64, 7.5, 6.0]), tensor(&[3], &[2.0f64, -2.0, 3.0]));
+        assert_eq!(one(Mod { fmod: false }, &[&a, &b]).values::<f64>().unwrap()[..], [0.5, -0.5, 0.0]);
+        assert_eq!(one(Mod { fmod: true }, &[&a, &b]).values::<f64>().unwrap()[..], [-1.5, 1.5, 0.0]);
+    }
+}

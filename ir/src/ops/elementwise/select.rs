@@ -105,3 +105,39 @@ pub(super) fn formula<F: Float>(op: &Op, args: &[Option<F>]) -> Option<F> {
     let x = bound(0).map_or(x, |low| F::select(x.less(low), low, x));
     Some(bound(1).map_or(x, |high| F::select(high.less(x), high, x)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, run, tensor};
+
+    #[test]
+    fn all_three_broadcast() {
+        let condition = Tensor::from_bools(vec![2, 1], [true, false]).unwrap();
+        let (x, y) = (tensor(&[3], &[1i16, 2, 3]), Tensor::scalar(9i16));
+        assert_eq!(one(Where {}, &[&condition, &x, &y]), tensor(&[2, 3], &[1i16, 2, 3, 9, 9, 9]));
+        let same = tensor(&[2, 1], &[5f64, 6.0]);
+        assert_eq!(one(Where {}, &[&condition, &same, &same]), same);
+        let trits = |v: &[u8]| Tensor::pack(Elem::Trit, vec![2, 1], v).unwrap();
+        assert_eq!(one(Where {}, &[&condition, &trits(&[1, 1]), &trits(&[0, 255])]), trits(&[1, 255]));
+    }
+
+    #[test]
+    fn the_upper_bound_wins() {
+        let x = tensor(&[4], &[-5f32, 0.5, 5.0, f32::NAN]);
+        let (low, high) = (Tensor::scalar(1f32), tensor(&[1], &[-1f32]));
+        for (bounds, want) in [
+            ([Some(&low), Some(&high)], [-1.0, -1.0, -1.0]),
+            ([Some(&low), None], [1.0, 1.0, 5.0]),
+            ([None, Some(&high)], [-5.0, -1.0, -1.0]),
+        ] {
+            let y = run(Clip {}, &[Some(&x), bounds[0], bounds[1]]).unwrap().remove(0);
+            let got = y.values::<f32>().unwrap();
+            assert_eq!(got[..3], want);
+            assert!(got[3].is_nan());
+            let bounds = bounds.map(|b| b.map(|b| b.values::<f32>().unwrap()[0]));
+            assert_eq!(formula(&Clip {}.into(), &[Some(-5f32), bounds[0], bounds[1]]), Some(want[0]));
+        }
+        assert!(run(Clip {}, &[Some(&x), Some(&x)]).is_err());
+    }
+}

@@ -62,3 +62,22 @@ fn extremes<T: Element>(x: &Tensor, extreme: Ordering, last: bool) -> OpResult<V
     };
     rows(&values, x.dims()).map(of_row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, run, tensor};
+
+    #[test]
+    fn first_or_last_of_equals() {
+        let x = tensor(&[3, 2], &[1f32, 5.0, 4.0, 5.0, 4.0, f32::NAN]);
+        let max = |last| one(ArgMax { axis: 0, keepdims: false, last }, &[&x]);
+        let min = |last| one(ArgMin { axis: 0, keepdims: true, last }, &[&x]);
+        assert_eq!(max(false), tensor(&[2], &[1i64, 2]));
+        assert_eq!(max(true), tensor(&[2], &[2i64, 2]));
+        assert_eq!(min(false), tensor(&[1, 2], &[0i64, 0]));
+        assert_eq!(min(true), tensor(&[1, 2], &[0i64, 1]));
+        let none = tensor::<i8>(&[2, 0], &[]);
+        assert!(run(ArgMax { axis: 1, keepdims: true, last: false }, &[Some(&none)]).is_err());
+    }
+}

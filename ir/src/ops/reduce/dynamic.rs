@@ -50,3 +50,28 @@ impl OpDef for ReduceDynamic {
         self.by.op(axes, self.keepdims).eval(&[Some(x)], cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{run, tensor};
+    use crate::ty::Elem;
+
+    fn reduce(axes: &[i64], keepdims: bool, noop: bool, dims: &[usize]) -> OpResult<Tensor> {
+        let x = tensor(&[2, 3], &[1i32, 2, 3, 4, 5, 6]);
+        let dims = dims.iter().map(|d| Dim::constant(*d)).collect();
+        let op = ReduceDynamic { by: ReduceKind::ReduceSum, keepdims, noop, dims };
+        Ok(run(op, &[Some(&x), Some(&Tensor::vector(axes.to_vec()))])?.remove(0))
+    }
+
+    #[test]
+    fn axes_are_counted_from_either_end() {
+        assert_eq!(reduce(&[-1], true, false, &[2, 1]), Ok(tensor(&[2, 1], &[6i32, 15])));
+        assert_eq!(reduce(&[0], false, false, &[3]), Ok(tensor(&[3], &[5i32, 7, 9])));
+        assert_eq!(reduce(&[], false, false, &[]), Ok(Tensor::scalar(21i32)));
+        assert_eq!(reduce(&[], true, true, &[2, 3]).unwrap().elem(), Elem::I32);
+        for axes in [vec![2], vec![1, -1], vec![0, 1, 0]] {
+            assert!(reduce(&axes, true, false, &[1, 1]).is_err());
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use super::super::elementwise::{Int, match_int};
 use super::super::real::{Real, in_real, sum_strands};
 use super::*;
+use crate::tensor::{count, result_count};
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -61,7 +62,7 @@ reductions! {
     ReduceSum = "reduce_sum", sum, |row| row.iter().fold(T::ZERO, |sum, v| sum.plus(*v));
     /// `Σ x / n` over `axes`, of integers towards zero; of no elements, NaN or 0.
     ReduceMean = "reduce_mean",
-        |row| sum(row) / T::of(row.len() as f32),
+        |row| sum(row) / T::of(1.0).constant(row.len() as f64),
         |row| T::narrow(int_sum(row, T::wide).checked_div(row.len() as i128).unwrap_or(0));
     /// The largest over `axes`, NaN if there is one; of no elements, the least value there is.
     ReduceMax = "reduce_max" [bool],
@@ -107,13 +108,14 @@ struct Folding {
 impl Folding {
     fn new(x: &Tensor, axes: &[usize], keepdims: bool) -> OpResult<Folding> {
         let result = reduced_dims(x.dims(), axes, keepdims, 1);
+        result_count(x.elem(), &result)?;
         let bools = x.elem() == Elem::Bool;
         let numbers = match bools {
             true => Tensor::from_vec(x.dims().to_vec(), x.bools()?.map(i8::from).collect())?,
             false => x.clone(),
         };
         let mut dims = reduced_dims(x.dims(), axes, false, 1);
-        dims.push(axes.iter().map(|a| x.dims()[*a]).product());
+        dims.push(count(&axes.iter().map(|a| x.dims()[*a]).collect::<Vec<_>>()).ok_or("a row is too long")?);
         Ok(Folding { rows: axes_last(&numbers, axes)?.reshape(dims)?, result, bools })
     }
 
@@ -151,4 +153,79 @@ fn int_sum<I: Int>(row: &[I], f: fn(I) -> i128) -> i128 {
 
 fn of_f64<I: Int>(value: f64) -> I {
     I::narrow(value as i128)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, run, tensor};
+
+    fn all() -> impl Iterator<Item = ReduceKind> {
+        ReduceKind::ALL.iter().copied()
+    }
+
+    #[test]
+    fn each_reduces_any_axes() {
+        let x = tensor(&[2, 2, 2], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        // Over axes 0 and 2: of 1, 2, 5, 6 and of 3, 4, 7, 8.
+        let lse = |v: [f64; 4]| v.map(f64::exp).iter().sum::<f64>().ln() as f32;
+        let want = [
+            [14.0, 22.0],
+            [3.5, 5.5],
+            [6.0, 8.0],
+            [1.0, 3.0],
+            [60.0, 672.0],
+            [14.0, 22.0],
+            [66f32.sqrt(), 138f32.sqrt()],
+            [14f32.ln(), 22f32.ln()],
+            [lse([1.0, 2.0, 5.0, 6.0]), lse([3.0, 4.0, 7.0, 8.0])],
+            [66.0, 138.0],
+        ];
+        for (kind, want) in all().zip(want) {
+            for (axes, keepdims, dims) in [(vec![0, 2], true, vec![1, 2, 1]), (vec![2, 0], false, vec![2])] {
+                let y = one(kind.op(axes, keepdims), &[&x]);
+                assert_eq!(y.dims(), dims);
+                for (got, want) in y.values::<f32>().unwrap().iter().zip(want) {
+                    assert!((got - want).abs() <= 1e-6 * want, "{kind:?} {got} {want}");
+                }
+            }
+            let ints = one(kind.op(vec![0, 2], false), &[&one(Cast { to: Elem::I32 }, &[&x])]);
+            assert_eq!(ints.values::<i32>().unwrap()[..], want.map(|v| v as i32), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_has_a_value_too() {
+        let inf = f32::INFINITY;
+        let want = [0.0, f32::NAN, -inf, inf, 1.0, 0.0, 0.0, -inf, -inf, 0.0];
+        for (kind, want) in all().zip(want) {
+            let y = one(kind.op(vec![1], false), &[&tensor::<f32>(&[2, 0], &[])]);
+            let got = y.values::<f32>().unwrap();
+            assert!(
+                got[..] == [want; 2] || want.is_nan() && got.iter().all(|v| v.is_nan()),
+                "{kind:?} {got:?}"
+            );
+            // A giant result of nothing is refused, not allocated.
+            let giant = tensor::<f32>(&[0, 1 << 40, 1 << 40], &[]);
+            assert!(run(kind.op(vec![0], false), &[Some(&giant)]).is_err());
+        }
+    }
+
+    #[test]
+    fn extremes_of_truth_values_and_not_a_number() {
+        let x = Tensor::from_bools(vec![2, 2], [true, false, true, true]).unwrap();
+        let max = one(ReduceMax { axes: vec![1], keepdims: false }, &[&x]);
+        let min = one(ReduceMin { axes: vec![1], keepdims: false }, &[&x]);
+        assert_eq!((&max.bytes()[..], &min.bytes()[..]), ([1, 1].as_slice(), [0, 1].as_slice()));
+        assert!(run(ReduceSum { axes: vec![1], keepdims: false }, &[Some(&x)]).is_err());
+        for v in [[f32::NAN, 1.0], [1.0, f32::NAN]] {
+            let x = Tensor::vector(v.to_vec());
+            assert!(
+                one(ReduceMin { axes: vec![0], keepdims: false }, &[&x]).values::<f32>().unwrap()[0].is_nan()
+            );
+        }
+        for axes in [vec![2], vec![0, 0]] {
+            assert!(run(ReduceMax { axes, keepdims: true }, &[Some(&x)]).is_err());
+        }
+    }
 }

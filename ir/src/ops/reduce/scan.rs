@@ -37,6 +37,9 @@ impl OpDef for CumSum {
 impl CumSum {
     fn run<T: Copy + Default>(&self, x: &[T], dims: &[usize], plus: fn(T, T) -> T) -> Vec<T> {
         let mut y = Vec::with_capacity(x.len());
+        if x.is_empty() {
+            return y;
+        }
         for row in rows(x, dims) {
             let (start, mut sum) = (y.len(), T::default());
             let mut step = |v: &T| {
@@ -57,4 +60,33 @@ impl CumSum {
 
 fn floats<T: Real>(op: &CumSum, x: &Tensor) -> OpResult<Tensor> {
     T::write(x.elem(), x.dims().to_vec(), op.run(&T::read(x)?, x.dims(), |a, b| a + b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, run, tensor};
+
+    #[test]
+    fn sums_run_either_way() {
+        let x = tensor(&[2, 3], &[1i32, 2, 3, 4, 5, 6]);
+        for (axis, exclusive, reverse, want) in [
+            (1, false, false, [1, 3, 6, 4, 9, 15]),
+            (-1, true, false, [0, 1, 3, 0, 4, 9]),
+            (1, false, true, [6, 5, 3, 15, 11, 6]),
+            (0, true, true, [4, 5, 6, 0, 0, 0]),
+        ] {
+            let y = one(CumSum { exclusive, reverse }, &[&x, &Tensor::scalar(axis)]);
+            assert_eq!(y, tensor(&[2, 3], &want));
+        }
+        let half = tensor(&[2], &[half::f16::ONE; 2]);
+        let y = one(CumSum { exclusive: false, reverse: false }, &[&half, &Tensor::vector(vec![0i64])]);
+        assert_eq!(y.values::<half::f16>().unwrap()[1].to_f32(), 2.0);
+        let giant = tensor::<f32>(&[1 << 40, 0], &[]);
+        assert_eq!(one(CumSum { exclusive: false, reverse: false }, &[&giant, &Tensor::scalar(1i64)]), giant);
+        assert!(
+            run(CumSum { exclusive: false, reverse: false }, &[Some(&x), Some(&Tensor::scalar(2i64))])
+                .is_err()
+        );
+    }
 }

@@ -80,3 +80,37 @@ fn hardmax<T: Real>(row: &mut [T]) {
 fn max<T: Real>(row: &[T]) -> T {
     row.iter().fold(T::of(f32::NEG_INFINITY), |max, v| if *v > max { *v } else { max })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{one, tensor};
+
+    #[test]
+    fn rows_lie_along_the_axis() {
+        let x = tensor(&[2, 3], &[1f32, 1000.0, 3.0, 1.0, 1001.0, 2.0]);
+        let y = one(Softmax { axis: 0 }, &[&x]);
+        let e = 1f32.exp();
+        let want = [0.5, 1.0 / (1.0 + e), e / (1.0 + e), 0.5, e / (1.0 + e), 1.0 / (1.0 + e)];
+        let log = one(LogSoftmax { axis: 0 }, &[&x]);
+        let (y, log) = (y.values::<f32>().unwrap(), log.values::<f32>().unwrap());
+        for ((y, log), want) in y.iter().zip(log.iter()).zip(want) {
+            assert!((y - want).abs() < 1e-6 && (log - want.ln()).abs() < 1e-6, "{y} {log} {want}");
+        }
+        let hard = one(Hardmax { axis: 1 }, &[&x]);
+        assert_eq!(hard, tensor(&[2, 3], &[0f32, 1.0, 0.0, 0.0, 1.0, 0.0]));
+        let equal = one(Hardmax { axis: 0 }, &[&tensor(&[2, 1], &[7f64; 2])]);
+        assert_eq!(equal, tensor(&[2, 1], &[1f64, 0.0]));
+    }
+
+    #[test]
+    fn degenerate_rows_are_not_numbers() {
+        let inf = f32::INFINITY;
+        for row in [[-inf, -inf], [1.0, inf], [f32::NAN, 1.0]] {
+            let y = one(Softmax { axis: 0 }, &[&tensor(&[2], &row)]);
+            assert!(y.values::<f32>().unwrap().iter().any(|v| v.is_nan()), "{row:?}");
+        }
+        let masked = one(Softmax { axis: 0 }, &[&tensor(&[2], &[-inf, 1.0])]);
+        assert_eq!(masked, tensor(&[2], &[0f32, 1.0]));
+    }
+}

@@ -53,7 +53,8 @@ impl OpDef for TopK {
 fn top<T: Element>(x: &Tensor, k: usize, largest: bool) -> OpResult<(Tensor, Tensor)> {
     let all = x.values::<T>()?;
     let (mut values, mut indices) = (vec![], vec![]);
-    for row in rows(&all, x.dims()) {
+    // Rows of no elements may be very many.
+    for row in rows(&all, x.dims()).take(all.len()) {
         let mut by_rank: Vec<usize> = (0..row.len()).collect();
         let rank = |a: &usize, b: &usize| {
             let order = order(&row[*a], &row[*b]);
@@ -70,4 +71,32 @@ fn top<T: Element>(x: &Tensor, k: usize, largest: bool) -> OpResult<(Tensor, Ten
     let mut dims = x.dims().to_vec();
     *dims.last_mut().ok_or("has no axis")? = k;
     Ok((Tensor::from_vec(dims.clone(), values)?, Tensor::from_vec(dims, indices)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{run, tensor};
+
+    #[test]
+    fn equals_come_by_index_and_not_a_number_is_largest() {
+        let x = tensor(&[5, 1], &[2f32, f32::NAN, 3.0, 2.0, 1.0]);
+        let top = |count, largest| {
+            let op = TopK { axis: 0, count: Dim::constant(count), largest };
+            let got = run(op, &[Some(&x)]).unwrap();
+            got[1].values::<i64>().unwrap().into_owned()
+        };
+        assert_eq!(top(4, true), [1, 2, 0, 3]);
+        assert_eq!(top(3, false), [4, 0, 3]);
+        assert_eq!(top(0, false), [0i64; 0]);
+        assert_eq!(top(5, false), [4, 0, 3, 2, 1]);
+        let counted = TopK { axis: 0, count: Dim::constant(2), largest: true };
+        let k = Tensor::vector(vec![2i64]);
+        assert_eq!(run(counted, &[Some(&x), Some(&k)]).unwrap()[0].dims(), [2, 1]);
+        let too_many = TopK { axis: 0, count: Dim::constant(6), largest: true };
+        assert_eq!(
+            run(too_many, &[Some(&x)]).unwrap_err().to_string(),
+            "`k` is 6, but axis 0 of f32[5,1] has 5"
+        );
+    }
 }
