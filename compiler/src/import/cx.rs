@@ -61,11 +61,6 @@ impl<'a, 'm> NodeCx<'a, 'm> {
     pub fn opset(&self) -> i64 {
         self.opset
     }
-
-    /// The node's name, or that of its first output.
-    pub fn name(&self) -> &str {
-        &self.loc.node
-    }
 }
 
 /// Inputs and outputs.

@@ -175,10 +175,9 @@ impl<'g> Former<'g> {
             if !seen.insert(rank) {
                 continue;
             }
-            if let Some(group) = self.group_of.get(&rank).and_then(|g| self.groups[*g].as_ref()) {
-                if group.nodes.is_disjoint(set) {
-                    work.extend(group.nodes.iter().filter(|n| !seen.contains(n)));
-                }
+            let group = self.group_of.get(&rank).and_then(|g| self.groups[*g].as_ref());
+            if let Some(group) = group.filter(|g| g.nodes.is_disjoint(set)) {
+                work.extend(group.nodes.iter().filter(|n| !seen.contains(n)));
             }
             for user in users(rank) {
                 if set.contains(&user) {
@@ -197,10 +196,9 @@ impl<'g> Former<'g> {
     fn copy_views(&mut self) {
         for rank in 0..self.order.len() {
             let node = self.order[rank];
-            let Some(kind) = self.graph.kind(node).filter(|k| is_view(*k) && *k != Kind::Reshape) else {
+            if !self.graph.kind(node).is_some_and(|k| is_view(k) && k != Kind::Reshape) {
                 continue;
-            };
-            let _ = kind;
+            }
             if self.group_of.contains_key(&rank) || !self.graph.results(node).any(|v| self.is_read(v)) {
                 continue;
             }

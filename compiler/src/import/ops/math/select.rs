@@ -46,7 +46,7 @@ fn clip(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 /// The identity, unless the model is in training mode: then the seed says what is dropped.
 fn dropout(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let x = cx.input(0)?;
-    let training = cx.opt(2).filter(|t| !cx.const_tensor(*t).is_some_and(|t| *t.bytes().as_ref() == [0]));
+    let training = cx.opt(2).filter(|t| cx.const_tensor(*t).is_none_or(|t| *t.bytes().as_ref() != [0]));
     if cx.opset() < 7 && !cx.attr_bool("is_test", false)? {
         bail!("is in training mode: set `is_test`");
     }
