@@ -5,6 +5,7 @@
 //! and object files differ in a constructor. Weights and state reach code as arguments, other code by symbols.
 
 pub mod attention;
+pub mod contraction;
 pub mod elementwise;
 pub mod emit;
 pub mod entry;
@@ -156,6 +157,16 @@ pub fn clif(symbols: &Symbols, function: &Function, target: &Target) -> Result<S
     let mut jit = jit::Jit::new(target);
     let (_, context) = translate(jit.module(), symbols, "kernel", function, target)?;
     Ok(context.func.display().to_string())
+}
+
+/// The kernel in the instructions of `target`.
+pub fn assembly(symbols: &Symbols, function: &Function, target: &Target) -> Result<String, CodegenError> {
+    let fail = |e: &dyn std::fmt::Debug| CodegenError::bug("kernel", e);
+    let mut file = object::ObjectFile::new(target, "kernel")?;
+    let (_, mut context) = translate(file.module(), symbols, "kernel", function, target)?;
+    context.set_disasm(true);
+    let code = context.compile(&*target.isa, &mut Default::default()).map_err(|e| fail(&e))?;
+    code.vcode.clone().ok_or_else(|| fail(&"no disassembly"))
 }
 
 fn translate(

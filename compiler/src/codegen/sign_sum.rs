@@ -10,9 +10,9 @@ use trine_ukernel::Geometry;
 
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::{self, Region, Source};
-use super::target::Target;
+use super::target::{Contraction, Target};
 use super::view::View;
-use super::{ArgLayout, CodegenError, Shape};
+use super::{ArgLayout, CodegenError, Shape, contraction};
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -23,8 +23,7 @@ pub struct Plan<'g> {
     bias: Option<usize>,
     geometry: Geometry,
     int8: bool,
-    symbol: &'static str,
-    prepare: Option<&'static str>,
+    contraction: Contraction,
     sums: Value,
     parts: Parts<'g>,
 }
@@ -52,7 +51,7 @@ impl<'g> Plan<'g> {
         let (x, w) = (graph.operand(select, 0)?, graph.operand(select, 1)?);
         let int8 = graph.ty(x).elem == Elem::I8;
         let [n, k] = graph.ty(w).static_dims()?.try_into().ok()?;
-        let (layout, symbol, prepare) = target.sign_sum(int8, n, k)?;
+        let (layout, contraction) = target.sign_sum(int8, n, k)?;
         let geometry = Geometry::new(layout, n, k, group.group).ok()?;
         let param = |v: Value| graph.params().iter().position(|p| *p == v);
         let row_scale = match graph.operand(rescale, 2) {
@@ -76,8 +75,7 @@ impl<'g> Plan<'g> {
             bias,
             geometry,
             int8,
-            symbol,
-            prepare,
+            contraction,
             sums: Value { node: rescale, result: 0 },
             parts: Parts::new(graph, &inner, Value { node: rescale, result: 0 })?,
         })
@@ -173,17 +171,24 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let (groups, group_k, n_padded) =
         (constant(e, g.groups), constant(e, g.group_k), constant(e, g.n_padded));
     let weights = e.arg(plan.weights);
-    if plan.int8 {
-        let (x, x_sums) = pad_int8(plan, e, rows, own_start)?;
-        let fields = [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last];
-        e.call_with_struct(plan.symbol, &fields)?;
-    } else {
-        let prepare = plan.prepare.ok_or_else(|| CodegenError::malformed("a sign sum"))?;
-        let (x, stride) = activations(plan, e)?;
-        let (k, group) = (constant(e, g.k), constant(e, g.group));
-        e.call_with_struct(prepare, &[x, stride, own_start, rows, k, group, group_k])?;
-        let fields = [weights, own_start, sums, rows, groups, group_k, n_padded, first, last];
-        e.call_with_struct(plan.symbol, &fields)?;
+    match plan.contraction {
+        Contraction::Own => {
+            let (x, x_sums) = pad_int8(plan, e, rows, own_start)?;
+            let operands = contraction::Operands { weights, x, x_sums, out: sums, rows, first, last };
+            contraction::emit(e, &g, &operands)?;
+        }
+        Contraction::Int8(symbol) => {
+            let (x, x_sums) = pad_int8(plan, e, rows, own_start)?;
+            let fields = [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last];
+            e.call_with_struct(symbol, &fields)?;
+        }
+        Contraction::F32 { prepare, symbol } => {
+            let (x, stride) = activations(plan, e)?;
+            let (k, group) = (constant(e, g.k), constant(e, g.group));
+            e.call_with_struct(prepare, &[x, stride, own_start, rows, k, group, group_k])?;
+            let fields = [weights, own_start, sums, rows, groups, group_k, n_padded, first, last];
+            e.call_with_struct(symbol, &fields)?;
+        }
     }
 
     let n = constant(e, g.n);

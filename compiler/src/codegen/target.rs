@@ -4,7 +4,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use trine_ukernel::{Features, Layout, best, by_name, signsum_f32, signsum_i8};
 
-use super::CodegenError;
+use super::{CodegenError, contraction};
 
 /// What to compile for.
 #[derive(Clone)]
@@ -75,20 +75,34 @@ impl Target {
         stated.fold(Features::NONE, |all, (feature, _)| all.union(feature))
     }
 
-    /// Layout, symbol and, for f32 activations, the symbol that prepares them, for `n` outputs of `k` inputs.
-    pub fn sign_sum(
-        &self,
-        int8: bool,
-        _n: usize,
-        _k: usize,
-    ) -> Option<(Layout, &'static str, Option<&'static str>)> {
+    /// What sums the ternary layer of `n` outputs and `k` inputs, and the layout of its weights.
+    pub fn sign_sum(&self, int8: bool, _n: usize, _k: usize) -> Option<(Layout, Contraction)> {
         if int8 {
+            if self.forced.iter().any(|name| name == contraction::NAME) {
+                return Some((contraction::LAYOUT, Contraction::Own));
+            }
             let forced = self.forced.iter().find_map(|name| by_name(signsum_i8::VARIANTS, name));
             let variant = forced.or_else(|| best(signsum_i8::VARIANTS, self.features))?;
-            return Some((variant.layout, variant.symbol, None));
+            // Where there is only the oracle, vectors of 128 bits are faster.
+            if forced.is_none() && variant.needs == Features::NONE {
+                return Some((contraction::LAYOUT, Contraction::Own));
+            }
+            return Some((variant.layout, Contraction::Int8(variant.symbol)));
         }
         let forced = self.forced.iter().find_map(|name| by_name(signsum_f32::VARIANTS, name));
         let variant = forced.or_else(|| best(signsum_f32::VARIANTS, self.features))?;
-        Some((variant.layout, variant.symbol, Some(signsum_f32::prepare(variant.layout)?.symbol)))
+        let prepare = signsum_f32::prepare(variant.layout)?.symbol;
+        Some((variant.layout, Contraction::F32 { prepare, symbol: variant.symbol }))
     }
+}
+
+/// What computes the sums of a ternary layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contraction {
+    /// A microkernel on int8, by its symbol.
+    Int8(&'static str),
+    /// Code of this compiler, on int8.
+    Own,
+    /// A microkernel on f32, and the one that prepares its activations.
+    F32 { prepare: &'static str, symbol: &'static str },
 }
