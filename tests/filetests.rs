@@ -1,21 +1,25 @@
-//! Tests that are programs: `ir/{text,verify,passes,run}/*.ir`, each an input, `---`, and the whole text
+//! Tests that are programs: `ir/{text,verify,passes,models,run}/*.ir`, each an input, `---`, and the whole text
 //! that must come out. `BLESS=1 cargo test --test filetests` rewrites what stands behind the `---`.
 //!
 //! Comments at the head of an input steer it:
 //!
 //! ```text
 //! // passes: simplify,ternarize{method=twn}    the pipeline (in `passes/`)
+//! // import: lm/f32.onnx                       the model under `tests/models` (in `models/`, without text)
+//! // tolerance: 0.05                           where the model itself leaves room (in `passes/`)
 //! // fill @w: ternary 0.5 32                   what a constant without data holds, see `filetests/fill.rs`
 //! // const @x: f32[2] = [1.0,2.0]              an input of `@main` (in `run/`)
 //! ```
 //!
 //! In `passes/` every function is also run before and after on random inputs, and the results must agree as
-//! far as the passes promise: to the bit, or to rounding.
+//! far as the passes promise: to the bit, or to rounding. So must they on modules drawn at random.
 
 #[path = "filetests/compare.rs"]
 mod compare;
 #[path = "filetests/fill.rs"]
 mod fill;
+#[path = "filetests/random.rs"]
+mod random;
 #[path = "filetests/show.rs"]
 mod show;
 
@@ -23,7 +27,9 @@ use std::fs;
 use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use trine::pass::{Driver, Pipeline};
+use trine::import::import;
+use trine::pass::{Driver, Exactness, Pipeline};
+use trine::passes::PASSES;
 use trine_ir::{Error, Module, eval, text, verify};
 
 fn main() {
@@ -33,6 +39,7 @@ fn main() {
         ("text", text_test as fn(&Input) -> Result<String, Failed>),
         ("verify", verify_test),
         ("passes", passes_test),
+        ("models", models_test),
         ("run", run_test),
     ] {
         let mut files: Vec<_> = fs::read_dir(root.join(folder))
@@ -45,6 +52,10 @@ fn main() {
             trials.push(Trial::test(name, move || check(&file, run)));
         }
     }
+    for pass in PASSES.iter().filter(|p| p.exactness != Exactness::Lossy) {
+        trials.push(Trial::test(format!("random/{}", pass.name), || random::pass_keeps_meaning(pass)));
+    }
+    trials.push(Trial::test("random/text", random::text_reads_back));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
@@ -105,9 +116,24 @@ fn verify_test(input: &Input) -> Result<String, Failed> {
 /// The module after the pipeline; then what was found, and what nearly was.
 fn passes_test(input: &Input) -> Result<String, Failed> {
     let pipeline: Pipeline = input.header("passes").next().ok_or("no `// passes:` at the head")?.parse()?;
-    let before = input.module()?;
+    let tolerance = input.header("tolerance").next().map(str::parse).transpose()?;
+    run_passes(input.module()?, &pipeline, tolerance)
+}
+
+/// A model after the pipeline.
+fn models_test(input: &Input) -> Result<String, Failed> {
+    let pipeline: Pipeline = input.header("passes").next().ok_or("no `// passes:` at the head")?.parse()?;
+    let model = input.header("import").next().ok_or("no `// import:` at the head")?;
+    run_passes(
+        import(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(model))?,
+        &pipeline,
+        None,
+    )
+}
+
+fn run_passes(before: Module, pipeline: &Pipeline, tolerance: Option<f64>) -> Result<String, Failed> {
     let mut after = before.clone();
-    let report = match Driver::new().run(&pipeline, &mut after) {
+    let report = match Driver::new().run(pipeline, &mut after) {
         Ok(report) => report,
         Err(error) => return Ok(format!("error: {error}\n")),
     };
@@ -123,7 +149,7 @@ fn passes_test(input: &Input) -> Result<String, Failed> {
             out += &format!("// {} refused at {}: {}\n", miss.rule, miss.place, miss.reason);
         }
     }
-    compare::same_meaning(&before, &after, pipeline.exactness())?;
+    compare::same_meaning(&before, &after, pipeline.exactness(), tolerance)?;
     Ok(out)
 }
 

@@ -10,6 +10,10 @@ mod fold_constants;
 pub mod form_kernels;
 mod fuse_siblings;
 mod lower_ternary;
+mod recognize_activations;
+mod recognize_attention;
+mod recognize_norms;
+mod recognize_rotary;
 mod simplify;
 mod ternarize;
 
@@ -32,6 +36,14 @@ passes! {
     "fold-constants" = fold_constants: Exact [];
     /// Drop what does nothing, share what is equal
     "simplify" = simplify: Exact [];
+    /// Find RMSNorm and LayerNorm however they are spelt
+    "recognize-norms" = recognize_norms: Reassociates [];
+    /// Find rotary position embeddings, by half rotation or on halves
+    "recognize-rotary" = recognize_rotary: Exact [];
+    /// Find scaled dot-product attention, with shared key heads and a cache
+    "recognize-attention" = recognize_attention: Reassociates [];
+    /// Find SiLU, swish and both forms of GELU
+    "recognize-activations" = recognize_activations: Reassociates [];
     /// Find matmuls whose weights are ternary as they stand, however they are spelt
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Round the weights of matmuls to {-1, 0, +1} times a scale
@@ -41,14 +53,15 @@ passes! {
     /// Lower ternary matmuls to sign selection, sums and one rescaling
     "lower-ternary" = lower_ternary: Exact [];
     /// Group ops into kernels that are compiled as one
-    "form-kernels" = form_kernels: Reassociates [];
+    "form-kernels" = form_kernels: Exact [];
 }
 
 /// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
 pub const LEVELS: [&str; 3] = [
     "",
-    "fold-constants,simplify,fuse-siblings,lower-ternary,form-kernels",
-    "fold-constants,simplify,detect-ternary,fuse-siblings,lower-ternary,form-kernels",
+    "fold-constants,simplify,recognize-rotary,fuse-siblings,lower-ternary,form-kernels",
+    "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
+     simplify,detect-ternary,fuse-siblings,lower-ternary,form-kernels",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

@@ -87,6 +87,14 @@ pub struct Layer {
     pub bits: f64,
 }
 
+impl Matrix {
+    /// The filters of a convolution `[outputs, inputs, …]`, a row each.
+    pub fn of_filters(w: &Tensor) -> Option<Matrix> {
+        let (n, rest) = w.dims().split_first()?;
+        Some(Matrix { n: *n, k: rest.iter().product(), values: w.values::<f32>().ok()?.into_owned() })
+    }
+}
+
 impl Method {
     pub fn named(name: &str) -> Option<&'static Method> {
         METHODS.iter().find(|m| m.name == name)

@@ -1,5 +1,6 @@
 //! Whether a module still computes what it did: every function on random inputs.
 
+use half::f16;
 use libtest_mimic::Failed;
 use trine::pass::Exactness;
 use trine_ir::{DimEnv, Elem, Module, Tensor, Type, eval};
@@ -8,9 +9,16 @@ use crate::fill::{self, Random};
 
 /// Relative to the largest magnitude of the output.
 const TOLERANCE: f64 = 2e-5;
+const HALF_TOLERANCE: f64 = 4e-3;
 
-/// Runs every function of both modules and compares as strictly as `exactness` promises.
-pub fn same_meaning(before: &Module, after: &Module, exactness: Exactness) -> Result<(), Failed> {
+/// Runs every function of both modules and compares as strictly as `exactness` promises, or within a
+/// `tolerance` of the test's own.
+pub fn same_meaning(
+    before: &Module,
+    after: &Module,
+    exactness: Exactness,
+    tolerance: Option<f64>,
+) -> Result<(), Failed> {
     if exactness == Exactness::Lossy {
         return Ok(());
     }
@@ -26,7 +34,10 @@ pub fn same_meaning(before: &Module, after: &Module, exactness: Exactness) -> Re
         let got = run(after).map_err(|e| format!("`@{name}` after: {e}"))?;
         for (i, (want, got)) in want.iter().zip(&got).enumerate() {
             let same = match (exactness, want.elem()) {
-                (Exactness::Reassociates, Elem::F32) => close(want, got)?,
+                (Exactness::Reassociates, Elem::F32) => {
+                    close(&reals(want)?, &reals(got)?, tolerance.unwrap_or(TOLERANCE))
+                }
+                (Exactness::Reassociates, Elem::F16) => close(&reals(want)?, &reals(got)?, HALF_TOLERANCE),
                 _ => want == got,
             };
             if !same {
@@ -41,13 +52,19 @@ fn show(t: &Tensor) -> String {
     crate::show::tensor(t)
 }
 
-fn close(a: &Tensor, b: &Tensor) -> Result<bool, Failed> {
-    let (x, y) = (a.values::<f32>()?, b.values::<f32>()?);
+fn reals(t: &Tensor) -> Result<Vec<f32>, Failed> {
+    Ok(match t.elem() {
+        Elem::F16 => t.values::<f16>()?.iter().map(|v| v.to_f32()).collect(),
+        _ => t.values::<f32>()?.into_owned(),
+    })
+}
+
+fn close(x: &[f32], y: &[f32], tolerance: f64) -> bool {
     let largest = x.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(f64::from(v.abs())));
     let near = |(x, y): (&f32, &f32)| {
-        x == y || (x.is_nan() && y.is_nan()) || f64::from((x - y).abs()) <= TOLERANCE * largest
+        x == y || (x.is_nan() && y.is_nan()) || f64::from((x - y).abs()) <= tolerance * largest
     };
-    Ok(a.dims() == b.dims() && x.iter().zip(y.iter()).all(near))
+    x.len() == y.len() && x.iter().zip(y.iter()).all(near)
 }
 
 /// A size for every symbol: all different, so that no two are mixed up unnoticed.

@@ -2,23 +2,29 @@
 //!
 //! Whatever the model computes from constants alone is evaluated, so it does not matter how the weights are
 //! spelt: plain f32, casts of f16, integers dequantized in any grouping, or a subgraph that rounds them.
+//! Activations become int8 only where the model itself rounds them so.
 
-use trine_ir::{Kind, Module, Op, Stage};
-
-use crate::pass::{Cx, PassError};
-use crate::pattern::{Rule, any, refuse, rule};
-use crate::ternarize::{self, Layer};
 use std::cell::RefCell;
 use std::rc::Rc;
+
+use trine_ir::{Kind, Module, Op, Stage, Value};
+
+use crate::pass::{Cx, PassError};
+use crate::pattern::*;
+use crate::ternarize::{self, Layer, Matrix};
+
+/// The largest row maximum under which a model may quantize otherwise than `quantize_rows` does.
+const LARGEST_FLOOR: f64 = 1e-4;
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     if module.stage > Stage::Ternary {
         return Ok(0);
     }
     let layers = Rc::new(RefCell::new(vec![]));
-    let count = cx.apply(module, &[detect(layers.clone()), ternarize::absorb_bias()]);
+    let count = cx.apply(module, &[detect(layers.clone()), ternarize::absorb_bias(), own_quantization()]);
     module.stage = Stage::Ternary;
     cx.layers.append(&mut layers.borrow_mut());
+    convolutions(module, cx);
     Ok(count)
 }
 
@@ -39,4 +45,61 @@ fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
         layers.borrow_mut().push(ternary.report(&base, spelling, &matrix));
         Ok(y)
     })
+}
+
+/// `ternary_matmul(dequantize(quantize(x)))  →  ternary_matmul(x) {int8}` where a model rounds its activations
+/// to int8 by the largest magnitude of a row, as BitNet does.
+fn own_quantization() -> Rule {
+    let (x, w, scale, bias, floor) = (any(), constant(), any(), any(), scalar());
+    let largest = reduce_max(abs(&x));
+    let absmax =
+        any_of([op(Kind::Clip, [&largest, &floor]), op(Kind::Max, [&largest, &floor]), largest.clone()]);
+    let (up, down) = (127.0 / &absmax, &absmax / 127.0);
+    let clipped = |q: Pat| op(Kind::Clip, [&q, &scalar(), &scalar()]) | q;
+    let rounded = any_of([
+        clipped(round(&x * &up)) / &up,
+        clipped(round(&x * &up)) * &down,
+        clipped(round(&x / &down)) * &down,
+    ]);
+    let root = op(Kind::TernaryMatmul, [&rounded, &w, &scale, &maybe(&bias)]);
+    rule("own-quantization", root.clone(), move |m, g| {
+        let (Some(Op::TernaryMatmul(matmul)), Some(Op::ReduceMax(reduce))) =
+            (g.op(m[&root]).cloned(), g.op(m[&largest]))
+        else {
+            return refuse("not a ternary matmul of rounded activations");
+        };
+        if reduce.axes != [g.ty(m[&x]).rank() - 1] || !reduce.keepdims {
+            return refuse("activations are not quantized by rows");
+        }
+        if let Some(floor) = m.get(&floor).map(|v| g.scalar(v)).transpose()?
+            && !(0.0..=LARGEST_FLOOR).contains(&floor)
+        {
+            return refuse(format!("rows below {floor} are quantized otherwise"));
+        }
+        let mut op = matmul;
+        op.int8 = true;
+        let node = g.add_node(op, &[Some(m[&x]), Some(m[&w]), Some(m[&scale]), m.get(&bias)])?;
+        Ok(Value { node, result: 0 })
+    })
+}
+
+/// Says which convolutions have ternary weights; they run as they are.
+fn convolutions(module: &Module, cx: &mut Cx) {
+    for function in module.functions.values() {
+        let scope = Scope { graph: &function.graph, consts: &module.consts };
+        for node in function.graph.order() {
+            let weights = match function.graph.kind(node) {
+                Some(Kind::Conv) => function.graph.operand(node, 1).and_then(|w| scope.known(w)),
+                _ => None,
+            };
+            let Some(matrix) = weights.as_ref().and_then(Matrix::of_filters) else { continue };
+            if let Some(ternary) = ternarize::find(&matrix) {
+                let name = function.graph.name(Value { node, result: 0 });
+                let (n, k, group) = (matrix.n, matrix.k, ternary.group);
+                cx.note(format!(
+                    "convolution `%{name}` is ternary, [{n},{k}] in groups of {group}; it runs dense"
+                ));
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use rustc_hash::FxHashSet;
 use trine_ir::error::Place;
 use trine_ir::{
-    Graph, Kind, Literal, Module, NodeId, Op, OpError, OpResult, Tensor, TensorError, Type, Value,
+    Elem, Graph, Kind, Literal, Module, NodeId, Op, OpError, OpResult, Tensor, TensorError, Type, Value,
 };
 
 use super::{Match, Pat, Scope};
@@ -182,6 +182,15 @@ impl<'a> Rewrite<'a> {
 
     pub fn literal(&mut self, literal: Literal) -> Value {
         self.graph.literal(literal)
+    }
+
+    /// The zero of an element type of numbers, as a scalar.
+    pub fn zero(&mut self, elem: Elem) -> Result<Value, Refusal> {
+        let Some(size) = elem.bytes(1).filter(|_| elem.bits() >= 8) else {
+            return refuse(format!("no zero of {elem}"));
+        };
+        let zero = Tensor::new(elem, vec![], vec![0; size].into())?;
+        Ok(self.constant("zero", zero))
     }
 
     /// A constant named after `base`; scalars become literals.

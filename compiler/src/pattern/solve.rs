@@ -40,15 +40,20 @@ impl Scope<'_> {
         if t.len() != 1 {
             return None;
         }
-        match t.elem() {
-            Elem::F32 => t.values::<f32>().ok()?.first().map(|v| f64::from(*v)),
-            Elem::F64 => t.values::<f64>().ok()?.first().copied(),
-            Elem::F16 => t.values::<half::f16>().ok()?.first().map(|v| v.to_f64()),
-            Elem::Bf16 => t.values::<half::bf16>().ok()?.first().map(|v| v.to_f64()),
-            Elem::I64 => t.values::<i64>().ok()?.first().map(|v| *v as f64),
-            Elem::I32 => t.values::<i32>().ok()?.first().map(|v| f64::from(*v)),
-            _ => None,
-        }
+        Scope::scalars(t)?.first().copied()
+    }
+
+    /// The elements of a tensor of floats or signed integers as numbers.
+    pub fn scalars(t: &Tensor) -> Option<Vec<f64>> {
+        Some(match t.elem() {
+            Elem::F32 => t.values::<f32>().ok()?.iter().map(|v| f64::from(*v)).collect(),
+            Elem::F64 => t.values::<f64>().ok()?.to_vec(),
+            Elem::F16 => t.values::<half::f16>().ok()?.iter().map(|v| v.to_f64()).collect(),
+            Elem::Bf16 => t.values::<half::bf16>().ok()?.iter().map(|v| v.to_f64()).collect(),
+            Elem::I64 => t.values::<i64>().ok()?.iter().map(|v| *v as f64).collect(),
+            Elem::I32 => t.values::<i32>().ok()?.iter().map(|v| f64::from(*v)).collect(),
+            _ => return None,
+        })
     }
 }
 

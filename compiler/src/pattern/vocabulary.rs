@@ -56,4 +56,27 @@ macro_rules! words {
 }
 words! {
     matmul = Matmul(a, b);
+    neg = Neg(x);
+    abs = Abs(x);
+    round = Round(x);
+    pow = Pow(base, exponent);
+    sqrt = Sqrt(x);
+    rsqrt = Rsqrt(x);
+    reciprocal = Reciprocal(x);
+    erf = Erf(x);
+    tanh = Tanh(x);
+    sigmoid = Sigmoid(x);
+    softplus = Softplus(x);
+    cast = Cast(x);
+    softmax = Softmax(x);
+    reduce_mean = ReduceMean(x);
+    reduce_max = ReduceMax(x);
+    transpose = Transpose(x);
+    reshape = Reshape(x);
+    rms_norm = RmsNorm(x, gain);
+}
+
+/// `x²`, as a product or a power.
+pub fn square(x: &Pat) -> Pat {
+    (x * x) | pow(x, 2.0)
 }

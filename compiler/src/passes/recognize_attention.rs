@@ -1,0 +1,196 @@
+//! `softmax(q·kᵀ · scale + mask) · v  →  attention(q, k, v, mask, past_k, past_v)`
+//!
+//! with the scale on the scores, on `q`, on `k` or on both; keys and values repeated for every query head that
+//! shares them, which the op does by itself; the past concatenated in front of them, which it keeps as its own
+//! results; and a soft cap on the scores. Masks that choose by a condition become additive ones.
+
+use rustc_hash::FxHashSet;
+use trine_ir::graph::NodeId;
+use trine_ir::ops::{Attention, Concat, Matmul, Transpose, Where};
+use trine_ir::{Dim, Kind, Module, Op, Value};
+
+use crate::pass::{Cx, PassError};
+use crate::pattern::*;
+
+pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
+    Ok(cx.apply(module, &[attention()]))
+}
+
+fn attention() -> Rule {
+    let (v, mask) = (any(), any());
+    let (seen, lowest) = (any(), scalar());
+    let (cap, uncap) = (scalar(), scalar());
+    let product = |scope: &Scope, v| scope.graph.kind(unscaled(scope, v).0.node) == Some(Kind::Matmul);
+    let scaled = any().filter(product);
+    let capped = (tanh(&scaled / &uncap) * &cap) | &scaled;
+    let chosen = op(Kind::Where, [&seen, &capped, &lowest]);
+    let weights = softmax(any_of([&capped + &mask, chosen.clone(), capped.clone()]));
+    let mixed = matmul(&weights, &v);
+    rule("attention", mixed.clone(), move |m, g| {
+        if !matches!(g.op(m[&weights]), Some(Op::Softmax(s)) if s.axis + 1 == g.ty(m[&weights]).rank()) {
+            return refuse("the softmax is not over the last axis");
+        }
+        let (scores, mut scale) = unscaled(&g.scope(), m[&scaled]);
+        let [Some(q), Some(k)] = g.graph().operands(scores.node)[..] else {
+            return refuse("the scores are no product");
+        };
+        let softcap = match (m.get(&cap), m.get(&uncap)) {
+            (Some(cap), Some(uncap)) if g.scalar(cap)? == g.scalar(uncap)? => g.scalar(cap)? as f32,
+            (None, None) => 0.0,
+            _ => return refuse("the cap is not what the scores are divided by"),
+        };
+        let (q_value, q_scale) = unscaled(&g.scope(), q);
+        let (k_value, k_scale) = keys(g, scores, k)?;
+        scale *= q_scale * k_scale;
+        let v_value = values(g, m[&mixed], m[&v])?;
+        for x in [q_value, k_value, v_value] {
+            if g.ty(x).rank() != 4 {
+                return refuse(format!("{} is {}, not [b,h,s,d]", g.describe(x), g.ty(x)));
+            }
+            if g.ty(x).dims[0] != g.ty(q_value).dims[0] {
+                return refuse(format!("the batch of {} broadcasts", g.describe(x)));
+            }
+        }
+        let mask = match (m.get(&mask), m.get(&chosen)) {
+            (Some(mask), _) => Some(mask),
+            (_, Some(_)) => Some(additive(g, m[&seen], m[&lowest])?),
+            _ => None,
+        };
+        let op = Attention { scale: scale as f32, causal: false, softcap };
+        let (k, v) = (shared(g, q_value, k_value), shared(g, q_value, v_value));
+        with_past(g, op, [q_value, k, v], mask)
+    })
+}
+
+/// The value that scalars were multiplied to, and their product.
+fn unscaled(scope: &Scope, v: Value) -> (Value, f64) {
+    let (mut v, mut scale) = (v, 1.0);
+    loop {
+        let operands = scope.graph.operands(v.node);
+        let (Some(kind), [Some(a), Some(b)]) = (scope.graph.kind(v.node), operands.as_slice()) else {
+            return (v, scale);
+        };
+        let scalar = |x: Value| scope.scalar(x).filter(|_| scope.graph.ty(x).rank() <= 1);
+        (v, scale) = match (kind, scalar(*a), scalar(*b)) {
+            (Kind::Mul, _, Some(c)) => (*a, scale * c),
+            (Kind::Mul, Some(c), _) => (*b, scale * c),
+            (Kind::Div, _, Some(c)) if c != 0.0 => (*a, scale / c),
+            _ => return (v, scale),
+        };
+    }
+}
+
+/// The keys as `[b,h,t,d]`, and what they were multiplied by.
+fn keys(g: &mut Rewrite, scores: Value, k: Value) -> Result<(Value, f64), Refusal> {
+    let (k, outer) = unscaled(&g.scope(), k);
+    if matches!(g.op(scores), Some(Op::Matmul(Matmul { trans_b: true }))) {
+        return Ok((k, outer));
+    }
+    if g.ty(k).rank() != 4 {
+        return refuse(format!("the keys are {}, not [b,h,d,t]", g.ty(k)));
+    }
+    let (turned, inner) = match g.op(k) {
+        Some(Op::Transpose(t)) if t.perm == [0, 1, 3, 2] => {
+            let x = g.graph().operand(k.node, 0).ok_or("a transposition of nothing")?;
+            unscaled(&g.scope(), x)
+        }
+        Some(Op::Transpose(t)) => {
+            let perm = vec![t.perm[0], t.perm[1], t.perm[3], t.perm[2]];
+            let x = g.graph().operand(k.node, 0).ok_or("a transposition of nothing")?;
+            (Value { node: g.share(Transpose { perm }, &[Some(x)])?, result: 0 }, 1.0)
+        }
+        _ => (g.add(Transpose { perm: vec![0, 1, 3, 2] }, &[k])?, 1.0),
+    };
+    Ok((turned, outer * inner))
+}
+
+fn values(g: &mut Rewrite, mixed: Value, v: Value) -> Result<Value, Refusal> {
+    match g.op(mixed) {
+        Some(Op::Matmul(Matmul { trans_b: false })) => Ok(v),
+        _ => refuse("the values are transposed"),
+    }
+}
+
+/// What is added where `seen` is false, and 0 where it is true.
+fn additive(g: &mut Rewrite, seen: Value, lowest: Value) -> Result<Value, Refusal> {
+    if g.scalar(lowest)? > -1e4 {
+        return refuse("scores that are not seen are not lowered far");
+    }
+    let zero = g.zero(g.ty(lowest).elem)?;
+    Ok(Value { node: g.share(Where {}, &[Some(seen), Some(zero), Some(lowest)])?, result: 0 })
+}
+
+/// The keys or values before they were repeated for the heads of `q`.
+fn shared(g: &Rewrite, q: Value, v: Value) -> Value {
+    repeated_from(g, v).filter(|x| g.ty(*x).rank() == 4 && g.ty(q).rank() == 4).unwrap_or(v)
+}
+
+/// `reshape(repeat(reshape(x, [b,h,1,t,d]), [b,h,n,t,d]), [b,h·n,t,d])` gives `x`.
+fn repeated_from(g: &Rewrite, v: Value) -> Option<Value> {
+    let graph = g.graph();
+    let first = |v: Value| graph.operand(v.node, 0);
+    let dims = |v: Value| g.ty(v).dims.as_slice();
+    let Op::Reshape(_) = g.op(v)? else { return None };
+    let wide = first(v)?;
+    let narrow = match g.op(wide)? {
+        Op::Expand(_) | Op::Tile(_) => first(wide)?,
+        Op::Concat(Concat { axis: 2 }) => {
+            let operands = graph.operands(wide.node);
+            operands.iter().all(|o| *o == operands[0]).then(|| first(wide))??
+        }
+        _ => return None,
+    };
+    let Op::Reshape(_) = g.op(narrow)? else { return None };
+    let x = first(narrow)?;
+    let ([b, h, t, d], [nb, nh, one, nt, nd], [wb, wh, n, wt, wd], [vb, vh, vt, vd]) =
+        (dims(x), dims(narrow), dims(wide), dims(v))
+    else {
+        return None;
+    };
+    let same = |a: &Dim, others: [&Dim; 3]| others.iter().all(|o| *o == a);
+    let repeated = same(b, [nb, wb, vb])
+        && same(t, [nt, wt, vt])
+        && same(d, [nd, wd, vd])
+        && nh == h
+        && wh == h
+        && one.as_const() == Some(1)
+        && h.mul(n).as_ref() == Some(vh);
+    repeated.then_some(x)
+}
+
+/// The attention, which takes over a cache in front of its keys and values where they have one.
+fn with_past(g: &mut Rewrite, op: Attention, qkv: [Value; 3], mask: Option<Value>) -> Result<Value, Refusal> {
+    let [q, k, v] = qkv;
+    let parts = |x: Value| match (g.op(x)?, g.graph().operands(x.node).as_slice()) {
+        (Op::Concat(Concat { axis: 2 }), [Some(past), Some(new)]) => Some((*past, *new)),
+        _ => None,
+    };
+    if let (Some((past_k, new_k)), Some((past_v, new_v))) = (parts(k), parts(v)) {
+        let args = [Some(q), Some(new_k), Some(new_v), mask, Some(past_k), Some(past_v)];
+        // Whoever reads the cache would read it from the attention, which must not wait for them.
+        if !depend_on(g, &args, &[k.node, v.node]) {
+            let node = g.add_node(op, &args)?;
+            let result = |result| Value { node, result };
+            g.also_replace(k, result(1));
+            g.also_replace(v, result(2));
+            return Ok(result(0));
+        }
+    }
+    let node = g.add_node(op, &[Some(q), Some(k), Some(v), mask])?;
+    Ok(Value { node, result: 0 })
+}
+
+/// Whether any of `values` is computed from one of `nodes`.
+fn depend_on(g: &Rewrite, values: &[Option<Value>], nodes: &[NodeId]) -> bool {
+    let mut seen: FxHashSet<NodeId> = FxHashSet::default();
+    let mut stack: Vec<NodeId> = values.iter().flatten().map(|v| v.node).collect();
+    while let Some(node) = stack.pop() {
+        if nodes.contains(&node) {
+            return true;
+        }
+        if seen.insert(node) {
+            stack.extend(g.graph().operands(node).into_iter().flatten().map(|v| v.node));
+        }
+    }
+    false
+}

@@ -1,0 +1,276 @@
+//! Random modules: every pass keeps their meaning, and their text reads back.
+//!
+//! A module is drawn as a list of choices; each choice adds a fragment, mostly one that some pass looks
+//! for, over values that are there. Values stay of moderate size, so that rounding elsewhere shows as
+//! rounding and not as overflow.
+
+use libtest_mimic::Failed;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use trine::pass::{Driver, Pass, Pipeline, Step};
+use trine_ir::ops::*;
+use trine_ir::{
+    Def, Dim, Elem, Function, FunctionKind, Graph, Literal, MAIN, Module, Op, OpResult, Type, Value, text,
+    verify,
+};
+
+use crate::{compare, fill};
+
+/// The last axis of all values.
+const WIDTH: usize = 8;
+
+/// What a choice adds, between which values, and in which spelling.
+type Choice = (usize, usize, usize, usize);
+
+/// The pass keeps the meaning of random modules, on top of the passes that come before it.
+pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
+    let pipeline = Pipeline(vec![Step { pass, options: Default::default() }]);
+    check(|before| {
+        let mut after = before.clone();
+        // What is lowered must be found first.
+        if pass.name == "fuse-siblings" || pass.name == "lower-ternary" {
+            let detect: Pipeline = "detect-ternary".parse::<Pipeline>().map_err(|e| e.to_string())?;
+            Driver::new().run(&detect, &mut after).map_err(|e| e.to_string())?;
+        }
+        let before = after.clone();
+        Driver::new().run(&pipeline, &mut after).map_err(|e| e.to_string())?;
+        compare::same_meaning(&before, &after, pass.exactness, None).map_err(|e| {
+            format!("{}\n{}{}", e.message().unwrap_or_default(), text::print(&before), text::print(&after))
+        })
+    })
+}
+
+/// Printing, reading back and printing again gives the same text, and a module that verifies.
+pub fn text_reads_back() -> Result<(), Failed> {
+    check(|module| {
+        let printed = text::print(module);
+        let again = text::parse_with(&printed, &|name, _| module.consts.get(name).cloned())
+            .map_err(|e| format!("{e}\n{printed}"))?;
+        verify(&again).map_err(|e| format!("{e}\n{printed}"))?;
+        let twice = text::print(&again);
+        if twice == printed { Ok(()) } else { Err(format!("{printed}\nbecame\n{twice}")) }
+    })
+}
+
+fn check(test: impl Fn(&Module) -> Result<(), String>) -> Result<(), Failed> {
+    let choices = prop::collection::vec((0..FRAGMENTS.len(), 0..64usize, 0..64usize, 0..64usize), 1..14);
+    let mut runner = TestRunner::new_with_rng(
+        Config { cases: 96, failure_persistence: None, ..Config::default() },
+        proptest::test_runner::TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha),
+    );
+    let outcome = runner.run(&choices, |choices| {
+        let module = build(&choices).map_err(|e| TestCaseError::fail(e.0))?;
+        test(&module).map_err(TestCaseError::fail)
+    });
+    outcome.map_err(|e| e.to_string().into())
+}
+
+fn build(choices: &[Choice]) -> OpResult<Module> {
+    let mut b = Builder { graph: Graph::default(), module: Module::default(), values: vec![] };
+    for name in ["x", "z"] {
+        let ty = Type {
+            elem: Elem::F32,
+            dims: vec![Dim::symbol("batch"), Dim::symbol("seq"), Dim::constant(WIDTH)],
+        };
+        let param = b.graph.param(name, ty);
+        b.values.push(param);
+    }
+    for (fragment, i, j, spelling) in choices {
+        let (x, z) = (b.values[i % b.values.len()], b.values[j % b.values.len()]);
+        let value = FRAGMENTS[*fragment](&mut b, x, z, *spelling)?;
+        b.values.push(value);
+    }
+    let last = b.values.len() - 1;
+    let mut outputs = vec![b.values[last]];
+    let middle = b.values[last / 2];
+    if matches!(b.graph.def(middle.node), Def::Op(_)) && middle != outputs[0] {
+        outputs.push(middle);
+    }
+    b.graph.set_outputs(outputs);
+    b.module.functions.insert(MAIN.into(), Function { kind: FunctionKind::Graph, graph: b.graph });
+    b.module.sweep();
+    Ok(b.module)
+}
+
+struct Builder {
+    graph: Graph,
+    module: Module,
+    values: Vec<Value>,
+}
+
+impl Builder {
+    fn add(&mut self, op: impl Into<Op>, args: &[Value]) -> OpResult<Value> {
+        self.graph.add(op, args)
+    }
+
+    fn number(&mut self, value: f32) -> Value {
+        self.graph.literal(Literal::F32(value))
+    }
+
+    fn constant(&mut self, rule: &str, dims: &[usize]) -> OpResult<Value> {
+        let name = format!("c{}", self.module.consts.len());
+        let ty = Type::new(Elem::F32, dims.iter().copied());
+        let tensor = fill::fill(&[&format!("@{name}: {rule}")], &name, &ty).ok_or("no such data")?;
+        self.module.consts.insert(name.clone(), tensor);
+        Ok(self.graph.constant(&name, ty))
+    }
+}
+
+type Fragment = fn(&mut Builder, Value, Value, usize) -> OpResult<Value>;
+
+const FRAGMENTS: &[Fragment] =
+    &[mean_of, norm, activation, ternary, dense, nothing, moved, parts, constants, attention];
+
+fn mean_of(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
+    let sum = if spelling.is_multiple_of(2) { b.add(Add {}, &[x, z])? } else { b.add(Sub {}, &[x, z])? };
+    let half = b.number(0.5);
+    b.add(Mul {}, &[sum, half])
+}
+
+/// `x / √(mean(x²) + eps)`, centred or not, with a gain or without.
+fn norm(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let mean = || ReduceMean { axes: vec![2], keepdims: true };
+    let mut x = x;
+    if spelling & 1 == 1 {
+        let centre = b.add(mean(), &[x])?;
+        x = b.add(Sub {}, &[x, centre])?;
+    }
+    let two = b.number(2.0);
+    let square = if spelling & 2 == 2 { b.add(Pow {}, &[x, two])? } else { b.add(Mul {}, &[x, x])? };
+    let (mean, eps) = (b.add(mean(), &[square])?, b.number(0.01));
+    let variance = b.add(Add {}, &[mean, eps])?;
+    let y = match spelling >> 2 & 3 {
+        0 => {
+            let root = b.add(Sqrt {}, &[variance])?;
+            b.add(Div {}, &[x, root])?
+        }
+        1 => {
+            let inverse = b.add(Rsqrt {}, &[variance])?;
+            b.add(Mul {}, &[inverse, x])?
+        }
+        2 => {
+            let root = b.add(Sqrt {}, &[variance])?;
+            let inverse = b.add(Reciprocal {}, &[root])?;
+            b.add(Mul {}, &[x, inverse])?
+        }
+        _ => {
+            let power = b.number(-0.5);
+            let inverse = b.add(Pow {}, &[variance, power])?;
+            b.add(Mul {}, &[x, inverse])?
+        }
+    };
+    if spelling & 16 == 16 {
+        return Ok(y);
+    }
+    let gain = b.constant("gaussian", &[WIDTH])?;
+    b.add(Mul {}, &[gain, y])
+}
+
+fn activation(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
+    let gate = match spelling % 3 {
+        0 => b.add(Sigmoid {}, &[x])?,
+        1 => b.add(Tanh {}, &[x])?,
+        _ => {
+            let (root, one) = (b.number(std::f32::consts::FRAC_1_SQRT_2), b.number(1.0));
+            let bend = b.add(Mul {}, &[x, root])?;
+            let bend = b.add(Erf {}, &[bend])?;
+            let bend = b.add(Add {}, &[one, bend])?;
+            let half = b.number(0.5);
+            b.add(Mul {}, &[half, bend])?
+        }
+    };
+    let other = if spelling & 4 == 4 { x } else { z };
+    let gated = b.add(Mul {}, &[other, gate])?;
+    b.add(Tanh {}, &[gated])
+}
+
+/// A matmul whose weights are ternary, by row, with a bias or without.
+fn ternary(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let w = b.constant("ternary 0.25", &[WIDTH, WIDTH])?;
+    let y = b.add(Matmul { trans_b: spelling & 1 == 1 }, &[x, w])?;
+    if spelling & 2 == 2 {
+        return Ok(y);
+    }
+    let bias = b.constant("gaussian", &[WIDTH])?;
+    b.add(Add {}, &[y, bias])
+}
+
+fn dense(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let mut w = b.constant("gaussian", &[WIDTH, WIDTH])?;
+    if spelling & 1 == 1 {
+        w = b.add(Transpose { perm: vec![1, 0] }, &[w])?;
+    }
+    let y = b.add(Matmul { trans_b: false }, &[x, w])?;
+    b.add(Tanh {}, &[y])
+}
+
+/// What simplifies away, or nearly does.
+fn nothing(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let (zero, minus_zero, one) = (b.number(0.0), b.number(-0.0), b.number(1.0));
+    match spelling % 7 {
+        0 => b.add(Identity {}, &[x]),
+        1 => b.add(Mul {}, &[one, x]),
+        2 => b.add(Add {}, &[x, zero]),
+        3 => b.add(Add {}, &[x, minus_zero]),
+        4 => b.add(Sub {}, &[x, zero]),
+        5 => b.add(Cast { to: Elem::F32 }, &[x]),
+        _ => b.add(Div {}, &[x, one]),
+    }
+}
+
+/// There and back again, or around once.
+fn moved(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let shape = b.graph.ty(x).dims.clone();
+    if spelling & 1 == 1 {
+        let count = shape[0].mul(&shape[1]).ok_or("too large")?;
+        let flat = b.add(Reshape { shape: vec![count, shape[2].clone()] }, &[x])?;
+        return b.add(Reshape { shape }, &[flat]);
+    }
+    let turned = b.add(Transpose { perm: vec![1, 0, 2] }, &[x])?;
+    let gate = b.add(Sigmoid {}, &[turned])?;
+    let turned = b.add(Mul {}, &[turned, gate])?;
+    b.add(Transpose { perm: vec![1, 0, 2] }, &[turned])
+}
+
+/// Halves that are turned as by a rotary embedding.
+fn parts(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let half = Dim::constant(WIDTH / 2);
+    let split = Split { axis: 2, sizes: vec![half.clone(), half] };
+    let node = b.graph.add_node(split, &[Some(x)], &())?;
+    let (low, high) = (Value { node, result: 0 }, Value { node, result: 1 });
+    let turned = if spelling & 1 == 1 { b.add(Neg {}, &[high])? } else { b.add(Tanh {}, &[high])? };
+    b.add(Concat { axis: 2 }, &[turned, low])
+}
+
+/// A sum with what is known when the model is compiled.
+fn constants(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let (p, q) = (b.constant("gaussian", &[WIDTH])?, b.constant("gaussian", &[1, WIDTH])?);
+    let known = if spelling & 1 == 1 { b.add(Mul {}, &[p, q])? } else { b.add(Add {}, &[p, q])? };
+    let sum = b.add(Add {}, &[x, known])?;
+    b.add(Tanh {}, &[sum])
+}
+
+/// Attention over the heads `x`, with keys and values from `z`.
+fn attention(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
+    let dims = b.graph.ty(x).dims.clone();
+    let (heads, width) = (Dim::constant(2), Dim::constant(WIDTH / 2));
+    let apart = vec![dims[0].clone(), dims[1].clone(), heads, width];
+    let mut parts = vec![];
+    for v in [x, z, z] {
+        let split = b.add(Reshape { shape: apart.clone() }, &[v])?;
+        parts.push(b.add(Transpose { perm: vec![0, 2, 1, 3] }, &[split])?);
+    }
+    let scores = if spelling & 1 == 1 {
+        b.add(Matmul { trans_b: true }, &[parts[0], parts[1]])?
+    } else {
+        let keys = b.add(Transpose { perm: vec![0, 1, 3, 2] }, &[parts[1]])?;
+        b.add(Matmul { trans_b: false }, &[parts[0], keys])?
+    };
+    let factor = b.number(if spelling & 2 == 2 { 0.5 } else { 2.0 });
+    let scores =
+        if spelling & 2 == 2 { b.add(Mul {}, &[scores, factor])? } else { b.add(Div {}, &[scores, factor])? };
+    let weights = b.add(Softmax { axis: 3 }, &[scores])?;
+    let mixed = b.add(Matmul { trans_b: false }, &[weights, parts[2]])?;
+    let joined = b.add(Transpose { perm: vec![0, 2, 1, 3] }, &[mixed])?;
+    b.add(Reshape { shape: dims }, &[joined])
+}
