@@ -117,7 +117,7 @@ impl Builder<'_> {
                     self.consts.push(Constant::Tensor(tensor));
                     self.places.insert(Value { node, result: 0 }, Place::Const(self.consts.len() - 1));
                 }
-                Def::Op(Op::Reshape(_) | Op::Identity(_)) => {
+                Def::Op(Op::Reshape(_) | Op::Identity(_)) if self.is_alias(graph, node) => {
                     let source = graph.operand(node, 0).ok_or(BuildError::NoMain)?;
                     let place = self.place(graph, source, ArgLayout::Dense)?;
                     self.places.insert(Value { node, result: 0 }, place);
@@ -132,6 +132,17 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the node's result can be its operand's memory: kernels bring their own shapes, the interpreter
+    /// takes that of the memory, and outputs are copied by type where they are not in a buffer.
+    fn is_alias(&self, graph: &Graph, node: NodeId) -> bool {
+        let value = Value { node, result: 0 };
+        let same_type = graph.operand(node, 0).is_some_and(|source| graph.ty(source) == graph.ty(value));
+        let is_kernel = |user: NodeId| matches!(graph.op(user), Some(Op::Call(call)) if self.kernels.contains_key(&call.f.0));
+        same_type
+            || !graph.outputs().contains(&value)
+                && graph.users(value).iter().all(|(user, _)| is_kernel(*user))
     }
 
     fn step(&mut self, graph: &Graph, node: NodeId, op: &Op) -> Result<(), BuildError> {

@@ -18,7 +18,7 @@ mod dims;
 mod error;
 mod external;
 mod lower;
-mod map;
+pub(crate) mod map;
 mod model;
 mod ops;
 pub mod proto;
@@ -63,9 +63,21 @@ pub fn import_bytes(model: Bytes, folder: Option<&Path>) -> Result<Module, Impor
     }
 }
 
+/// The file as it stands, for who wants to know what is in it. Tensors are slices of the mapped file.
+pub fn read(path: impl AsRef<Path>) -> Result<ModelProto, ImportError> {
+    let path = path.as_ref();
+    let file = Mapped::open(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
+    Ok(ModelProto::decode(file.bytes)?)
+}
+
 /// A single tensor, as the test data of models has it.
 pub fn tensor(proto: &TensorProto) -> Result<trine_ir::Tensor, ImportError> {
     tensor::tensor(proto, &Files::new(None))
+}
+
+/// Whether there is a mapping for an operator; `domain` is empty for ONNX's own.
+pub fn supports(domain: &str, op_type: &str) -> bool {
+    ops::find(domain, op_type).is_some()
 }
 
 fn lower_model(proto: &ModelProto, files: &Files) -> Result<Module, ImportError> {

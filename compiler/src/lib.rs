@@ -1,12 +1,25 @@
-//! What makes a Trine program.
+//! What makes a Trine program: import, passes, ternarization, code generation.
 
 pub mod build;
 pub mod codegen;
+mod compile;
 mod draft;
+mod error;
+mod files;
+pub mod generate;
 pub mod import;
+pub mod npz;
 pub mod object;
+mod options;
 pub mod pass;
 pub mod passes;
 pub mod pattern;
 mod plan_buffers;
 pub mod ternarize;
+
+pub use compile::{build_program, compile, optimize};
+pub use error::{Error, Fault};
+pub use files::{load, save};
+pub use options::{Activations, Backend, Level, Options};
+pub use trine_ir::{Module, Tensor};
+pub use trine_runtime::{Program, RunError, Session, SessionOptions, View};

@@ -183,7 +183,7 @@ graph @main(%q: i8[batch,{k}]) -> (%y: f32[batch,{n}]) {{
                 let want = eval::run(&module, vec![x.clone()]).unwrap();
                 for threads in [1, 2] {
                     let options = SessionOptions { threads, ..SessionOptions::default() };
-                    let got = Session::new(program.clone(), &options).run(&[x.clone()]).unwrap();
+                    let got = Session::new(program.clone(), &options).run(std::slice::from_ref(&x)).unwrap();
                     assert!(got == want, "{n} x {k} by {group}, batch {batch}");
                 }
             }

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 /// A mapped file, and what it was when it was mapped.
-pub(super) struct Mapped {
+pub(crate) struct Mapped {
     pub bytes: Bytes,
     path: PathBuf,
     stamp: (u64, Option<SystemTime>),

@@ -34,4 +34,4 @@ mod variant;
 
 pub use cpu::Features;
 pub use layout::{Geometry, Layout, LayoutError};
-pub use variant::{Entry, Variant, best, by_name, symbols};
+pub use variant::{Entry, Listed, Variant, all, best, by_name, symbols};

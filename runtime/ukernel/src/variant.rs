@@ -42,6 +42,21 @@ pub fn by_name<A, L>(variants: &'static [Variant<A, L>], name: &str) -> Option<&
 
 /// Every exported symbol and its address.
 pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
+    all().map(|v| (v.symbol, v.address))
+}
+
+/// A variant of any kernel, as lists show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// As [`Variant::name`] gives it.
+    pub name: &'static str,
+    pub symbol: &'static str,
+    pub needs: Features,
+    pub address: *const u8,
+}
+
+/// Every variant of every kernel, the preferred one of each first.
+pub fn all() -> impl Iterator<Item = Listed> {
     of(signsum_i8::VARIANTS)
         .chain(of(signsum_f32::VARIANTS))
         .chain(of(signsum_f32::PREPARE))
@@ -55,8 +70,8 @@ pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
         .chain(of(attention::VARIANTS))
 }
 
-fn of<A, L>(variants: &'static [Variant<A, L>]) -> impl Iterator<Item = (&'static str, *const u8)> {
-    variants.iter().map(|v| (v.symbol, v.address()))
+fn of<A, L>(variants: &'static [Variant<A, L>]) -> impl Iterator<Item = Listed> {
+    variants.iter().map(|v| Listed { name: v.name(), symbol: v.symbol, needs: v.needs, address: v.address() })
 }
 
 #[cfg(test)]

@@ -1,0 +1,99 @@
+//! The command line: what each subcommand is called, and what every one of them shares.
+//!
+//! A subcommand writes its result to the `Out` it is given and returns a `Failure`, which says whose fault it is
+//! and so what the exit code is. Nothing here computes: that is the library's.
+
+mod args;
+mod bench;
+mod bug;
+mod compile;
+mod failure;
+mod generate;
+mod inputs;
+mod inspect;
+mod list;
+mod opt;
+mod progress;
+mod run;
+mod stats;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::Outcome;
+
+/// Where results go.
+type Out<'a> = BufWriter<io::StdoutLock<'a>>;
+
+const LONG_ABOUT: &str = "\
+Compiles ONNX models for the CPU they will run on. Linear layers whose weights are ternary, {-1, 0, +1} times a
+scale, become additions and subtractions.";
+
+const EXAMPLES: &str = "\
+Examples:
+  trine inspect model.onnx                        what is in it, and which layers are ternary
+  trine run model.onnx -i in.npz -o out.npz       run it on the arrays of in.npz
+  trine opt model.onnx --print-ir-after changed   watch each pass rewrite it
+  trine opt model.onnx -o model.ir                keep the optimised model as text and weights
+  trine generate model.onnx --prompt Once          go on from a text
+  trine bench model.onnx --dim seq=128            how fast it is
+  trine list passes                               what --passes can name
+
+Exit codes: 0 done, 1 the model or its input is at fault, 2 the command line is, 3 Trine is.";
+
+#[derive(Parser)]
+#[command(name = "trine", version, about = "Compiles ONNX models for CPUs, ternary ones best", long_about = LONG_ABOUT,
+    after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Opt(opt::Args),
+    Inspect(inspect::Args),
+    Generate(generate::Args),
+    Bench(bench::Args),
+    List(list::Args),
+}
+
+pub fn main() -> ExitCode {
+    bug::catch(|| {
+        let cli = Cli::parse();
+        let mut out = BufWriter::new(io::stdout().lock());
+        let outcome = match cli.command {
+            Command::Run(args) => run::run(args, &mut out),
+            Command::Opt(args) => opt::run(args, &mut out),
+            Command::Inspect(args) => inspect::run(args, &mut out),
+            Command::Generate(args) => generate::run(args, &mut out),
+            Command::Bench(args) => bench::run(args, &mut out),
+            Command::List(args) => list::run(args, &mut out),
+        };
+        failure::exit_code(outcome.and_then(|()| Ok(out.flush()?)))
+    })
+}
+
+/// One JSON document, indented, as the whole result.
+fn write_json(out: &mut Out, value: &serde_json::Value) -> Outcome {
+    serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// Words in lines, indented.
+fn columns(words: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    const WIDTH: usize = 100;
+    let mut lines = vec![String::from(" ")];
+    for word in words {
+        let word = word.as_ref();
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= WIDTH => *line += &format!(" {word}"),
+            _ => lines.push(format!("  {word}")),
+        }
+    }
+    lines.join("\n") + "\n"
+}

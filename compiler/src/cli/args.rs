@@ -1,0 +1,154 @@
+//! Options that several subcommands take.
+
+use clap::builder::PossibleValue;
+use clap::{Args, ValueEnum};
+use trine::pass::Pipeline;
+use trine::passes::PASSES;
+use trine::ternarize::METHODS;
+use trine::{Activations, Backend, Level, Options};
+
+/// How to compile.
+#[derive(Args)]
+#[command(next_help_heading = "Compiling")]
+pub struct CompileArgs {
+    /// Optimisation level: 0 as imported, 1 keeps every bit, 2 may round elsewhere
+    #[arg(short = 'O', value_name = "LEVEL", default_value = "2", value_parser = ["0", "1", "2"], hide_possible_values = true)]
+    level: String,
+
+    /// Run these passes instead of the level's, such as "fold-constants,simplify" (see `trine list passes`)
+    #[arg(long, value_name = "PASSES", value_parser = parse_passes)]
+    passes: Option<String>,
+
+    /// Make weights ternary that are not (lossy): absmean, twn or exact, with options as in "twn{group=128}"
+    #[arg(long, value_name = "METHOD", value_parser = parse_method)]
+    ternarize: Option<String>,
+
+    /// What ternary layers sum: as the model says, f32, or int8 (lossy where the model does not say so)
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    activations: ActivationsArg,
+
+    /// What runs the ops: machine code where there is a kernel, only the interpreter, or only machine code
+    #[arg(long, default_value = "auto")]
+    backend: BackendArg,
+}
+
+#[derive(Clone, Copy)]
+struct ActivationsArg(Activations);
+
+#[derive(Clone, Copy)]
+struct BackendArg(Backend);
+
+impl ValueEnum for ActivationsArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            ActivationsArg(Activations::Auto),
+            ActivationsArg(Activations::F32),
+            ActivationsArg(Activations::I8),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self.0 {
+            Activations::Auto => "auto",
+            Activations::F32 => "f32",
+            Activations::I8 => "i8",
+        }))
+    }
+}
+
+impl ValueEnum for BackendArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[BackendArg(Backend::Auto), BackendArg(Backend::Interpret), BackendArg(Backend::Cranelift)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self.0 {
+            Backend::Auto => "auto",
+            Backend::Interpret => "interpret",
+            Backend::Cranelift => "cranelift",
+        }))
+    }
+}
+
+impl CompileArgs {
+    pub fn options(&self) -> Options {
+        Options {
+            level: match self.level.as_str() {
+                "0" => Level::O0,
+                "1" => Level::O1,
+                _ => Level::O2,
+            },
+            passes: self.passes.clone(),
+            ternarize: self.ternarize.clone(),
+            activations: self.activations.0,
+            backend: self.backend.0,
+        }
+    }
+}
+
+/// How to run.
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+pub struct ThreadArgs {
+    /// Threads that share each kernel [default: one a core]
+    #[arg(long, value_name = "N")]
+    threads: Option<std::num::NonZeroUsize>,
+}
+
+impl ThreadArgs {
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            Some(n) => n.get(),
+            None => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        }
+    }
+}
+
+/// Checks a pipeline while the command line is read, so that a wrong name is an error of the command line.
+pub fn parse_passes(text: &str) -> Result<String, String> {
+    match text.parse::<Pipeline>() {
+        Ok(_) => Ok(text.into()),
+        Err(error) => {
+            let names: Vec<_> = PASSES.iter().map(|p| p.name).collect();
+            let wrong = text
+                .split([',', '{', '}'])
+                .map(str::trim)
+                .find(|t| !t.is_empty() && !t.contains('=') && !names.contains(t));
+            let tip = wrong
+                .and_then(|w| suggest(w, &names))
+                .map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
+            Err(format!("{error}{tip}"))
+        }
+    }
+}
+
+fn parse_method(text: &str) -> Result<String, String> {
+    let name = text.split('{').next().unwrap_or(text);
+    let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
+    if names.contains(&name) {
+        return Ok(text.into());
+    }
+    let tip = suggest(name, &names).map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
+    Err(format!("no method `{}`; there are {}{tip}", name.escape_debug(), names.join(", ")))
+}
+
+/// The one of `names` that `wrong` most looks like, if any does.
+pub fn suggest<'a>(wrong: &str, names: &[&'a str]) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(wrong, name);
+    let best = names.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.8).then_some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_names_are_answered_with_the_nearest() {
+        let message = parse_passes("detect-ternry").unwrap_err();
+        assert!(message.ends_with("(did you mean `detect-ternary`?)"), "{message}");
+        assert!(parse_passes("ternarize{method=twn},lower-ternary").is_ok());
+        assert!(parse_method("absmaen").unwrap_err().ends_with("(did you mean `absmean`?)"));
+        assert!(!parse_method("zzz").unwrap_err().contains("did you mean"));
+    }
+}

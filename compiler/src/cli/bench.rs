@@ -1,0 +1,215 @@
+//! `trine bench`: how long a run takes.
+
+mod sample;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use trine::generate::Decoder;
+use trine::{Error, Program, Session, SessionOptions, View};
+
+use super::args::{CompileArgs, ThreadArgs};
+use super::compile::compile;
+use super::failure::{Failure, Outcome};
+use super::progress::Progress;
+use super::{Out, write_json};
+use sample::Dims;
+
+/// Runs before the clock counts, so that caches and the arena are warm.
+const WARM_UP: usize = 3;
+
+/// Fewest runs that a percentile is taken of.
+const MIN_RUNS: usize = 20;
+
+/// Prompt length of decoders unless `--dim seq=` says otherwise, and how many tokens are decoded behind it.
+const PROMPT: usize = 128;
+const DECODED: usize = 64;
+
+const EXAMPLES: &str = "\
+Examples:
+  trine bench model.onnx --threads 1
+  trine bench decoder.onnx --dim seq=128 --json
+  trine bench model.onnx -O0 --backend interpret        what compiling gains
+
+Inputs are made up: token ids are drawn at random, masks are ones, positions count up, other integers are
+zero, and real numbers are drawn from [-1, 1). Dimensions that --dim does not give are 1, but for decoders
+seq is 128 and the caches are empty.";
+
+/// Measure how fast a model runs
+///
+/// Reports the median, the fastest and the 95th percentile of runs on made-up inputs. For decoders also how fast a
+/// prompt is read and how fast tokens are generated behind it.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model: .onnx or .ir
+    model: PathBuf,
+
+    /// The size of a symbolic dimension, as in seq=128 (repeatable)
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = sample::parse_dim)]
+    dims: Vec<(String, usize)>,
+
+    /// How long to measure
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = parse_seconds)]
+    seconds: f64,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    compile: CompileArgs,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+pub fn run(args: Args, out: &mut Out) -> Outcome {
+    let start = Instant::now();
+    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let compiling = start.elapsed();
+    let threads = args.threads.threads();
+    let decoder = Decoder::new(program.clone(), threads, PROMPT.max(given(&args.dims, "seq")) + DECODED);
+    let dims = Dims::new(&program, &args.dims, if decoder.is_ok() { PROMPT } else { 1 })?;
+    let progress = Progress::new(format!("running {}", args.model.display()));
+    let budget = Duration::from_secs_f64(args.seconds);
+    let times = times(&program, &dims, threads, budget)?;
+    let rates = match decoder {
+        Ok(decoder) => Some(rates(decoder, &program, dims.get("seq"), budget)?),
+        Err(Error::NotADecoder(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    drop(progress);
+    let (compiled, interpreted) = program.step_counts();
+    if args.json {
+        let mut report = json!({
+            "model": args.model,
+            "threads": threads,
+            "dims": dims.json(),
+            "steps": { "compiled": compiled, "interpreted": interpreted },
+            "compile_s": compiling.as_secs_f64(),
+            "runs": times.len(),
+            "median_s": quantile(&times, 0.5),
+            "min_s": quantile(&times, 0.0),
+            "p95_s": quantile(&times, 0.95),
+        });
+        if let Some(rates) = rates {
+            report["prompt_tokens_per_s"] = json!(rates.prompt);
+            report["decode_tokens_per_s"] = json!(rates.decode);
+        }
+        return write_json(out, &report);
+    }
+    writeln!(out, "{}{dims}", args.model.display())?;
+    writeln!(
+        out,
+        "  compiled in {}, {compiled} kernel steps, {interpreted} interpreted",
+        time(compiling.as_secs_f64())
+    )?;
+    let [median, min, p95] = [0.5, 0.0, 0.95].map(|q| time(quantile(&times, q)));
+    writeln!(out, "  run: median {median}, min {min}, p95 {p95} ({} runs, {threads} threads)", times.len())?;
+    if let Some(Rates { prompt, decode }) = rates {
+        writeln!(out, "  prompt: {prompt:.1} tokens/s\n  decode: {decode:.1} tokens/s")?;
+    }
+    Ok(())
+}
+
+/// Seconds of runs on made-up inputs, sorted.
+fn times(program: &Arc<Program>, dims: &Dims, threads: usize, budget: Duration) -> Result<Vec<f64>, Failure> {
+    let inputs = sample::inputs(program, dims)?;
+    let views: Vec<View> = inputs.iter().map(View::from).collect();
+    let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
+    for _ in 0..WARM_UP {
+        session.execute(&views).map_err(Error::from)?;
+    }
+    let (mut times, begin) = (vec![], Instant::now());
+    while begin.elapsed() < budget || times.len() < MIN_RUNS {
+        let start = Instant::now();
+        session.execute(&views).map_err(Error::from)?;
+        times.push(start.elapsed().as_secs_f64());
+        // A slow model gets fewer runs rather than minutes.
+        if begin.elapsed() > 4 * budget {
+            break;
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+/// Tokens a second.
+struct Rates {
+    prompt: f64,
+    decode: f64,
+}
+
+/// The median speed of reading a prompt and of decoding behind it, which are measured in turns.
+fn rates(mut decoder: Decoder, program: &Program, seq: usize, budget: Duration) -> Result<Rates, Error> {
+    let tokens = sample::tokens(program, seq + DECODED);
+    let (mut prompts, mut decodes) = (vec![], vec![]);
+    let begin = Instant::now();
+    // The first turn is the warm-up.
+    while prompts.len() < 3 || begin.elapsed() < budget {
+        decoder.reset();
+        let start = Instant::now();
+        decoder.feed(&tokens[..seq])?;
+        prompts.push(start.elapsed().as_secs_f64() / seq as f64);
+        let start = Instant::now();
+        for token in &tokens[seq..] {
+            decoder.feed(&[*token])?;
+        }
+        decodes.push(start.elapsed().as_secs_f64() / DECODED as f64);
+        if begin.elapsed() > 4 * budget && prompts.len() > 1 {
+            break;
+        }
+    }
+    let median = |times: &mut Vec<f64>| {
+        times.remove(0);
+        times.sort_by(f64::total_cmp);
+        1.0 / quantile(times, 0.5)
+    };
+    Ok(Rates { prompt: median(&mut prompts), decode: median(&mut decodes) })
+}
+
+/// The value that a share `q` of the sorted times does not exceed, by nearest rank.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 1e-3 => format!("{:.1} µs", s * 1e6),
+        s if s < 1.0 => format!("{:.2} ms", s * 1e3),
+        s => format!("{s:.2} s"),
+    }
+}
+
+fn given(dims: &[(String, usize)], name: &str) -> usize {
+    dims.iter().find(|(n, _)| n == name).map_or(0, |(_, size)| *size)
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 3600.0 => Ok(s),
+        _ => Err("expected seconds, more than 0 and at most 3600".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_nearest_rank() {
+        let times: Vec<f64> = (1..=20).map(f64::from).collect();
+        assert_eq!([0.0, 0.5, 0.95, 1.0].map(|q| quantile(&times, q)), [1.0, 10.0, 19.0, 20.0]);
+        assert_eq!(quantile(&[7.0], 0.95), 7.0);
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!([2.5e-6, 0.0125, 3.0].map(time), ["2.5 µs", "12.50 ms", "3.00 s"]);
+    }
+}

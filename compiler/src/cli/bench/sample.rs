@@ -1,0 +1,171 @@
+//! Made-up inputs: of the right types and sizes, and of values that models accept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use half::{bf16, f16};
+use serde_json::json;
+use trine::{Program, Tensor};
+use trine_ir::{Dim, DimEnv, Elem, TensorError};
+
+use crate::cli::args::suggest;
+use crate::cli::failure::Failure;
+
+/// Sizes of the symbolic dimensions of a program's inputs.
+pub struct Dims(BTreeMap<String, usize>);
+
+impl Dims {
+    /// What is given, and defaults for the rest; `seq` is the default of the dimension called so.
+    pub fn new(program: &Program, given: &[(String, usize)], seq: usize) -> Result<Dims, Failure> {
+        let ports = program.inputs.iter().flat_map(|p| p.ty.dims.iter().flat_map(Dim::symbols));
+        let mut dims: BTreeMap<String, usize> = ports.map(|s| (s.to_string(), 1)).collect();
+        for (name, size) in &mut dims {
+            match name.as_str() {
+                "seq" | "sequence_length" | "seq_len" => *size = seq,
+                name if name.starts_with("past") => *size = 0,
+                _ => {}
+            }
+        }
+        for (name, size) in given {
+            let names: Vec<_> = dims.keys().map(String::as_str).collect();
+            if !names.contains(&name.as_str()) {
+                let message = format!("no input has a dimension `{}`", name.escape_debug());
+                let known = match names.is_empty() {
+                    true => "all dimensions of the inputs are fixed".into(),
+                    false => format!("there are {}", names.join(", ")),
+                };
+                let near = suggest(name, &names).map_or(String::new(), |n| format!("did you mean `{n}`? "));
+                return Err(Failure::usage(message, format!("{near}{known}")));
+            }
+            dims.insert(name.clone(), *size);
+        }
+        Ok(Dims(dims))
+    }
+
+    /// The size of a dimension, 1 if there is none of that name.
+    pub fn get(&self, name: &str) -> usize {
+        self.0.get(name).copied().unwrap_or(1)
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        json!(self.0)
+    }
+}
+
+impl fmt::Display for Dims {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.iter().try_for_each(|(name, size)| write!(f, ", {}={size}", name.escape_debug()))
+    }
+}
+
+/// Reads `seq=128`.
+pub fn parse_dim(text: &str) -> Result<(String, usize), String> {
+    let (name, size) = text.split_once('=').ok_or("expected NAME=N, as in seq=128")?;
+    let size = size.trim().parse().map_err(|_| format!("`{}` is no size", size.escape_debug()))?;
+    Ok((name.trim().into(), size))
+}
+
+/// Inputs for a run, in order.
+pub fn inputs(program: &Program, dims: &Dims) -> Result<Vec<Tensor>, Failure> {
+    let mut env = DimEnv::default();
+    for (name, size) in &dims.0 {
+        // Fresh symbols: there is nothing to contradict.
+        let bound = env.unify(&Dim::symbol(name.as_str()), *size);
+        debug_assert_eq!(bound, Ok(true));
+    }
+    let vocabulary = vocabulary(program);
+    let mut inputs = vec![];
+    for (seed, port) in program.inputs.iter().enumerate() {
+        let bad =
+            |message: String| Failure::usage(format!("input `{}`: {message}", port.name.escape_debug()), "");
+        let shape =
+            port.ty.eval_dims(&env).map_err(|d| bad(format!("`{d}` is no size with these dimensions")))?;
+        let tensor = fill(&port.name, port.ty.elem, shape, vocabulary, seed as u64);
+        inputs.push(tensor.map_err(|e| bad(e.to_string()))?);
+    }
+    Ok(inputs)
+}
+
+/// Token ids that the model knows.
+pub fn tokens(program: &Program, count: usize) -> Vec<u32> {
+    let vocabulary = vocabulary(program);
+    let mut random = Random(0);
+    (0..count).map(|_| (random.next() % vocabulary) as u32).collect()
+}
+
+/// How many tokens a decoder knows; 1 for other models, so that all indices are 0.
+fn vocabulary(program: &Program) -> u64 {
+    let logits = program.output("logits").and_then(|i| program.outputs[i].ty.back(0)?.as_const());
+    logits.map_or(1, |n| n.max(1) as u64)
+}
+
+fn fill(name: &str, elem: Elem, dims: Vec<usize>, vocabulary: u64, seed: u64) -> Result<Tensor, TensorError> {
+    let count = trine_ir::tensor::result_count(elem, &dims)?;
+    let last = dims.last().copied().unwrap_or(1).max(1);
+    let mut random = Random(seed);
+    let mut real = || random.next() as f64 / (1u64 << 63) as f64 - 1.0;
+    match elem {
+        Elem::F32 => return Tensor::from_vec(dims, (0..count).map(|_| real() as f32).collect()),
+        Elem::F64 => return Tensor::from_vec(dims, (0..count).map(|_| real()).collect()),
+        Elem::F16 => return Tensor::from_vec(dims, (0..count).map(|_| f16::from_f64(real())).collect()),
+        Elem::Bf16 => return Tensor::from_vec(dims, (0..count).map(|_| bf16::from_f64(real())).collect()),
+        Elem::Bool => return Tensor::from_bools(dims, (0..count).map(|_| true)),
+        _ => {}
+    }
+    let value = |i: usize| match name {
+        "input_ids" => (Random(seed + i as u64).next() % vocabulary) as i64,
+        "position_ids" => (i % last) as i64,
+        name if name.contains("mask") => 1,
+        _ => 0,
+    };
+    let values = (0..count).map(value);
+    match elem {
+        Elem::I64 => Tensor::from_vec(dims, values.collect()),
+        Elem::I32 => Tensor::from_vec(dims, values.map(|v| v as i32).collect()),
+        // Small integers hold no token ids.
+        elem => {
+            let bytes = elem.bytes(count).unwrap_or(0);
+            Tensor::new(elem, dims, vec![0; bytes].into())
+        }
+    }
+}
+
+/// SplitMix64 (Steele et al. 2014): good enough to make inputs up, and the same on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dims_are_read() {
+        assert_eq!(parse_dim("seq = 128").unwrap(), ("seq".into(), 128));
+        assert_eq!(parse_dim("seq").unwrap_err(), "expected NAME=N, as in seq=128");
+        assert_eq!(parse_dim("seq=-1").unwrap_err(), "`-1` is no size");
+    }
+
+    #[test]
+    fn values_are_those_that_models_accept() {
+        let ids = fill("input_ids", Elem::I64, vec![1, 50], 10, 0).unwrap();
+        let ids = ids.values::<i64>().unwrap();
+        assert!(ids.iter().all(|t| (0..10).contains(t)) && ids.iter().any(|t| *t != ids[0]));
+        let positions = fill("position_ids", Elem::I64, vec![2, 3], 1, 0).unwrap();
+        assert_eq!(&*positions.values::<i64>().unwrap(), &[0, 1, 2, 0, 1, 2]);
+        let mask = fill("attention_mask", Elem::I32, vec![1, 2], 1, 0).unwrap();
+        assert_eq!(&*mask.values::<i32>().unwrap(), &[1, 1]);
+        let reals = fill("x", Elem::F32, vec![1000], 1, 3).unwrap();
+        let reals = reals.values::<f32>().unwrap();
+        assert!(reals.iter().all(|v| (-1.0..1.0).contains(v)));
+        assert!(reals.iter().sum::<f32>().abs() < 100.0);
+        assert!(fill("x", Elem::F32, vec![usize::MAX, 2], 1, 0).is_err());
+    }
+}

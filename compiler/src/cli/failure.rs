@@ -1,0 +1,135 @@
+//! How a command fails: a report for the reader, and an exit code for scripts.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
+};
+use trine::{Error, Fault};
+
+pub type Outcome = Result<(), Failure>;
+
+/// Why a command failed.
+pub enum Failure {
+    Error {
+        fault: Fault,
+        report: Box<Report>,
+    },
+    /// The reader of our output has gone, as `head` does: nobody is left to be told.
+    BrokenPipe,
+}
+
+impl Failure {
+    /// What the user did wrong, and what to do about it.
+    pub fn new(fault: Fault, message: impl Into<String>, help: impl Into<String>) -> Failure {
+        let mut diagnostic = MietteDiagnostic::new(message);
+        let help = help.into();
+        if !help.is_empty() {
+            diagnostic = diagnostic.with_help(help);
+        }
+        Failure::Error { fault, report: Box::new(diagnostic.into()) }
+    }
+
+    pub fn usage(message: impl Into<String>, help: impl Into<String>) -> Failure {
+        Failure::new(Fault::Usage, message, help)
+    }
+
+    pub fn input(message: impl Into<String>, help: impl Into<String>) -> Failure {
+        Failure::new(Fault::Input, message, help)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let fault = error.fault();
+        match &error {
+            Error::Ir { path, error: trine_ir::Error::Parse { line, column, message } } => {
+                match in_source(path, *line, *column, message) {
+                    Some(report) => Failure::Error { fault, report: Box::new(report) },
+                    None => Failure::new(fault, error.to_string(), ""),
+                }
+            }
+            Error::Format { .. } => {
+                Failure::new(fault, error.to_string(), "give an ONNX model, or IR that `trine opt -o` wrote")
+            }
+            _ if fault == Fault::Trine => Failure::new(fault, error.to_string(), super::bug::HELP),
+            _ => Failure::new(fault, error.to_string(), ""),
+        }
+    }
+}
+
+impl From<trine::npz::ArrayError> for Failure {
+    fn from(error: trine::npz::ArrayError) -> Failure {
+        Error::from(error).into()
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+            _ => Failure::input(format!("cannot write the result: {error}"), ""),
+        }
+    }
+}
+
+/// Reports a failure and says what the process ends with.
+pub fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) | Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Err(Failure::Error { fault, report }) => {
+            print(&report);
+            ExitCode::from(match fault {
+                Fault::Input => 1,
+                Fault::Usage => 2,
+                Fault::Trine => 3,
+            })
+        }
+    }
+}
+
+/// A sentence that the user should know and that stops nothing.
+pub fn warn(message: impl Into<String>) {
+    print(&MietteDiagnostic::new(message).with_severity(Severity::Warning).into());
+}
+
+fn print(report: &Report) {
+    let mut theme = match io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        true => GraphicalTheme::unicode(),
+        false => GraphicalTheme::unicode_nocolor(),
+    };
+    theme.characters.error = "error:".into();
+    theme.characters.warning = "warning:".into();
+    if report.labels().is_none() {
+        // The bar is for source text; further lines of a message need none.
+        theme.characters.vbar = ' ';
+    }
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_links(false)
+        .without_cause_chain()
+        .with_wrap_lines(false);
+    let mut text = String::new();
+    let rendered = handler.render_report(&mut text, report.as_ref());
+    // Flush left, as the errors of the command line are.
+    let text: String =
+        text.split_inclusive('\n').map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    // Nobody can be told that standard error is closed.
+    let _ = match rendered {
+        Ok(()) => write!(io::stderr(), "{text}"),
+        Err(_) => writeln!(io::stderr(), "error: {report}"),
+    };
+}
+
+/// The report of a parse error with the line it is about.
+fn in_source(path: &Path, line: usize, column: usize, message: &str) -> Option<Report> {
+    let source = std::fs::read_to_string(path).ok()?;
+    let start: usize = source.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+    let rest = source.get(start..)?;
+    let at = start + rest.char_indices().nth(column.checked_sub(1)?).map_or(rest.len(), |(i, _)| i);
+    let label = LabeledSpan::at(at..at, "here");
+    let name = path.display().to_string();
+    let diagnostic = MietteDiagnostic::new(format!("`{name}`, line {line}, column {column}: {message}"));
+    Some(Report::new(diagnostic.with_label(label)).with_source_code(NamedSource::new(name, source)))
+}

@@ -1,0 +1,185 @@
+//! `trine generate`: text from a language model.
+
+mod stop;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokenizers::Tokenizer;
+use trine::generate::{Decoder, Sampler};
+
+use super::Out;
+use super::args::{CompileArgs, ThreadArgs};
+use super::compile::compile;
+use super::failure::{Failure, Outcome};
+use super::progress::Progress;
+
+const EXAMPLES: &str = "\
+Examples:
+  trine generate model.onnx --tokenizer tokenizer.json --prompt \"The capital of France is\" -n 32
+  trine generate model.onnx --prompt \"Once\" --temperature 0.8 --top-p 0.95 --seed 7
+  trine generate model.onnx --prompt \"Once\" --ternarize exact
+
+The tokenizer is looked for beside the model when it is not given.";
+
+/// Generate text with a language model
+///
+/// MODEL takes input_ids (and attention_mask, position_ids, past_key_values.*, if it has them) and gives logits.
+/// Greedy unless a temperature is given; the same seed gives the same text. Text goes to standard output as it
+/// comes, speed to standard error.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model: .onnx or .ir
+    model: PathBuf,
+
+    /// The tokenizer, as Hugging Face writes it [default: tokenizer.json beside the model]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+
+    /// The text to go on from
+    #[arg(short, long, value_name = "TEXT")]
+    prompt: String,
+
+    /// How many tokens to generate at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 64)]
+    count: usize,
+
+    /// Draw tokens at this temperature instead of taking the likeliest
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = parse_temperature)]
+    temperature: f32,
+
+    /// Draw only from the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = parse_probability)]
+    top_p: f32,
+
+    /// What the draws follow from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// A token to stop at, besides those that files beside the tokenizer name (repeatable)
+    #[arg(long, value_name = "TOKEN")]
+    stop: Vec<String>,
+
+    /// Print the ids of the tokens, a line each, instead of text
+    #[arg(long)]
+    ids: bool,
+
+    #[command(flatten)]
+    compile: CompileArgs,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+pub fn run(args: Args, out: &mut Out) -> Outcome {
+    let tokenizer = Text::open(&args)?;
+    let prompt = tokenizer.encode(&args.prompt)?;
+    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let mut decoder = Decoder::new(program, args.threads.threads(), prompt.len() + args.count)?;
+    let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
+    let mut stream = tokenizer.tokenizer.decode_stream(true);
+    let progress = Progress::new("reading the prompt");
+    let start = Instant::now();
+    let mut next = pick(sampler, decoder.feed(&prompt)?, 0)?;
+    let read = start.elapsed();
+    drop(progress);
+    if !args.ids {
+        write!(out, "{}", args.prompt)?;
+    }
+    let start = Instant::now();
+    let mut made = 0;
+    while made < args.count && !tokenizer.stops.contains(&next) {
+        made += 1;
+        if args.ids {
+            writeln!(out, "{next}")?;
+        } else if let Some(text) = stream.step(next).map_err(|e| tokenizer.failure(&e))? {
+            write!(out, "{text}")?;
+        }
+        out.flush()?;
+        if made < args.count {
+            next = pick(sampler, decoder.feed(&[next])?, made as u64)?;
+        }
+    }
+    if !args.ids {
+        writeln!(out)?;
+        out.flush()?;
+    }
+    let rate = |count: usize, time: std::time::Duration| count as f64 / time.as_secs_f64().max(1e-9);
+    eprintln!(
+        "{} prompt tokens at {:.1}/s, {made} tokens at {:.1}/s",
+        prompt.len(),
+        rate(prompt.len(), read),
+        rate(made.saturating_sub(1), start.elapsed())
+    );
+    Ok(())
+}
+
+fn pick(sampler: Sampler, logits: &[f32], step: u64) -> Result<u32, Failure> {
+    let token = sampler.pick(logits, step);
+    token.ok_or_else(|| {
+        Failure::input("the model's logits are not numbers", "its weights or its inputs overflow")
+    })
+}
+
+/// The tokenizer, and where generation ends.
+struct Text {
+    path: PathBuf,
+    tokenizer: Tokenizer,
+    stops: Vec<u32>,
+}
+
+impl Text {
+    fn open(args: &Args) -> Result<Text, Failure> {
+        let path = match &args.tokenizer {
+            Some(path) => path.clone(),
+            None => args.model.parent().unwrap_or(Path::new("")).join("tokenizer.json"),
+        };
+        if !path.exists() {
+            let help = "give it with --tokenizer FILE; it comes with the model, as `tokenizer.json`";
+            return Err(Failure::input(format!("there is no tokenizer `{}`", path.display()), help));
+        }
+        let tokenizer = Tokenizer::from_file(&path)
+            .map_err(|e| Failure::input(format!("`{}` is no tokenizer: {e}", path.display()), ""))?;
+        let mut stops = stop::tokens(&path, &tokenizer);
+        for token in &args.stop {
+            match tokenizer.token_to_id(token) {
+                Some(id) => stops.push(id),
+                None => {
+                    let message = format!("the tokenizer has no token `{}`", token.escape_debug());
+                    return Err(Failure::usage(message, "--stop takes a single token, not text"));
+                }
+            }
+        }
+        Ok(Text { path, tokenizer, stops })
+    }
+
+    /// The prompt as tokens, with those that the model expects around it.
+    fn encode(&self, prompt: &str) -> Result<Vec<u32>, Failure> {
+        let encoding = self.tokenizer.encode(prompt, true).map_err(|e| self.failure(&e))?;
+        match encoding.get_ids() {
+            [] => Err(Failure::usage("the prompt is empty", "give some text to go on from: --prompt TEXT")),
+            ids => Ok(ids.to_vec()),
+        }
+    }
+
+    fn failure(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::input(format!("`{}`: {error}", self.path.display()), "")
+    }
+}
+
+fn parse_temperature(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(t) if t >= 0.0 && t.is_finite() => Ok(t),
+        _ => Err("a temperature is a number from 0 up".into()),
+    }
+}
+
+fn parse_probability(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(p) if (0.0..=1.0).contains(&p) => Ok(p),
+        _ => Err("a probability is a number from 0 to 1".into()),
+    }
+}

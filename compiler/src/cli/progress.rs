@@ -1,0 +1,52 @@
+//! A sign of life for work that takes longer than a second, where somebody is watching.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How long a step may take before it is shown.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A spinner on standard error that goes away when this is dropped.
+pub struct Progress {
+    done: Option<Sender<()>>,
+    spinner: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Announces a step, `doing` in the words of "compiling model.onnx".
+    pub fn new(doing: impl Into<String>) -> Progress {
+        if !io::stderr().is_terminal() {
+            return Progress { done: None, spinner: None };
+        }
+        let doing = doing.into();
+        let (done, wait) = mpsc::channel();
+        let spinner = thread::spawn(move || {
+            if wait.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let bar = ProgressBar::new_spinner().with_message(doing);
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            // Either word or silence from the other side means that the step is over.
+            let _ = wait.recv();
+            bar.finish_and_clear();
+        });
+        Progress { done: Some(done), spinner: Some(spinner) }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        drop(self.done.take());
+        if let Some(spinner) = self.spinner.take() {
+            // A spinner that panicked has nothing left to clear.
+            let _ = spinner.join();
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `trine run`: a model on arrays.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+use trine::npz::{write_npy, write_npz};
+use trine::{Session, SessionOptions, Tensor};
+use trine_ir::Type;
+
+use super::args::{CompileArgs, ThreadArgs};
+use super::compile::compile;
+use super::failure::{Failure, Outcome};
+use super::inputs::{self, Source};
+use super::progress::Progress;
+use super::stats::Stats;
+use super::{Out, write_json};
+
+const EXAMPLES: &str = "\
+Examples:
+  trine run model.onnx -i in.npz -o out.npz       arrays by the names of inputs and outputs
+  trine run model.onnx -i x=x.npy                 one array; the outputs are summarised
+  trine run model.onnx -i test_data_set_0/input_0.pb
+  trine run model.ir -i in.npz --backend interpret -o expected.npz";
+
+/// Run a model on arrays from files
+///
+/// MODEL is an ONNX model, or IR with its weights beside it as `trine opt -o` writes them. Inputs are numpy's .npz
+/// (by name) and .npy, or ONNX TensorProto files (.pb). Without -o the outputs are summarised.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model: .onnx or .ir
+    model: PathBuf,
+
+    /// Arrays to run on: FILE.npz, NAME=FILE.npy, NAME=FILE.pb or NAME=FILE.npz:ARRAY (repeatable)
+    #[arg(short, long = "input", value_name = "[NAME=]FILE")]
+    inputs: Vec<Source>,
+
+    /// Where the outputs go: .npz for all, .npy for the only one
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    compile: CompileArgs,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+pub fn run(args: Args, out: &mut Out) -> Outcome {
+    if let Some(path) = &args.output {
+        check_output(path)?;
+    }
+    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
+    let tensors = inputs::read(&args.inputs, &ports)?;
+    let options = SessionOptions { threads: args.threads.threads(), ..SessionOptions::default() };
+    let mut session = Session::new(program.clone(), &options);
+    let progress = Progress::new(format!("running {}", args.model.display()));
+    let start = Instant::now();
+    let outputs = session.run(&tensors).map_err(trine::Error::from)?;
+    let seconds = start.elapsed().as_secs_f64();
+    drop(progress);
+    let names: Vec<&str> = program.outputs.iter().map(|p| p.name.as_str()).collect();
+    if let Some(path) = &args.output {
+        write_outputs(path, &names, &outputs)?;
+        if !args.json {
+            return Ok(());
+        }
+    }
+    let stats: Vec<Stats> = names
+        .iter()
+        .zip(&outputs)
+        .map(|(name, tensor)| Stats::new(name, tensor))
+        .collect::<Result<_, _>>()
+        .map_err(|e| Failure::input(e.to_string(), ""))?;
+    if args.json {
+        let (compiled, interpreted) = program.step_counts();
+        let report = json!({
+            "model": args.model,
+            "seconds": seconds,
+            "threads": session.threads(),
+            "steps": { "compiled": compiled, "interpreted": interpreted },
+            "outputs": stats.iter().map(Stats::json).collect::<Vec<_>>(),
+        });
+        return write_json(out, &report);
+    }
+    for stats in stats {
+        writeln!(out, "{stats}")?;
+    }
+    Ok(())
+}
+
+/// Tells before the work, not after it, that the result cannot be written.
+fn check_output(path: &std::path::Path) -> Outcome {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("npz" | "npy") => {}
+        _ => {
+            return Err(Failure::usage(
+                format!("`{}` ends neither in `.npz` nor in `.npy`", path.display()),
+                "",
+            ));
+        }
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    match folder.filter(|f| !f.is_dir()) {
+        Some(folder) => {
+            Err(Failure::input(format!("there is no folder `{}` to write to", folder.display()), ""))
+        }
+        None => Ok(()),
+    }
+}
+
+fn write_outputs(path: &std::path::Path, names: &[&str], outputs: &[Tensor]) -> Outcome {
+    if path.extension().is_some_and(|e| e == "npz") {
+        write_npz(path, names.iter().copied().zip(outputs))?;
+        return Ok(());
+    }
+    match outputs {
+        [only] => Ok(write_npy(path, only)?),
+        _ => Err(Failure::usage(
+            format!("the model has {} outputs, and an .npy file holds one", outputs.len()),
+            "write them all with -o FILE.npz",
+        )),
+    }
+}

@@ -1,0 +1,70 @@
+//! The whole way from a model to a program, and its halves for who wants to look in between.
+
+use std::path::Path;
+
+use trine_ir::{FunctionKind, Module, Stage};
+use trine_runtime::{Program, StepKind};
+
+use crate::build::build;
+use crate::codegen::Target;
+use crate::error::Error;
+use crate::files::load;
+use crate::options::{Backend, Options};
+use crate::pass::{Driver, Report};
+use crate::passes::form_kernels;
+
+/// Compiles the model at `path`, `.onnx` or `.ir`, for this machine.
+///
+/// ```
+/// use std::sync::Arc;
+/// use trine::{Options, Session, SessionOptions, Tensor};
+///
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let program = Arc::new(trine::compile(model, &Options::default())?);
+/// let mut session = Session::new(program, &SessionOptions::default());
+/// let images = Tensor::from_vec(vec![2, 64], vec![0.5f32; 128]).expect("64 pixels an image");
+/// let outputs = session.run(&[images])?;
+/// assert_eq!(outputs[0].dims(), [2, 10]);
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Error> {
+    let mut module = load(path)?;
+    optimize(&mut module, options)?;
+    build_program(module, options)
+}
+
+/// Runs the passes that `options` ask for. What each did is in the report.
+///
+/// ```
+/// use trine::Options;
+///
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let mut module = trine::load(model)?;
+/// let report = trine::optimize(&mut module, &Options::default())?;
+/// let ternary: usize = report.steps.iter().map(|step| step.layers.len()).sum();
+/// println!("{ternary} ternary layers\n{}", trine_ir::text::print(&module));
+/// # assert_eq!(ternary, 3);
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn optimize(module: &mut Module, options: &Options) -> Result<Report, Error> {
+    Ok(Driver::new().run(&options.pipeline(module)?, module)?)
+}
+
+/// Makes a program of an optimised module, for this machine.
+pub fn build_program(mut module: Module, options: &Options) -> Result<Program, Error> {
+    let target = Target::host().map_err(crate::build::BuildError::from)?;
+    if options.backend == Backend::Interpret {
+        // A kernel is called like any other function where nothing is compiled.
+        module.functions.values_mut().for_each(|f| f.kind = FunctionKind::Graph);
+    } else if module.stage != Stage::Kernel {
+        form_kernels::form(&mut module, &target);
+    }
+    let program = build(module, &target)?;
+    let interpreted: Vec<String> = program
+        .steps
+        .iter()
+        .filter(|step| options.backend == Backend::Cranelift && matches!(step.kind, StepKind::Interpret(_)))
+        .map(|step| step.place.clone())
+        .collect();
+    if interpreted.is_empty() { Ok(program) } else { Err(Error::NoKernel(interpreted)) }
+}

@@ -1,0 +1,150 @@
+//! Models as files: ONNX in, and IR text with its weights beside it in both directions.
+//!
+//! `model.ir` goes with `model.safetensors`; both are written to temporary files first and renamed, so that
+//! whoever reads them meanwhile sees the old or the new ones, and a full disk leaves the old.
+
+use std::fs::Permissions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use trine_ir::{Module, sidecar, text, verify};
+
+use crate::error::Error;
+use crate::import;
+use crate::import::map::Mapped;
+
+/// Reads a model: `.onnx`, or `.ir` as [`save`] writes it. Weights are mapped, not read.
+///
+/// ```
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let module = trine::load(model)?;
+/// assert_eq!(module.main().unwrap().signature().params.len(), 1);
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn load(path: impl AsRef<Path>) -> Result<Module, Error> {
+    let path = path.as_ref();
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => import::import(path)
+            .map_err(|source| Error::Import { path: path.into(), source: Box::new(source) }),
+        Some("ir") => load_ir(path),
+        _ => Err(Error::Format { path: path.into() }),
+    }
+}
+
+/// Writes a module as IR text to `path`, which ends in `.ir`, and its constants beside it.
+pub fn save(module: &Module, path: impl AsRef<Path>) -> Result<(), Error> {
+    let path = path.as_ref();
+    if path.extension().is_none_or(|e| e != "ir") {
+        return Err(Error::NoIr { path: path.into() });
+    }
+    let weights = weights_path(path);
+    write_atomically(&weights, |file| sidecar::write(module, file).map_err(io::Error::other))?;
+    write_atomically(path, |file| file.write_all(text::print(module).as_bytes()))
+}
+
+/// Calls `write` on a new file that takes the place of `path` once it is complete.
+pub(crate) fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut io::BufWriter<&mut std::fs::File>) -> io::Result<()>,
+) -> Result<(), Error> {
+    let fail = |source: io::Error| Error::Write { path: path.into(), source };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = new_file(folder).map_err(fail)?;
+    let mut buffered = io::BufWriter::new(file.as_file_mut());
+    write(&mut buffered).map_err(fail)?;
+    buffered.flush().map_err(fail)?;
+    drop(buffered);
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// A temporary file with the rights that a new file has, unlike those that nobody else may read.
+#[cfg(unix)]
+fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt;
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
+}
+
+#[cfg(not(unix))]
+fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::NamedTempFile::new_in(folder)
+}
+
+fn load_ir(path: &Path) -> Result<Module, Error> {
+    let read = |path: &Path| {
+        Mapped::open(path).map_err(|source| Error::Read { path: path.into(), source }).map(|m| m.bytes)
+    };
+    let bytes = read(path)?;
+    let source = std::str::from_utf8(&bytes).map_err(|_| Error::NotText { path: path.into() })?;
+    let fail = |error| Error::Ir { path: path.into(), error };
+    let weights = weights_path(path);
+    let module = if weights.exists() {
+        sidecar::parse(source, &read(&weights)?).map_err(fail)?
+    } else {
+        text::parse(source)
+            .map_err(|error| Error::Ir { path: path.into(), error: without(error, &weights) })?
+    };
+    verify(&module).map_err(fail)?;
+    Ok(module)
+}
+
+/// Names the file that is not there in an error about a constant without data.
+fn without(error: trine_ir::Error, weights: &Path) -> trine_ir::Error {
+    match error {
+        trine_ir::Error::Parse { line, column, message } if message.starts_with("no data for") => {
+            let message = format!("{message}; the weights belong into `{}`", weights.display());
+            trine_ir::Error::Parse { line, column, message }
+        }
+        error => error,
+    }
+}
+
+fn weights_path(path: &Path) -> PathBuf {
+    path.with_extension("safetensors")
+}
+
+/// The bytes of a file, mapped.
+pub(crate) fn read(path: &Path) -> io::Result<Bytes> {
+    Ok(Mapped::open(path)?.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trine_ir::Tensor;
+
+    const SOURCE: &str = "\
+const @w: f32[2,64]
+
+graph @main(%x: f32[b,2]) -> (%y: f32[b,64]) {
+  %y = matmul %x, @w {trans_b=false} : f32[b,64]
+}
+";
+
+    #[test]
+    fn what_is_saved_loads_and_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.ir");
+        let w = Tensor::from_vec(vec![2, 64], (0..128).map(|i| i as f32).collect()).unwrap();
+        let module = text::parse_with(SOURCE, &|_, _| Some(w.clone())).unwrap();
+        save(&module, &path).unwrap();
+        let loaded = load(&path).unwrap();
+        assert_eq!(text::print(&loaded), SOURCE);
+        assert_eq!(loaded.consts["w"], w);
+        let names: Vec<_> = folder.path().read_dir().unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.ir");
+        std::fs::write(&path, SOURCE).unwrap();
+        let message = load(&path).unwrap_err().to_string();
+        assert!(message.contains("no data for `@w`; the weights belong into `"), "{message}");
+        assert!(load(folder.path().join("none.ir")).unwrap_err().to_string().starts_with("cannot read `"));
+        assert!(matches!(load("model.pt"), Err(Error::Format { .. })));
+        assert!(matches!(save(&Module::default(), "model.txt"), Err(Error::NoIr { .. })));
+    }
+}

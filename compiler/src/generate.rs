@@ -1,0 +1,280 @@
+//! Text generation: a decoder fed token by token, and how the next token is chosen.
+//!
+//! A decoder is known by the names of its inputs, those that exporters of language models use: `input_ids`,
+//! `attention_mask`, `position_ids`, and `past_key_values.*` for the caches that outputs `present*` become.
+
+use std::sync::Arc;
+
+use trine_ir::{Elem, Tensor, Type};
+use trine_runtime::{Program, RunError, Session, SessionOptions, View};
+
+use crate::error::Error;
+
+/// A language model and what it has read.
+pub struct Decoder {
+    session: Session,
+    roles: Vec<Role>,
+    logits_output: usize,
+    /// What was fed so far; the model is given all of it when it has no caches.
+    tokens: Vec<u32>,
+    caches: bool,
+    /// Caches by input, where the session does not hold them itself.
+    past: Vec<Option<Tensor>>,
+    logits: Vec<f32>,
+}
+
+/// What an input of the model is given.
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Ids,
+    Mask,
+    Positions,
+    /// A cache, fed by this output.
+    Past(usize),
+}
+
+impl Decoder {
+    /// A decoder that can read up to `capacity` tokens. Programs that are no decoders are refused.
+    pub fn new(program: Arc<Program>, threads: usize, capacity: usize) -> Result<Decoder, Error> {
+        let roles: Vec<Role> =
+            (0..program.inputs.len()).map(|i| role(&program, i)).collect::<Result<_, _>>()?;
+        if !roles.contains(&Role::Ids) {
+            return Err(refuse("it has no input `input_ids`"));
+        }
+        let is_logits = |p: &trine_runtime::Port| p.ty.rank() == 3 && p.ty.elem.is_float();
+        let logits_output = program
+            .output("logits")
+            .or_else(|| program.outputs.iter().position(is_logits))
+            .filter(|i| is_logits(&program.outputs[*i]))
+            .ok_or_else(|| refuse("it has no output of logits `[batch, seq, vocabulary]`"))?;
+        let caches = roles.iter().any(|r| matches!(r, Role::Past(_)));
+        let options = SessionOptions { threads, state_capacity: Some(capacity.max(1)) };
+        let past = vec![None; program.inputs.len()];
+        let session = Session::new(program, &options);
+        Ok(Decoder { session, roles, logits_output, tokens: vec![], caches, past, logits: vec![] })
+    }
+
+    /// Reads tokens, at least one, behind those it has read; returns the logits of what comes next, one for each
+    /// token of the vocabulary.
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
+        if tokens.is_empty() {
+            return Err(refuse("there are no tokens to read"));
+        }
+        let before = if self.caches { self.tokens.len() } else { 0 };
+        self.tokens.extend_from_slice(tokens);
+        let new = &self.tokens[before..];
+        let program = self.session.program().clone();
+        let mut given: Vec<Tensor> = vec![];
+        for (i, port) in program.inputs.iter().enumerate() {
+            if self.session.is_state(i) {
+                continue;
+            }
+            given.push(match self.roles[i] {
+                Role::Ids => row(&port.ty, new.iter().map(|t| i64::from(*t)).collect())?,
+                Role::Mask => row(&port.ty, vec![1; self.tokens.len()])?,
+                Role::Positions => row(&port.ty, (before as i64..self.tokens.len() as i64).collect())?,
+                Role::Past(_) => match self.past[i].take() {
+                    Some(tensor) => tensor,
+                    None => empty_cache(&port.ty)?,
+                },
+            });
+        }
+        let views: Vec<View> = given.iter().map(View::from).collect();
+        self.session.execute(&views)?;
+        for (i, role) in self.roles.iter().enumerate() {
+            if let Role::Past(output) = role
+                && !self.session.is_state(i)
+            {
+                self.past[i] = Some(owned(self.session.output(*output))?);
+            }
+        }
+        self.read_logits()?;
+        Ok(&self.logits)
+    }
+
+    /// Tokens read so far.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Forgets everything that was read.
+    pub fn reset(&mut self) {
+        self.tokens.clear();
+        self.past.fill(None);
+        self.session.truncate(0);
+    }
+
+    /// The logits of the last position.
+    fn read_logits(&mut self) -> Result<(), Error> {
+        let view = self.session.output(self.logits_output);
+        let &[_, seq, vocabulary] = view.dims else { return Err(refuse("its logits lost an axis")) };
+        if seq == 0 || vocabulary == 0 {
+            return Err(refuse("its logits are empty"));
+        }
+        let size = view.elem.bits() / 8;
+        let start = (seq - 1) * vocabulary * size;
+        let bytes =
+            view.data.get(start..start + vocabulary * size).ok_or_else(|| refuse("its logits end early"))?;
+        self.logits.clear();
+        match view.elem {
+            Elem::F32 => self.logits.extend(trine_ir::tensor::cast_bytes::<f32>(bytes).iter()),
+            Elem::F64 => {
+                self.logits.extend(trine_ir::tensor::cast_bytes::<f64>(bytes).iter().map(|v| *v as f32))
+            }
+            Elem::F16 => self
+                .logits
+                .extend(trine_ir::tensor::cast_bytes::<half::f16>(bytes).iter().map(|v| v.to_f32())),
+            Elem::Bf16 => self
+                .logits
+                .extend(trine_ir::tensor::cast_bytes::<half::bf16>(bytes).iter().map(|v| v.to_f32())),
+            elem => return Err(refuse(format!("its logits are {elem}"))),
+        }
+        Ok(())
+    }
+}
+
+/// How the next token is chosen. The default is greedy.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Sampler {
+    /// Logits are divided by it; at 0 the most likely token is taken.
+    pub temperature: f32,
+    /// Only the most likely tokens that together have this probability are drawn from (nucleus sampling, Holtzman
+    /// et al. 2020).
+    pub top_p: f32,
+    /// The same seed draws the same tokens.
+    pub seed: u64,
+}
+
+impl Default for Sampler {
+    fn default() -> Sampler {
+        Sampler { temperature: 0.0, top_p: 1.0, seed: 0 }
+    }
+}
+
+impl Sampler {
+    /// The token for `step`, counted by the caller; `None` when no logit is a number.
+    pub fn pick(&self, logits: &[f32], step: u64) -> Option<u32> {
+        let numbers = || logits.iter().copied().enumerate().filter(|(_, v)| !v.is_nan());
+        let (best, highest) = numbers().reduce(|a, b| if b.1 > a.1 { b } else { a })?;
+        // Nothing to weigh: one token is infinitely likelier than all others.
+        if self.temperature <= 0.0 || !highest.is_finite() {
+            return Some(best as u32);
+        }
+        let scale = f64::from(self.temperature);
+        let weight = |v: f32| ((f64::from(v) - f64::from(highest)) / scale).exp();
+        let mut weights: Vec<(usize, f64)> = numbers().map(|(i, v)| (i, weight(v))).collect();
+        let total: f64 = weights.iter().map(|(_, w)| w).sum();
+        weights.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut kept = 0.0;
+        let nucleus = weights.iter().position(|(_, w)| {
+            kept += w;
+            kept >= total * f64::from(self.top_p)
+        });
+        weights.truncate(nucleus.map_or(weights.len(), |last| last + 1));
+        let mut left = uniform(self.seed, step) * weights.iter().map(|(_, w)| w).sum::<f64>();
+        let drawn = weights.iter().find(|(_, w)| {
+            left -= w;
+            left < 0.0
+        });
+        drawn.or(weights.last()).map(|(i, _)| *i as u32)
+    }
+}
+
+/// A number in [0, 1) that is a function of its arguments: SplitMix64 (Steele et al. 2014) at a counter, so that
+/// a step's draw does not depend on how many came before.
+fn uniform(seed: u64, step: u64) -> f64 {
+    let mix = |mut z: u64| {
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let bits =
+        mix(mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15))
+            .wrapping_add(step.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+fn role(program: &Program, input: usize) -> Result<Role, Error> {
+    let port = &program.inputs[input];
+    let unknown = || refuse(format!("its input `{}` is none that decoders have", port.name.escape_debug()));
+    match port.name.as_str() {
+        "input_ids" => Ok(Role::Ids),
+        "attention_mask" => Ok(Role::Mask),
+        "position_ids" => Ok(Role::Positions),
+        name => {
+            if let Some(state) = program.states.iter().find(|s| s.input == input) {
+                return Ok(Role::Past(state.output));
+            }
+            let rest =
+                name.strip_prefix("past_key_values.").or(name.strip_prefix("past.")).ok_or_else(unknown)?;
+            let output = ["present.", "present_key_values."]
+                .iter()
+                .find_map(|prefix| program.output(&format!("{prefix}{rest}")));
+            output.map(Role::Past).ok_or_else(unknown)
+        }
+    }
+}
+
+/// One row of integers as an input of type `ty` wants them.
+fn row(ty: &Type, values: Vec<i64>) -> Result<Tensor, Error> {
+    let dims = vec![1, values.len()];
+    let tensor = match ty.elem {
+        Elem::I64 => Tensor::from_vec(dims, values),
+        Elem::I32 => Tensor::from_vec(dims, values.iter().map(|v| *v as i32).collect()),
+        Elem::F32 => Tensor::from_vec(dims, values.iter().map(|v| *v as f32).collect()),
+        Elem::Bool => Tensor::from_bools(dims, values.iter().map(|v| *v != 0)),
+        elem => return Err(refuse(format!("an input of tokens or positions is {elem}"))),
+    };
+    tensor.map_err(|e| refuse(e.to_string()))
+}
+
+/// A cache of no positions: one sequence, and nothing along the other axes that are not fixed.
+fn empty_cache(ty: &Type) -> Result<Tensor, Error> {
+    let dims =
+        ty.dims.iter().enumerate().map(|(axis, d)| d.as_const().unwrap_or(usize::from(axis == 0))).collect();
+    Tensor::new(ty.elem, dims, bytes::Bytes::new()).map_err(|e| refuse(format!("a cache of type {ty}: {e}")))
+}
+
+fn owned(view: View) -> Result<Tensor, Error> {
+    Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into())
+        .map_err(|e| Error::Run(RunError::Eval { place: "a cache".into(), message: e.to_string() }))
+}
+
+fn refuse(reason: impl Into<String>) -> Error {
+    Error::NotADecoder(reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_likely_token_is_taken_when_cold() {
+        let greedy = Sampler::default();
+        assert_eq!(greedy.pick(&[0.0, 2.0, f32::NAN, 2.0], 7), Some(1));
+        assert_eq!(greedy.pick(&[f32::NAN], 0), None);
+        let warm = Sampler { temperature: 1.0, ..greedy };
+        assert_eq!(warm.pick(&[0.0, f32::INFINITY], 0), Some(1));
+    }
+
+    #[test]
+    fn draws_follow_the_distribution_and_the_seed() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let sampler = Sampler { temperature: 1.0, top_p: 1.0, seed: 1 };
+        let draws = |s: Sampler| (0..20_000).map(|i| s.pick(&logits, i).unwrap()).collect::<Vec<_>>();
+        let all = draws(sampler);
+        for (token, expected) in [0.5, 0.3, 0.2].into_iter().enumerate() {
+            let share = all.iter().filter(|t| **t == token as u32).count() as f64 / all.len() as f64;
+            assert!((share - expected).abs() < 0.02, "{token}: {share}");
+        }
+        assert_eq!(all, draws(sampler));
+        assert_ne!(all, draws(Sampler { seed: 2, ..sampler }));
+        assert!(draws(Sampler { top_p: 0.6, ..sampler }).iter().all(|t| *t < 2));
+        assert!(draws(Sampler { top_p: 0.0, ..sampler }).iter().all(|t| *t == 0));
+        assert!(draws(Sampler { temperature: 0.01, ..sampler }).iter().all(|t| *t == 0));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a caller may choose about a compilation, and the pipeline that follows from it.
+
+use trine_ir::{Module, Stage};
+
+use crate::error::Error;
+use crate::pass::Pipeline;
+use crate::passes::BEFORE_LOWERING;
+
+/// How hard to optimise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Level {
+    /// The model as imported.
+    O0,
+    /// Passes that keep every bit.
+    O1,
+    /// Also passes that round elsewhere than the model does.
+    #[default]
+    O2,
+}
+
+/// What the inputs of ternary layers are summed as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Activations {
+    /// As the model says: int8 where it quantizes them itself, else f32. With `ternarize`, int8.
+    #[default]
+    Auto,
+    F32,
+    /// int8 with one scale a row: faster, and lossy.
+    I8,
+}
+
+/// What runs the ops.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// Machine code where there is a kernel, the interpreter elsewhere.
+    #[default]
+    Auto,
+    /// Every op by its definition: slow, and what everything else is tested against.
+    Interpret,
+    /// Machine code; an op without a kernel is an error.
+    Cranelift,
+}
+
+/// How to compile. The default is lossless: nothing is approximated unless `ternarize` or `activations` says so.
+///
+/// ```
+/// use trine::{Backend, Options};
+/// let options = Options { backend: Backend::Interpret, ..Options::default() };
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let program = trine::compile(model, &options)?;
+/// assert_eq!(program.inputs.len(), 1);
+/// # Ok::<(), trine::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    pub level: Level,
+    /// A pipeline in the place of the level's, such as `fold-constants,simplify`.
+    pub passes: Option<String>,
+    /// The method to make weights ternary that are not, with the pass's options behind it: `twn`,
+    /// `exact{group=128,keep=none}`. Lossy.
+    pub ternarize: Option<String>,
+    pub activations: Activations,
+    pub backend: Backend,
+}
+
+impl Options {
+    /// The passes that these options ask for. A module whose kernels are formed already needs none.
+    pub fn pipeline(&self, module: &Module) -> Result<Pipeline, Error> {
+        let mut pipeline = match &self.passes {
+            Some(text) => text.parse()?,
+            None if module.stage == Stage::Kernel => Pipeline::default(),
+            None => Pipeline::level(self.level as u8)?,
+        };
+        if self.backend == Backend::Interpret && self.passes.is_none() {
+            pipeline.0.retain(|step| step.pass.name != "form-kernels");
+        }
+        if let Some(method) = &self.ternarize {
+            pipeline = pipeline.with(&self.ternarize_step(method), BEFORE_LOWERING)?;
+        }
+        Ok(pipeline)
+    }
+
+    fn ternarize_step(&self, text: &str) -> String {
+        let (method, rest) = match text.split_once('{') {
+            Some((method, rest)) => (method, rest.trim_end_matches('}')),
+            None => (text, ""),
+        };
+        let activations = match self.activations {
+            Activations::F32 => "f32",
+            Activations::Auto | Activations::I8 => "i8",
+        };
+        format!("ternarize{{method={method},activations={activations},{rest}}}")
+    }
+}

@@ -1,0 +1,255 @@
+//! The command as its users meet it: results, messages and exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+use trine::Tensor;
+use trine::npz::{Npz, write_npz};
+
+fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models")
+}
+
+fn model(name: &str) -> String {
+    models().join(name).display().to_string()
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
+    command.args(args).env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// What a successful command printed.
+fn succeed(args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = command(args).output().unwrap();
+    assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// What a command that failed with `code` said about it.
+fn fail(code: i32, args: &[&str]) -> String {
+    let Output { status, stderr, .. } = command(args).output().unwrap();
+    let message = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(code), "{args:?}: {message}");
+    assert!(!message.contains('\u{1b}'), "colours without a terminal: {message:?}");
+    message
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&succeed(args)).unwrap()
+}
+
+fn array(path: &Path, name: &str) -> Tensor {
+    Npz::open(path).unwrap().get(name).unwrap().unwrap()
+}
+
+fn digits(name: &str) -> String {
+    format!("x={}:{name}", model("digits/data.npz"))
+}
+
+fn assert_close(got: &Tensor, want: &Tensor) {
+    assert_eq!(got.dims(), want.dims());
+    let (got, want) = (got.values::<f32>().unwrap(), want.values::<f32>().unwrap());
+    let largest = want.iter().fold(0f32, |m, v| m.max(v.abs()));
+    for (g, w) in got.iter().zip(want.iter()) {
+        assert!((g - w).abs() <= 1e-4 * largest, "{g} {w}");
+    }
+}
+
+#[test]
+fn run_gives_what_onnxruntime_gave() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.npz");
+    for name in ["mlp", "cnn"] {
+        let (model, input) = (model(&format!("digits/{name}.onnx")), digits(&format!("{name}.x")));
+        succeed(&["run", &model, "-i", &input, "-o", out.to_str().unwrap()]);
+        let want = array(&models().join("digits/data.npz"), &format!("{name}.logits"));
+        assert_close(&array(&out, "logits"), &want);
+    }
+}
+
+#[test]
+fn run_sums_up_outputs_and_tells_json() {
+    let (model, input) = (model("digits/mlp.onnx"), digits("mlp.x"));
+    let text = succeed(&["run", &model, "-i", &input]);
+    assert!(text.starts_with("logits: f32[450,10], from "), "{text}");
+    let report = json(&["run", &model, "-i", &input, "--json", "--threads", "1", "--backend", "interpret"]);
+    assert_eq!(report["outputs"][0]["shape"], serde_json::json!([450, 10]));
+    assert_eq!(report["steps"]["compiled"], 0);
+    assert_eq!(report["threads"], 1);
+}
+
+#[test]
+fn ir_that_opt_wrote_runs_to_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let input = digits("mlp.x");
+    for level in ["-O0", "-O1", "-O2"] {
+        for backend in ["interpret", "auto"] {
+            let run = |model: &str, out: &str, extra: &str| {
+                succeed(&["run", model, "-i", &input, "-o", &path(out), "--backend", backend, extra]);
+                array(&folder.path().join(out), "logits")
+            };
+            let expected = run(&model("digits/mlp.onnx"), "a.npz", level);
+            succeed(&["opt", &model("digits/mlp.onnx"), level, "-o", &path("mlp.ir")]);
+            assert!(run(&path("mlp.ir"), "b.npz", level) == expected, "{level} {backend}");
+        }
+    }
+}
+
+#[test]
+fn opt_prints_ir_that_names_its_passes() {
+    let model = model("digits/mlp.onnx");
+    assert!(succeed(&["opt", &model, "-O0"]).contains("graph @main(%x: f32[batch,64])"));
+    assert!(succeed(&["opt", &model, "-O0", "--locs"]).contains("loc(\"fc0\", \"Gemm\")"));
+    let dumps = |when: &str| {
+        let output = command(&["opt", &model, "--print-ir-after", when, "--timing"]).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let (all, changed, one) = (dumps("all"), dumps("changed"), dumps("detect-ternary"));
+    assert!(all.matches("// after ").count() >= changed.matches("// after ").count());
+    assert_eq!(one.matches("// after detect-ternary").count(), 1);
+    assert!(one.contains("ternary_matmul") && one.contains(" ms\n"));
+    assert_eq!(one.matches("// after ").count(), 1);
+}
+
+#[test]
+fn inspect_finds_the_ternary_layers_of_every_spelling() {
+    for (name, layers) in
+        [("digits/mlp", 3), ("lm/f32", 28), ("lm/nbits", 28), ("lm/qdq", 28), ("lm/opset23", 28)]
+    {
+        let report = json(&["inspect", &model(&format!("{name}.onnx")), "--json"]);
+        let ternary = report["ternary"].as_array().unwrap();
+        assert_eq!(ternary.len(), layers, "{name}");
+        assert!(ternary.iter().all(|l| l["found"].is_string() && l["zeros"].as_f64().unwrap() < 1.0));
+        assert_eq!(report["unsupported"], serde_json::json!([]));
+    }
+    let text = succeed(&["inspect", &model("digits/mlp.onnx")]);
+    assert!(text.contains("ONNX, opset ai.onnx 17") && text.contains("ternary layers: 3 of 3"), "{text}");
+    assert!(text.contains("  x: f32[batch,64]\n"), "{text}");
+}
+
+#[test]
+fn generate_says_what_onnxruntime_said() {
+    let expected = models().join("lm/expected.npz");
+    let tokenizer = Tokenizer::from_file(models().join("lm/tokenizer.json")).unwrap();
+    let ids = |name: &str| -> Vec<u32> {
+        array(&expected, name).values::<i64>().unwrap().iter().map(|id| *id as u32).collect()
+    };
+    let prompt = tokenizer.decode(&ids("1.prompt"), true).unwrap();
+    for name in ["f32", "nbits"] {
+        let model = model(&format!("lm/{name}.onnx"));
+        let text = succeed(&["generate", &model, "--prompt", &prompt, "-n", "64", "--ids"]);
+        let got: Vec<u32> = text.lines().map(|line| line.parse().unwrap()).collect();
+        let want: Vec<u32> = ids("1.greedy").into_iter().take_while(|id| *id != 0).collect();
+        assert_eq!(got, want, "{name}");
+    }
+    let model = model("lm/f32.onnx");
+    let draw = |seed: &str| {
+        let args = ["generate", &model, "-p", &prompt, "-n", "16", "--temperature", "1", "--seed", seed];
+        succeed(&[&args[..], &["--top-p", "0.9"]].concat())
+    };
+    let text = draw("1");
+    assert!(text.starts_with(&prompt));
+    assert_eq!(text, draw("1"));
+    assert_ne!(text, draw("2"));
+}
+
+#[test]
+fn bench_reports_speeds() {
+    let mlp = json(&["bench", &model("digits/mlp.onnx"), "--seconds", "0.1", "--dim", "batch=4", "--json"]);
+    assert_eq!(mlp["dims"]["batch"], 4);
+    assert!(mlp["min_s"].as_f64().unwrap() <= mlp["median_s"].as_f64().unwrap());
+    assert!(mlp["median_s"].as_f64().unwrap() <= mlp["p95_s"].as_f64().unwrap());
+    assert!(mlp.get("decode_tokens_per_s").is_none());
+    let lm = json(&["bench", &model("lm/f32.onnx"), "--seconds", "0.1", "--dim", "seq=16", "--json"]);
+    assert!(lm["prompt_tokens_per_s"].as_f64().unwrap() > 0.0);
+    assert!(lm["decode_tokens_per_s"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn list_shows_what_there_is() {
+    assert!(succeed(&["list", "passes"]).contains("detect-ternary"));
+    assert!(succeed(&["list", "methods"]).contains("absmean"));
+    assert!(succeed(&["list", "ops"]).contains("rms_norm (x, gain) {eps}"));
+    assert!(succeed(&["list", "kernels"]).contains("signsum_i8_scalar_trits"));
+    assert!(succeed(&["list", "onnx"]).contains(" MatMul "));
+    assert!(succeed(&["--help"]).contains("Exit codes"));
+}
+
+#[test]
+fn mistakes_on_the_command_line_end_with_2() {
+    let mlp = model("digits/mlp.onnx");
+    let message = fail(2, &["opt", &mlp, "--passes", "simplfy"]);
+    assert!(
+        message.contains("no pass `simplfy`") && message.contains("did you mean `simplify`?"),
+        "{message}"
+    );
+    let message = fail(2, &["run", &mlp, "--ternarize", "absmaen"]);
+    assert!(message.contains("did you mean `absmean`?"), "{message}");
+    let message = fail(2, &["opt", &mlp, "--print-ir-after", "simplfy"]);
+    assert!(message.contains("'simplify'"), "{message}");
+    let message = fail(2, &["run", &mlp]);
+    assert!(message.contains("an input is missing: `x`: f32[batch,64]"), "{message}");
+    let message = fail(2, &["run", &mlp, "-i", &digits("mlp.x").replace("x=", "y=")]);
+    assert!(message.contains("the model has no input `y`"), "{message}");
+    let message = fail(2, &["bench", &mlp, "--dim", "bach=2"]);
+    assert!(message.contains("did you mean `batch`?"), "{message}");
+    let message = fail(2, &["run", &model("lm/tokenizer.json")]);
+    assert!(message.contains("is no model"), "{message}");
+    fail(2, &["opt", &mlp, "-o", "mlp.txt"]);
+    fail(2, &["run", &mlp, "-i", &digits("mlp.x"), "-o", "out.csv"]);
+    fail(2, &["fly"]);
+    fail(2, &[]);
+}
+
+#[test]
+fn wrong_models_and_inputs_end_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let mlp = model("digits/mlp.onnx");
+    let message = fail(1, &["inspect", "none.onnx"]);
+    assert!(message.contains("cannot read `none.onnx`: No such file"), "{message}");
+    let message = fail(1, &["inspect", &file("noise.onnx", &[0xff; 99])]);
+    assert!(message.contains("noise.onnx`: not an ONNX model"), "{message}");
+    let source = "graph @main(%x: f32[2]) -> (%y: f32[2]) {\n  %y = nop %x : f32[2]\n}\n";
+    let message = fail(1, &["run", &file("bad.ir", source.as_bytes())]);
+    assert!(message.contains("line 2, column 8") && message.contains("%y = nop %x"), "{message}");
+    let message = fail(1, &["run", &mlp, "-i", &digits("labels")]);
+    assert!(message.contains("input `x` is f32[batch,64], got i64[450]"), "{message}");
+    assert!(message.contains(".astype(\"float32\")"), "{message}");
+    let wide = folder.path().join("wide.npz");
+    write_npz(&wide, [("x", &Tensor::from_vec(vec![1, 65], vec![0f32; 65]).unwrap())]).unwrap();
+    let message = fail(1, &["run", &mlp, "-i", wide.to_str().unwrap()]);
+    assert!(message.contains("input `x`: axis 1 has 65 elements, not `64`"), "{message}");
+    let message = fail(1, &["run", &mlp, "-i", &model("digits/data.npz")]);
+    assert!(message.contains("the file has `labels`"), "{message}");
+    let message = fail(1, &["run", &mlp, "-i", &digits("mlp.y")]);
+    assert!(message.contains("has no array `mlp.y`"), "{message}");
+    let message = fail(1, &["run", &mlp, "-i", &file("no.npz", b"zip?")]);
+    assert!(message.contains("not an .npz file"), "{message}");
+    let message = fail(1, &["generate", &mlp, "--prompt", "x"]);
+    assert!(message.contains("there is no tokenizer") && message.contains("--tokenizer FILE"), "{message}");
+    let message = fail(1, &["generate", &mlp, "--prompt", "x", "--tokenizer", &model("lm/tokenizer.json")]);
+    assert!(message.contains("the model is no decoder: its input `x`"), "{message}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let mut child = command(&["opt", &model("lm/f32.onnx"), "-O0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    assert!(status.success());
+    assert_eq!(String::from_utf8_lossy(&stderr), "");
+}
