@@ -3,6 +3,7 @@
 //! A subcommand writes its result to the `Out` it is given and returns a `Failure`, which says whose fault it is
 //! and so what the exit code is. Nothing here computes: that is the library's.
 
+mod accuracy;
 mod args;
 mod bench;
 mod bug;
@@ -13,9 +14,11 @@ mod inputs;
 mod inspect;
 mod list;
 mod opt;
+mod perplexity;
 mod progress;
 mod run;
 mod stats;
+mod tokenizer;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -39,6 +42,7 @@ Examples:
   trine opt model.onnx -o model.ir                keep the optimised model as text and weights
   trine generate model.onnx --prompt Once          go on from a text
   trine bench model.onnx --dim seq=128            how fast it is
+  trine perplexity model.onnx --text held-out.txt how well it predicts a text
   trine list passes                               what --passes can name
 
 Exit codes: 0 done, 1 the model or its input is at fault, 2 the command line is, 3 Trine is.";
@@ -58,6 +62,8 @@ enum Command {
     Inspect(inspect::Args),
     Generate(generate::Args),
     Bench(bench::Args),
+    Perplexity(perplexity::Args),
+    Accuracy(accuracy::Args),
     List(list::Args),
 }
 
@@ -71,6 +77,8 @@ pub fn main() -> ExitCode {
             Command::Inspect(args) => inspect::run(args, &mut out),
             Command::Generate(args) => generate::run(args, &mut out),
             Command::Bench(args) => bench::run(args, &mut out),
+            Command::Perplexity(args) => perplexity::run(args, &mut out),
+            Command::Accuracy(args) => accuracy::run(args, &mut out),
             Command::List(args) => list::run(args, &mut out),
         };
         failure::exit_code(outcome.and_then(|()| Ok(out.flush()?)))

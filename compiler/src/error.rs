@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use trine_runtime::RunError;
 
 use crate::build::BuildError;
+use crate::evaluate::EvaluateError;
 use crate::import::ImportError;
 use crate::npz::ArrayError;
 use crate::pass::PassError;
@@ -36,6 +37,8 @@ pub enum Error {
     /// The program cannot generate text.
     #[error("the model is no decoder: {0}")]
     NotADecoder(String),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
     /// The caller wanted nothing but kernels.
     #[error("no kernel for {}", .0.join(", "))]
     NoKernel(Vec<String>),

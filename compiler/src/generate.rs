@@ -1,19 +1,19 @@
 //! Text generation: a decoder fed token by token, and how the next token is chosen.
-//!
-//! A decoder is known by the names of its inputs, those that exporters of language models use: `input_ids`,
-//! `attention_mask`, `position_ids`, and `past_key_values.*` for the caches that outputs `present*` become.
 
 use std::sync::Arc;
 
-use trine_ir::{Elem, Tensor, Type};
+use trine_ir::Tensor;
 use trine_runtime::{Program, RunError, Session, SessionOptions, View};
 
 use crate::error::Error;
+use crate::language_model::{self, Role, cache_name, empty_cache, floats, logits_output, refuse, row};
 
 /// A language model and what it has read.
 pub struct Decoder {
     session: Session,
     roles: Vec<Role>,
+    /// The output that feeds each input that is a cache.
+    feeds: Vec<Option<usize>>,
     logits_output: usize,
     /// What was fed so far; the model is given all of it when it has no caches.
     tokens: Vec<u32>,
@@ -23,35 +23,30 @@ pub struct Decoder {
     logits: Vec<f32>,
 }
 
-/// What an input of the model is given.
-#[derive(Clone, Copy, PartialEq)]
-enum Role {
-    Ids,
-    Mask,
-    Positions,
-    /// A cache, fed by this output.
-    Past(usize),
-}
-
 impl Decoder {
     /// A decoder that can read up to `capacity` tokens. Programs that are no decoders are refused.
     pub fn new(program: Arc<Program>, threads: usize, capacity: usize) -> Result<Decoder, Error> {
-        let roles: Vec<Role> =
-            (0..program.inputs.len()).map(|i| role(&program, i)).collect::<Result<_, _>>()?;
+        let inputs = 0..program.inputs.len();
+        let feeds: Vec<Option<usize>> = inputs.map(|i| feed(&program, i)).collect();
+        let role = |(port, feed): (&trine_runtime::Port, &Option<usize>)| match feed {
+            Some(_) => Ok(Role::Past),
+            None => match language_model::role(&port.name)? {
+                Role::Past => {
+                    Err(refuse(format!("no output feeds its cache `{}`", port.name.escape_debug())))
+                }
+                role => Ok(role),
+            },
+        };
+        let roles: Vec<Role> = program.inputs.iter().zip(&feeds).map(role).collect::<Result<_, _>>()?;
         if !roles.contains(&Role::Ids) {
             return Err(refuse("it has no input `input_ids`"));
         }
-        let is_logits = |p: &trine_runtime::Port| p.ty.rank() == 3 && p.ty.elem.is_float();
-        let logits_output = program
-            .output("logits")
-            .or_else(|| program.outputs.iter().position(is_logits))
-            .filter(|i| is_logits(&program.outputs[*i]))
-            .ok_or_else(|| refuse("it has no output of logits `[batch, seq, vocabulary]`"))?;
-        let caches = roles.iter().any(|r| matches!(r, Role::Past(_)));
+        let logits_output = logits_output(&program)?;
+        let caches = roles.contains(&Role::Past);
         let options = SessionOptions { threads, state_capacity: Some(capacity.max(1)) };
         let past = vec![None; program.inputs.len()];
         let session = Session::new(program, &options);
-        Ok(Decoder { session, roles, logits_output, tokens: vec![], caches, past, logits: vec![] })
+        Ok(Decoder { session, roles, feeds, logits_output, tokens: vec![], caches, past, logits: vec![] })
     }
 
     /// Reads tokens, at least one, behind those it has read; returns the logits of what comes next, one for each
@@ -73,7 +68,7 @@ impl Decoder {
                 Role::Ids => row(&port.ty, new.iter().map(|t| i64::from(*t)).collect())?,
                 Role::Mask => row(&port.ty, vec![1; self.tokens.len()])?,
                 Role::Positions => row(&port.ty, (before as i64..self.tokens.len() as i64).collect())?,
-                Role::Past(_) => match self.past[i].take() {
+                Role::Past => match self.past[i].take() {
                     Some(tensor) => tensor,
                     None => empty_cache(&port.ty)?,
                 },
@@ -81,8 +76,8 @@ impl Decoder {
         }
         let views: Vec<View> = given.iter().map(View::from).collect();
         self.session.execute(&views)?;
-        for (i, role) in self.roles.iter().enumerate() {
-            if let Role::Past(output) = role
+        for (i, feed) in self.feeds.iter().enumerate() {
+            if let Some(output) = feed
                 && !self.session.is_state(i)
             {
                 self.past[i] = Some(owned(self.session.output(*output))?);
@@ -115,24 +110,12 @@ impl Decoder {
         if seq == 0 || vocabulary == 0 {
             return Err(refuse("its logits are empty"));
         }
-        let size = view.elem.bits() / 8;
-        let start = (seq - 1) * vocabulary * size;
-        let bytes =
-            view.data.get(start..start + vocabulary * size).ok_or_else(|| refuse("its logits end early"))?;
+        let start = (seq - 1) * vocabulary * (view.elem.bits() / 8);
+        let data = view.data.get(start..).ok_or_else(|| refuse("its logits end early"))?;
+        let elem = view.elem;
+        let logits = floats(View { data, ..view }).ok_or_else(|| refuse(format!("its logits are {elem}")))?;
         self.logits.clear();
-        match view.elem {
-            Elem::F32 => self.logits.extend(trine_ir::tensor::cast_bytes::<f32>(bytes).iter()),
-            Elem::F64 => {
-                self.logits.extend(trine_ir::tensor::cast_bytes::<f64>(bytes).iter().map(|v| *v as f32))
-            }
-            Elem::F16 => self
-                .logits
-                .extend(trine_ir::tensor::cast_bytes::<half::f16>(bytes).iter().map(|v| v.to_f32())),
-            Elem::Bf16 => self
-                .logits
-                .extend(trine_ir::tensor::cast_bytes::<half::bf16>(bytes).iter().map(|v| v.to_f32())),
-            elem => return Err(refuse(format!("its logits are {elem}"))),
-        }
+        self.logits.extend_from_slice(&logits);
         Ok(())
     }
 }
@@ -198,54 +181,18 @@ fn uniform(seed: u64, step: u64) -> f64 {
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
-fn role(program: &Program, input: usize) -> Result<Role, Error> {
-    let port = &program.inputs[input];
-    let unknown = || refuse(format!("its input `{}` is none that decoders have", port.name.escape_debug()));
-    match port.name.as_str() {
-        "input_ids" => Ok(Role::Ids),
-        "attention_mask" => Ok(Role::Mask),
-        "position_ids" => Ok(Role::Positions),
-        name => {
-            if let Some(state) = program.states.iter().find(|s| s.input == input) {
-                return Ok(Role::Past(state.output));
-            }
-            let rest =
-                name.strip_prefix("past_key_values.").or(name.strip_prefix("past.")).ok_or_else(unknown)?;
-            let output = ["present.", "present_key_values."]
-                .iter()
-                .find_map(|prefix| program.output(&format!("{prefix}{rest}")));
-            output.map(Role::Past).ok_or_else(unknown)
-        }
+/// The output that is the cache of input `input` after a run.
+fn feed(program: &Program, input: usize) -> Option<usize> {
+    if let Some(state) = program.states.iter().find(|s| s.input == input) {
+        return Some(state.output);
     }
-}
-
-/// One row of integers as an input of type `ty` wants them.
-fn row(ty: &Type, values: Vec<i64>) -> Result<Tensor, Error> {
-    let dims = vec![1, values.len()];
-    let tensor = match ty.elem {
-        Elem::I64 => Tensor::from_vec(dims, values),
-        Elem::I32 => Tensor::from_vec(dims, values.iter().map(|v| *v as i32).collect()),
-        Elem::F32 => Tensor::from_vec(dims, values.iter().map(|v| *v as f32).collect()),
-        Elem::Bool => Tensor::from_bools(dims, values.iter().map(|v| *v != 0)),
-        elem => return Err(refuse(format!("an input of tokens or positions is {elem}"))),
-    };
-    tensor.map_err(|e| refuse(e.to_string()))
-}
-
-/// A cache of no positions: one sequence, and nothing along the other axes that are not fixed.
-fn empty_cache(ty: &Type) -> Result<Tensor, Error> {
-    let dims =
-        ty.dims.iter().enumerate().map(|(axis, d)| d.as_const().unwrap_or(usize::from(axis == 0))).collect();
-    Tensor::new(ty.elem, dims, bytes::Bytes::new()).map_err(|e| refuse(format!("a cache of type {ty}: {e}")))
+    let rest = cache_name(&program.inputs[input].name)?;
+    ["present.", "present_key_values."].iter().find_map(|prefix| program.output(&format!("{prefix}{rest}")))
 }
 
 fn owned(view: View) -> Result<Tensor, Error> {
     Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into())
         .map_err(|e| Error::Run(RunError::Eval { place: "a cache".into(), message: e.to_string() }))
-}
-
-fn refuse(reason: impl Into<String>) -> Error {
-    Error::NotADecoder(reason.into())
 }
 
 #[cfg(test)]

@@ -171,6 +171,72 @@ fn bench_reports_speeds() {
 }
 
 #[test]
+fn perplexity_is_what_onnxruntime_measured() {
+    let oracle: Value =
+        serde_json::from_slice(&std::fs::read(models().join("lm/loss.json")).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("text.txt");
+    std::fs::write(&text, oracle["text"].as_str().unwrap()).unwrap();
+    let text = text.to_str().unwrap();
+    let context = oracle["context"].to_string();
+    for name in ["f32", "nbits", "opset23", "qdq"] {
+        let model = model(&format!("lm/{name}.onnx"));
+        let got = json(&["perplexity", &model, "--text", text, "--context", &context, "--json"]);
+        assert_eq!(got["tokens"], oracle["tokens"], "{name}");
+        let (loss, want) = (got["loss"].as_f64().unwrap(), oracle["loss"].as_f64().unwrap());
+        assert!((loss - want).abs() < 1e-3, "{name}: {loss} nats, onnxruntime {want}");
+        assert!((got["perplexity"].as_f64().unwrap() / loss.exp() - 1.0).abs() < 1e-12, "{name}");
+    }
+    let f32 = model("lm/f32.onnx");
+    let first = succeed(&["perplexity", &f32, "--text", text, "--tokens", "10"]);
+    assert!(first.contains("10 tokens in windows of 512"), "{first}");
+    std::fs::write(folder.path().join("empty.txt"), "\n").unwrap();
+    let empty = folder.path().join("empty.txt");
+    let message = fail(1, &["perplexity", &f32, "--text", empty.to_str().unwrap()]);
+    assert!(message.contains("holds no text"), "{message}");
+    let message = fail(1, &["perplexity", &f32, "--text", "none.txt"]);
+    assert!(message.contains("cannot read `none.txt`"), "{message}");
+    let mlp = model("digits/mlp.onnx");
+    let tokenizer = model("lm/tokenizer.json");
+    let message = fail(1, &["perplexity", &mlp, "--text", text, "--tokenizer", &tokenizer]);
+    assert!(message.contains("the model is no decoder"), "{message}");
+}
+
+#[test]
+fn accuracy_counts_what_onnxruntime_got_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("d.npz");
+    let given = models().join("digits/data.npz");
+    let labels = array(&given, "labels");
+    let wanted = labels.values::<i64>().unwrap();
+    for name in ["mlp", "cnn"] {
+        let x = array(&given, &format!("{name}.x"));
+        write_npz(&data, [("x", &x), ("y", &labels)]).unwrap();
+        let logits = array(&given, &format!("{name}.logits"));
+        let logits = logits.values::<f32>().unwrap();
+        let best = |row: &[f32]| (0..10).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as i64;
+        let right = logits.chunks(10).zip(wanted.iter()).filter(|(row, y)| best(row) == **y).count();
+        let model = model(&format!("digits/{name}.onnx"));
+        let report = json(&["accuracy", &model, "--data", data.to_str().unwrap(), "--json"]);
+        assert_eq!((report["right"].as_u64(), report["examples"].as_u64()), (Some(right as u64), Some(450)));
+        assert!((report["accuracy"].as_f64().unwrap() - right as f64 / 450.0).abs() < 1e-12);
+    }
+    let mlp = model("digits/mlp.onnx");
+    let message = |arrays: &[(&str, &Tensor)], labels: &str| {
+        write_npz(&data, arrays.iter().copied()).unwrap();
+        fail(1, &["accuracy", &mlp, "--data", data.to_str().unwrap(), "--labels", labels])
+    };
+    let x = array(&given, "mlp.x");
+    let short = Tensor::vector(vec![1i64; 449]);
+    assert!(message(&[("x", &x), ("y", &short)], "y").contains("449 labels do not go with scores"));
+    let wrong = Tensor::vector(vec![10i64; 450]);
+    assert!(message(&[("x", &x), ("y", &wrong)], "y").contains("label 10 is none of the 10 classes"));
+    assert!(message(&[("x", &x), ("y", &x)], "y").contains("labels are integers"));
+    assert!(message(&[("x", &x), ("y", &labels)], "z").contains("has no array `z` of labels"));
+    assert!(message(&[("z", &x), ("y", &labels)], "y").contains("has no array for input `x`"));
+}
+
+#[test]
 fn list_shows_what_there_is() {
     assert!(succeed(&["list", "passes"]).contains("detect-ternary"));
     assert!(succeed(&["list", "methods"]).contains("absmean"));

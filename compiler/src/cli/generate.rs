@@ -3,11 +3,10 @@
 mod stop;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokenizers::Tokenizer;
 use trine::generate::{Decoder, Sampler};
 
 use super::Out;
@@ -15,6 +14,7 @@ use super::args::{CompileArgs, ThreadArgs};
 use super::compile::compile;
 use super::failure::{Failure, Outcome};
 use super::progress::Progress;
+use super::tokenizer::TokenizerFile;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,12 +75,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
-    let tokenizer = Text::open(&args)?;
-    let prompt = tokenizer.encode(&args.prompt)?;
+    let text = Text::open(&args)?;
+    let prompt = text.encode(&args.prompt)?;
     let program = Arc::new(compile(&args.model, &args.compile.options())?);
     let mut decoder = Decoder::new(program, args.threads.threads(), prompt.len() + args.count)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
-    let mut stream = tokenizer.tokenizer.decode_stream(true);
+    let mut stream = text.file.tokenizer.decode_stream(true);
     let progress = Progress::new("reading the prompt");
     let start = Instant::now();
     let mut next = pick(sampler, decoder.feed(&prompt)?, 0)?;
@@ -91,12 +91,12 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     let start = Instant::now();
     let mut made = 0;
-    while made < args.count && !tokenizer.stops.contains(&next) {
+    while made < args.count && !text.stops.contains(&next) {
         made += 1;
         if args.ids {
             writeln!(out, "{next}")?;
-        } else if let Some(text) = stream.step(next).map_err(|e| tokenizer.failure(&e))? {
-            write!(out, "{text}")?;
+        } else if let Some(piece) = stream.step(next).map_err(|e| text.file.failure(&e))? {
+            write!(out, "{piece}")?;
         }
         out.flush()?;
         if made < args.count {
@@ -126,26 +126,16 @@ fn pick(sampler: Sampler, logits: &[f32], step: u64) -> Result<u32, Failure> {
 
 /// The tokenizer, and where generation ends.
 struct Text {
-    path: PathBuf,
-    tokenizer: Tokenizer,
+    file: TokenizerFile,
     stops: Vec<u32>,
 }
 
 impl Text {
     fn open(args: &Args) -> Result<Text, Failure> {
-        let path = match &args.tokenizer {
-            Some(path) => path.clone(),
-            None => args.model.parent().unwrap_or(Path::new("")).join("tokenizer.json"),
-        };
-        if !path.exists() {
-            let help = "give it with --tokenizer FILE; it comes with the model, as `tokenizer.json`";
-            return Err(Failure::input(format!("there is no tokenizer `{}`", path.display()), help));
-        }
-        let tokenizer = Tokenizer::from_file(&path)
-            .map_err(|e| Failure::input(format!("`{}` is no tokenizer: {e}", path.display()), ""))?;
-        let mut stops = stop::tokens(&path, &tokenizer);
+        let file = TokenizerFile::open(args.tokenizer.as_deref(), &args.model)?;
+        let mut stops = stop::tokens(&file.path, &file.tokenizer);
         for token in &args.stop {
-            match tokenizer.token_to_id(token) {
+            match file.tokenizer.token_to_id(token) {
                 Some(id) => stops.push(id),
                 None => {
                     let message = format!("the tokenizer has no token `{}`", token.escape_debug());
@@ -153,20 +143,17 @@ impl Text {
                 }
             }
         }
-        Ok(Text { path, tokenizer, stops })
+        Ok(Text { file, stops })
     }
 
-    /// The prompt as tokens, with those that the model expects around it.
+    /// The prompt as tokens, of which there must be some.
     fn encode(&self, prompt: &str) -> Result<Vec<u32>, Failure> {
-        let encoding = self.tokenizer.encode(prompt, true).map_err(|e| self.failure(&e))?;
-        match encoding.get_ids() {
-            [] => Err(Failure::usage("the prompt is empty", "give some text to go on from: --prompt TEXT")),
-            ids => Ok(ids.to_vec()),
+        match self.file.encode(prompt)? {
+            ids if ids.is_empty() => {
+                Err(Failure::usage("the prompt is empty", "give some text to go on from: --prompt TEXT"))
+            }
+            ids => Ok(ids),
         }
-    }
-
-    fn failure(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::input(format!("`{}`: {error}", self.path.display()), "")
     }
 }
 

@@ -73,6 +73,24 @@ pub fn read(sources: &[Source], inputs: &[(&str, &Type)]) -> Result<Vec<Tensor>,
     inputs.iter().map(|(name, ty)| fit(name, ty, &found[*name])).collect()
 }
 
+/// Reads the inputs of a model from one archive: arrays of their names, or `x` for the only input.
+pub fn read_named(path: &Path, npz: &mut Npz, inputs: &[(&str, &Type)]) -> Result<Vec<Tensor>, Failure> {
+    let only = if inputs.len() == 1 { Some("x") } else { None };
+    let mut tensors = vec![];
+    for (name, ty) in inputs {
+        let array = [Some(*name), only].into_iter().flatten().find(|n| npz.names().iter().any(|a| a == n));
+        match array.map(|n| npz.get(n)).transpose()?.flatten() {
+            Some(tensor) => tensors.push(fit(name, ty, &tensor)?),
+            None => {
+                let message =
+                    format!("`{}` has no array for input `{}`: {ty}", path.display(), name.escape_debug());
+                return Err(Failure::input(message, format!("it has {}", list(npz.names()))));
+            }
+        }
+    }
+    Ok(tensors)
+}
+
 impl Source {
     /// The arrays of the file that are inputs.
     fn read(&self, inputs: &[&str]) -> Result<Vec<(String, Tensor)>, Failure> {
@@ -200,7 +218,8 @@ fn convert(tensor: &Tensor, to: Elem) -> Option<Tensor> {
     narrow! { I8 = i8, I16 = i16, I32 = i32, I64 = i64, U8 = u8, U16 = u16, U32 = u32, U64 = u64 }
 }
 
-fn integers(tensor: &Tensor) -> Option<Vec<i128>> {
+/// The elements of a tensor of integers.
+pub fn integers(tensor: &Tensor) -> Option<Vec<i128>> {
     macro_rules! widen {
         ($($elem:ident = $t:ty),*) => { match tensor.elem() {
             $(Elem::$elem => Some(tensor.values::<$t>().ok()?.iter().map(|v| i128::from(*v)).collect()),)*

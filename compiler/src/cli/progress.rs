@@ -50,3 +50,34 @@ impl Drop for Progress {
         }
     }
 }
+
+/// A bar on standard error with the time that is left, where somebody is watching.
+pub struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    pub fn new(doing: impl Into<String>, total: usize) -> Bar {
+        if !io::stderr().is_terminal() {
+            return Bar(None);
+        }
+        let bar = ProgressBar::new(total as u64).with_message(doing.into());
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}%, {eta} left") {
+            bar.set_style(style);
+        }
+        Bar(Some(bar))
+    }
+
+    /// Says how much is done.
+    pub fn at(&self, done: usize) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(done as u64);
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! `trine accuracy`: how often a classifier is right.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+use trine::evaluate;
+use trine::npz::Npz;
+use trine_ir::Type;
+
+use super::args::{CompileArgs, ThreadArgs};
+use super::compile::compile;
+use super::failure::{Failure, Outcome};
+use super::inputs;
+use super::progress::Progress;
+use super::{Out, write_json};
+
+const EXAMPLES: &str = "\
+Examples:
+  trine accuracy model.onnx --data test.npz
+  trine accuracy model.onnx --data test.npz --labels target --ternarize exact --json
+
+In numpy: numpy.savez(\"test.npz\", x=images, y=labels)";
+
+/// How often a classifier is right
+///
+/// The data is an .npz of arrays with the names of the model's inputs (or `x` for the only one) and of labels, integers
+/// from 0. Examples lie along the first axis. The answer is the class with the highest of the model's `logits`, or of its
+/// first output of that shape.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model: .onnx or .ir
+    model: PathBuf,
+
+    /// Inputs and labels
+    #[arg(long, value_name = "FILE.npz")]
+    data: PathBuf,
+
+    /// The array of the labels
+    #[arg(long, value_name = "NAME", default_value = "y")]
+    labels: String,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    compile: CompileArgs,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+pub fn run(args: Args, out: &mut Out) -> Outcome {
+    let mut data = Npz::open(&args.data)?;
+    let labels = match data.get(&args.labels)? {
+        Some(tensor) => inputs::integers(&tensor).ok_or_else(|| {
+            Failure::input(
+                format!("labels are integers, `{}` is {}", args.labels.escape_debug(), tensor.ty()),
+                "convert them with `.astype(\"int64\")` in numpy",
+            )
+        })?,
+        None => {
+            let message =
+                format!("`{}` has no array `{}` of labels", args.data.display(), args.labels.escape_debug());
+            let names: Vec<&str> = data.names().iter().map(String::as_str).collect();
+            return Err(Failure::input(message, format!("it has {}; --labels says which", names.join(", "))));
+        }
+    };
+    let labels: Vec<i64> = labels.iter().map(|v| i64::try_from(*v).unwrap_or(-1)).collect();
+    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
+    let tensors = inputs::read_named(&args.data, &mut data, &ports)?;
+    let progress = Progress::new(format!("running {}", args.model.display()));
+    let accuracy = evaluate::accuracy(program, &tensors, &labels, args.threads.threads())?;
+    drop(progress);
+    if args.json {
+        return write_json(
+            out,
+            &json!({
+                "model": args.model,
+                "data": args.data,
+                "accuracy": accuracy.share(),
+                "right": accuracy.right,
+                "examples": accuracy.examples,
+            }),
+        );
+    }
+    let (right, examples) = (accuracy.right, accuracy.examples);
+    writeln!(out, "accuracy {:.4}, {right} of {examples} right", accuracy.share())?;
+    Ok(())
+}
