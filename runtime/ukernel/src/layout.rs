@@ -1,6 +1,6 @@
-//! Packed layouts of ternary weights.
+//! Packed layouts of ternary and int8 weights.
 //!
-//! A matrix of trits W[n, k] is cut three ways. Outputs n form **tiles**, as many as a kernel keeps
+//! A matrix W[n, k] is cut three ways. Outputs n form **tiles**, as many as a kernel keeps
 //! in registers. Inputs k form **groups**, one sum (and one scale) each. A group forms **steps**, as
 //! many k as one load of a tile holds. Bytes lie in the order they are read:
 //!
@@ -9,18 +9,19 @@
 //! ```
 //!
 //! Outputs are padded to whole tiles and every group, the last one included, to the same whole
-//! number of steps, with trits 0. Activations are padded with zeros in the same way, see
-//! [`Geometry::group_k`]. Within a step, with t the trits of one output and u = t + 1:
+//! number of steps, with zeros. Activations are padded with zeros in the same way, see
+//! [`Geometry::group_k`]. Within a step, with t the weights of one output and u = t + 1:
 //!
-//! | layout | k a step | bytes | where trit i of the step lies |
+//! | layout | k a step | bytes | where weight i of the step lies |
 //! |---|---|---|---|
 //! | `trits` | 1 | 1 | t itself, as i8 |
 //! | `2bit_32` | 16 | 4 | byte i % 4, bits 2·(i / 4) .. +2: u |
 //! | `5in8_16` | 20 | 4 | byte i % 4, digit i / 4 of the escape code below |
 //! | `3in5_64` | 18 | 4 | bits 5·(i / 3) .. +5 of the little-endian dword: digit i % 3, base 3 |
 //! | `2bit15_32` | 15 | 4 | bits 2·i .. +2 of the little-endian dword: u |
+//! | `8bit_32` | 4 | 4 | byte i: t + 128, for any int8 t |
 //!
-//! `2bit_32` and `5in8_16` put four neighbouring k into the four bytes that one `vpdpbusd` lane
+//! `2bit_32`, `5in8_16` and `8bit_32` put four neighbouring k into the four bytes that one `vpdpbusd` lane
 //! multiplies. A `2bit_32` byte is unpacked by four masks and no shift: field g stays scaled by 4^g,
 //! which the accumulators carry to the end of a group.
 //!
@@ -41,11 +42,18 @@ pub enum Layout {
     FiveInEight16,
     ThreeInFive64,
     TwoBitTriples32,
+    EightBit32,
 }
 
 impl Layout {
-    pub const ALL: [Self; 5] =
-        [Self::Trits, Self::TwoBit32, Self::FiveInEight16, Self::ThreeInFive64, Self::TwoBitTriples32];
+    pub const ALL: [Self; 6] = [
+        Self::Trits,
+        Self::TwoBit32,
+        Self::FiveInEight16,
+        Self::ThreeInFive64,
+        Self::TwoBitTriples32,
+        Self::EightBit32,
+    ];
 
     /// A stable name, the last part of the name of a variant; the id that files carry.
     pub const fn name(self) -> &'static str {
@@ -55,6 +63,7 @@ impl Layout {
             Self::FiveInEight16 => "5in8_16",
             Self::ThreeInFive64 => "3in5_64",
             Self::TwoBitTriples32 => "2bit15_32",
+            Self::EightBit32 => "8bit_32",
         }
     }
 
@@ -67,7 +76,7 @@ impl Layout {
         match self {
             Self::Trits => 1,
             Self::FiveInEight16 => 16,
-            Self::TwoBit32 | Self::TwoBitTriples32 => 32,
+            Self::TwoBit32 | Self::TwoBitTriples32 | Self::EightBit32 => 32,
             Self::ThreeInFive64 => 64,
         }
     }
@@ -80,6 +89,7 @@ impl Layout {
             Self::FiveInEight16 => 20,
             Self::ThreeInFive64 => 18,
             Self::TwoBitTriples32 => 15,
+            Self::EightBit32 => 4,
         }
     }
 
@@ -95,15 +105,20 @@ impl Layout {
         }
     }
 
-    /// The bytes of one output in one step, from its trits; the first [`Layout::output_bytes`] count.
-    fn encode(self, trits: &[i8; MAX_K_STEP]) -> [u8; 4] {
-        let u = |i: usize| (trits[i] + 1) as u8;
+    /// Whether weights may be any int8, not trits alone.
+    pub const fn is_dense(self) -> bool {
+        matches!(self, Self::EightBit32)
+    }
+
+    /// The bytes of one output in one step, from its weights; the first [`Layout::output_bytes`] count.
+    fn encode(self, weights: &[i8; MAX_K_STEP]) -> [u8; 4] {
+        let u = |i: usize| (weights[i] + 1) as u8;
         let dword = |fields: usize, field: &dyn Fn(usize) -> u8, bits: usize| {
             let bits = (0..fields).map(|i| u32::from(field(i)) << (bits * i));
             bits.sum::<u32>().to_le_bytes()
         };
         match self {
-            Self::Trits => [trits[0] as u8, 0, 0, 0],
+            Self::Trits => [weights[0] as u8, 0, 0, 0],
             Self::TwoBit32 => [0, 1, 2, 3].map(|j| u(j) | u(4 + j) << 2 | u(8 + j) << 4 | u(12 + j) << 6),
             Self::FiveInEight16 => [0, 1, 2, 3].map(|j| {
                 let code = u(j) + 3 * u(4 + j) + 9 * u(8 + j) + 27 * u(12 + j);
@@ -114,6 +129,7 @@ impl Layout {
             }),
             Self::ThreeInFive64 => dword(6, &|c| u(3 * c) + 3 * u(3 * c + 1) + 9 * u(3 * c + 2), 5),
             Self::TwoBitTriples32 => dword(15, &u, 2),
+            Self::EightBit32 => [0, 1, 2, 3].map(|j| weights[j] as u8 ^ 0x80),
         }
     }
 }
@@ -142,7 +158,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The longest group whose scaled i32 sums cannot overflow, whatever the layout.
+    /// The longest group whose sums cannot overflow i32, scaled as fields of `2bit_32` are.
     pub const MAX_GROUP: usize = 1 << 17;
 
     /// `group` ≥ `k` means one group.
@@ -181,20 +197,20 @@ impl Geometry {
         self.groups * self.group_k
     }
 
-    /// Packs `trits`, row-major n × k, each -1, 0 or 1, into `packed`, of [`Geometry::bytes`].
-    pub fn pack(&self, trits: &[i8], packed: &mut [u8]) -> Result<(), LayoutError> {
-        // No overflow: the packed matrix, whose size was checked, holds a fifth of a byte a trit.
+    /// Packs `weights`, row-major n × k, each -1, 0 or 1 unless the layout is dense, into `packed`, of [`Geometry::bytes`].
+    pub fn pack(&self, weights: &[i8], packed: &mut [u8]) -> Result<(), LayoutError> {
+        // No overflow: the packed matrix, whose size was checked, holds a fifth of a byte a weight.
         let expected = self.n * self.k;
-        if trits.len() != expected || packed.len() != self.bytes {
+        if weights.len() != expected || packed.len() != self.bytes {
             return Err(LayoutError::WrongLength {
-                trits: trits.len(),
+                weights: weights.len(),
                 packed: packed.len(),
                 expected: (expected, self.bytes),
             });
         }
-        if let Some(index) = trits.iter().position(|t| !(-1..=1).contains(t)) {
-            let value = trits[index];
-            return Err(LayoutError::NotATrit { index, value });
+        let stray = |w: &i8| !self.layout.is_dense() && !(-1..=1).contains(w);
+        if let Some(index) = weights.iter().position(stray) {
+            return Err(LayoutError::NotATrit { index, value: weights[index] });
         }
         let (tile, step_bytes) = (self.layout.tile(), self.layout.step_bytes());
         let cell_bytes = self.group_k / self.layout.k_step() * step_bytes;
@@ -204,7 +220,7 @@ impl Geometry {
                 let row = t * tile + o;
                 let inputs = if row < self.n {
                     let end = self.k.min((g + 1) * self.group);
-                    &trits[row * self.k..][g * self.group..end]
+                    &weights[row * self.k..][g * self.group..end]
                 } else {
                     &[]
                 };
@@ -215,14 +231,14 @@ impl Geometry {
     }
 
     /// One group of one output, the `o`-th of its tile.
-    fn pack_row(&self, trits: &[i8], o: usize, cell: &mut [u8]) {
+    fn pack_row(&self, weights: &[i8], o: usize, cell: &mut [u8]) {
         let k_step = self.layout.k_step();
         let size = self.layout.output_bytes();
         for (s, step) in cell.chunks_exact_mut(self.layout.step_bytes()).enumerate() {
-            let from = trits.len().min(s * k_step);
-            let to = trits.len().min(from + k_step);
+            let from = weights.len().min(s * k_step);
+            let to = weights.len().min(from + k_step);
             let mut padded = [0; MAX_K_STEP];
-            padded[..to - from].copy_from_slice(&trits[from..to]);
+            padded[..to - from].copy_from_slice(&weights[from..to]);
             step[o * size..][..size].copy_from_slice(&self.layout.encode(&padded)[..size]);
         }
     }
@@ -234,7 +250,7 @@ pub enum LayoutError {
     Empty { n: usize, k: usize, group: usize },
     GroupTooLong { group: usize },
     TooLarge { n: usize, k: usize },
-    WrongLength { trits: usize, packed: usize, expected: (usize, usize) },
+    WrongLength { weights: usize, packed: usize, expected: (usize, usize) },
     NotATrit { index: usize, value: i8 },
 }
 
@@ -253,8 +269,8 @@ impl fmt::Display for LayoutError {
             Self::TooLarge { n, k } => {
                 write!(f, "{n} x {k} trits exceed the address space")
             }
-            Self::WrongLength { trits, packed, expected: (all, bytes) } => {
-                write!(f, "expected {all} trits and {bytes} packed bytes, got {trits} and {packed}")
+            Self::WrongLength { weights, packed, expected: (all, bytes) } => {
+                write!(f, "expected {all} weights and {bytes} packed bytes, got {weights} and {packed}")
             }
             Self::NotATrit { index, value } => {
                 write!(f, "element {index} is {value}, not -1, 0 or 1")

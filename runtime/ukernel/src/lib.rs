@@ -19,8 +19,10 @@ extern crate std;
 mod archive;
 
 pub mod attention;
+pub mod contract_i8;
 mod cpu;
 pub mod dot;
+pub mod dot_i8;
 pub mod exp;
 pub mod gemv;
 mod lanes;

@@ -1,6 +1,6 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
-use crate::{Features, attention, dot, exp, gemv, pad, quantize, signsum_f32, signsum_i8, softmax};
+use crate::{Features, attention, dot, dot_i8, exp, gemv, pad, quantize, signsum_f32, signsum_i8, softmax};
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
 pub type Entry<A> = unsafe extern "C" fn(*const A);
@@ -58,6 +58,7 @@ pub struct Listed {
 /// Every variant of every kernel, the preferred one of each first.
 pub fn all() -> impl Iterator<Item = Listed> {
     of(signsum_i8::VARIANTS)
+        .chain(of(dot_i8::VARIANTS))
         .chain(of(signsum_f32::VARIANTS))
         .chain(of(signsum_f32::PREPARE))
         .chain(of(quantize::VARIANTS))

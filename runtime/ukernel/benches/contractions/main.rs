@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 mod ceiling;
+mod dense;
 mod measure;
 mod memory;
 mod ternary;
@@ -34,6 +35,7 @@ fn main() {
     ceiling::run(&mut criterion, &mut table);
     ternary::int8(&mut criterion, &mut table);
     ternary::float(&mut criterion, &mut table);
+    dense::int8(&mut criterion, &mut table);
     criterion.final_summary();
     print!("{table}");
 }
@@ -51,9 +53,10 @@ struct Case {
 fn for_each(
     c: &mut Criterion<ThreadTime>,
     kernel: &str,
+    shapes: &[(usize, usize)],
     mut bench: impl FnMut(&mut BenchmarkGroup<'_, ThreadTime>, &Case),
 ) {
-    for (n, k) in SHAPES {
+    for &(n, k) in shapes {
         for rows in BATCHES {
             for weights in [Weights::Cache, Weights::Cold] {
                 let name = format!("{kernel}/{n}x{k}/batch {rows}/{}", weights.name());

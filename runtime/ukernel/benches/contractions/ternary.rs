@@ -2,19 +2,20 @@
 
 use super::measure::{Table, ThreadTime, Work};
 use super::memory::read;
-use super::{Case, for_each};
+use super::{Case, SHAPES, for_each};
 use criterion::Criterion;
 use std::cell::LazyCell;
 use std::hint::black_box;
+use trine_ukernel::contract_i8::ContractI8;
 use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepare, prepared_len};
-use trine_ukernel::signsum_i8::{self, SignSumI8};
+use trine_ukernel::signsum_i8;
 use trine_ukernel::{Features, Geometry};
 
 pub fn int8(c: &mut Criterion<ThreadTime>, table: &mut Table) {
     let here = Features::detect();
     let variants = signsum_i8::VARIANTS.iter().filter(|v| v.needs != Features::NONE);
     let variants: Vec<_> = variants.filter(|v| here.contains(v.needs)).collect();
-    for_each(c, "signsum_i8", |group, case| {
+    for_each(c, "signsum_i8", &SHAPES, |group, case| {
         let &Case { n, k, rows, .. } = case;
         let floor = LazyCell::new(|| case.weights.place(&vec![1; n * k / 4]));
         for v in &variants {
@@ -25,7 +26,7 @@ pub fn int8(c: &mut Criterion<ThreadTime>, table: &mut Table) {
             let mut out = vec![0; rows * g.n_padded];
             let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
             let kernel = || {
-                let args = SignSumI8 {
+                let args = ContractI8 {
                     weights: weights.next().as_ptr(),
                     x: x.as_ptr(),
                     x_sums: x_sums.as_ptr(),
@@ -51,7 +52,7 @@ pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
     let here = Features::detect();
     let variants = signsum_f32::VARIANTS.iter().filter(|v| v.needs != Features::NONE);
     let variants: Vec<_> = variants.filter(|v| here.contains(v.needs)).collect();
-    for_each(c, "signsum_f32", |group, case| {
+    for_each(c, "signsum_f32", &SHAPES, |group, case| {
         let &Case { n, k, rows, .. } = case;
         let floor = LazyCell::new(|| case.weights.place(&vec![1; n * k / 4]));
         for v in &variants {

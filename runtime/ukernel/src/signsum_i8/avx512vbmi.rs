@@ -3,8 +3,8 @@
 //! The low six bits of a byte index tables that give the first four digits as 2-bit fields; bytes of
 //! the escape quadrant take theirs from a second table, and the fifth digit from a third.
 
-use super::{Cell, SignSumI8, four};
 use crate::Layout;
+use crate::contract_i8::{Cell, ContractI8, for_each_block, four};
 use core::arch::x86_64::*;
 
 const LAYOUT: Layout = Layout::FiveInEight16;
@@ -13,38 +13,37 @@ const LAYOUT: Layout = Layout::FiveInEight16;
 const PREFETCH: usize = 3072;
 
 /// # Safety
-/// The machine has AVX-512 F, BW, VL, VNNI and VBMI; the arguments are as [`SignSumI8`] says.
+/// The machine has AVX-512 F, BW, VL, VNNI and VBMI; the arguments are as [`ContractI8`] says.
 #[unsafe(no_mangle)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-pub unsafe extern "C" fn trine_signsum_i8_avx512vbmi_5in8_16(args: *const SignSumI8) {
+pub unsafe extern "C" fn trine_signsum_i8_avx512vbmi_5in8_16(args: *const ContractI8) {
     // SAFETY: the caller's; cells and rows stay inside the sizes that the arguments give.
     unsafe {
         let args = &*args;
         let digits = Digits::new();
-        for tile in args.tile_begin..args.tile_end {
-            for group in 0..args.groups {
-                let cell = args.cell(LAYOUT, tile, group);
-                let mut row = 0;
-                while row < args.rows {
-                    let at = args.at_row(&cell, row);
-                    row += match args.rows - row {
-                        1 => one_row(&digits, &at),
-                        2 | 3 => rows::<2>(&digits, args, &at),
-                        4..8 => rows::<4>(&digits, args, &at),
-                        _ => rows::<8>(&digits, args, &at),
-                    };
-                }
-            }
-        }
+        for_each_block!(args, LAYOUT, |cell| {
+            1 => one_row(&digits, &cell),
+            2 => rows::<2>(&digits, args, &cell),
+            3 => rows::<3>(&digits, args, &cell),
+            4 => rows::<4>(&digits, args, &cell),
+            5 => rows::<5>(&digits, args, &cell),
+            6 => rows::<6>(&digits, args, &cell),
+            7 => rows::<7>(&digits, args, &cell),
+            8 => rows::<8>(&digits, args, &cell),
+            9 => rows::<9>(&digits, args, &cell),
+            10 => rows::<10>(&digits, args, &cell),
+            11 => rows::<11>(&digits, args, &cell),
+            12 => rows::<12>(&digits, args, &cell),
+        });
     }
 }
 
-/// One row of a cell: fields stay scaled by 1, 4, 16, 64 and 64. Returns the rows done.
+/// One row of a cell: fields stay scaled by 1, 4, 16, 64 and 64.
 ///
 /// # Safety
 /// The cell's buffers are live.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn one_row(digits: &Digits, cell: &Cell) -> usize {
+unsafe fn one_row(digits: &Digits, cell: &Cell) {
     // SAFETY: each step reads 64 packed bytes and 20 activations of the cell, and 16 sums are its.
     unsafe {
         let masks = [0x03, 0x0c, 0x30, 0xc0, 0xc0u8].map(|m| _mm512_set1_epi8(m as i8));
@@ -70,15 +69,14 @@ unsafe fn one_row(digits: &Digits, cell: &Cell) -> usize {
         let sum = _mm512_sub_epi32(_mm512_add_epi32(low, high), x_sum);
         _mm512_storeu_si512(cell.out.cast(), sum);
     }
-    1
 }
 
-/// `R` rows of a cell, which share fields shifted down. Returns the rows done.
+/// `R` rows of a cell, which share fields shifted down.
 ///
 /// # Safety
 /// The cell's buffers are live for `R` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn rows<const R: usize>(digits: &Digits, args: &SignSumI8, cell: &Cell) -> usize {
+unsafe fn rows<const R: usize>(digits: &Digits, args: &ContractI8, cell: &Cell) {
     // SAFETY: each step reads 64 packed bytes and 20 activations a row, and 16 sums a row are written.
     unsafe {
         let mask = _mm512_set1_epi8(3);
@@ -111,7 +109,6 @@ unsafe fn rows<const R: usize>(digits: &Digits, args: &SignSumI8, cell: &Cell) -
             _mm512_storeu_si512(out.cast(), _mm512_sub_epi32(sum, x_sum));
         }
     }
-    R
 }
 
 /// The tables that turn a byte into its digits.

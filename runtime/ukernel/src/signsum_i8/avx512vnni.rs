@@ -4,8 +4,8 @@
 //! unpacking costs one `vpand` a dot product. Several rows shift the fields down instead and share
 //! them, so that a row needs only two accumulators.
 
-use super::{Cell, SignSumI8, four};
 use crate::Layout;
+use crate::contract_i8::{Cell, ContractI8, for_each_block, four};
 use core::arch::x86_64::*;
 
 const LAYOUT: Layout = Layout::TwoBit32;
@@ -14,37 +14,32 @@ const LAYOUT: Layout = Layout::TwoBit32;
 const PREFETCH: usize = 2048;
 
 /// # Safety
-/// The machine has AVX-512 F, BW, VL and VNNI; the arguments are as [`SignSumI8`] says.
+/// The machine has AVX-512 F, BW, VL and VNNI; the arguments are as [`ContractI8`] says.
 #[unsafe(no_mangle)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub unsafe extern "C" fn trine_signsum_i8_avx512vnni_2bit_32(args: *const SignSumI8) {
+pub unsafe extern "C" fn trine_signsum_i8_avx512vnni_2bit_32(args: *const ContractI8) {
     // SAFETY: the caller's; cells and rows stay inside the sizes that the arguments give.
     unsafe {
         let args = &*args;
-        for tile in args.tile_begin..args.tile_end {
-            for group in 0..args.groups {
-                let cell = args.cell(LAYOUT, tile, group);
-                let mut row = 0;
-                while row < args.rows {
-                    let at = args.at_row(&cell, row);
-                    row += match args.rows - row {
-                        1 => one_row(&at),
-                        2 | 3 => rows::<2>(args, &at),
-                        4..8 => rows::<4>(args, &at),
-                        _ => rows::<8>(args, &at),
-                    };
-                }
-            }
-        }
+        for_each_block!(args, LAYOUT, |cell| {
+            1 => one_row(&cell),
+            2 => rows::<2>(args, &cell),
+            3 => rows::<3>(args, &cell),
+            4 => rows::<4>(args, &cell),
+            5 => rows::<5>(args, &cell),
+            6 => rows::<6>(args, &cell),
+            7 => rows::<7>(args, &cell),
+            8 => rows::<8>(args, &cell),
+        });
     }
 }
 
-/// One row of a cell. Returns the rows done.
+/// One row of a cell.
 ///
 /// # Safety
 /// The cell's buffers are live.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn one_row(cell: &Cell) -> usize {
+unsafe fn one_row(cell: &Cell) {
     // SAFETY: each step reads 128 packed bytes and 16 activations of the cell, and 32 sums are its.
     unsafe {
         let masks = [0x03, 0x0c, 0x30, 0xc0u8].map(|m| _mm512_set1_epi8(m as i8));
@@ -73,15 +68,14 @@ unsafe fn one_row(cell: &Cell) -> usize {
             _mm512_storeu_si512(cell.out.add(16 * half).cast(), sum);
         }
     }
-    1
 }
 
-/// `R` rows of a cell. Returns the rows done.
+/// `R` rows of a cell.
 ///
 /// # Safety
 /// The cell's buffers are live for `R` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const R: usize>(args: &SignSumI8, cell: &Cell) -> usize {
+unsafe fn rows<const R: usize>(args: &ContractI8, cell: &Cell) {
     // SAFETY: each step reads 128 packed bytes and 16 activations a row, and 32 sums a row are written.
     unsafe {
         let mask = _mm512_set1_epi8(3);
@@ -114,7 +108,6 @@ unsafe fn rows<const R: usize>(args: &SignSumI8, cell: &Cell) -> usize {
             }
         }
     }
-    R
 }
 
 /// # Safety

@@ -1,12 +1,12 @@
 //! The oracle: the equation itself, on unpacked trits.
 
-use super::SignSumI8;
 use crate::Layout;
+use crate::contract_i8::ContractI8;
 
 /// # Safety
-/// The arguments describe live buffers, as [`SignSumI8`] says.
+/// The arguments describe live buffers, as [`ContractI8`] says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn trine_signsum_i8_scalar_trits(args: *const SignSumI8) {
+pub unsafe extern "C" fn trine_signsum_i8_scalar_trits(args: *const ContractI8) {
     // SAFETY: the caller's; every index stays inside the sizes that the arguments give.
     unsafe {
         let args = &*args;
