@@ -1,7 +1,7 @@
 //! Aligned memory: the arena of a session, and packed weights.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::error::RunError;
@@ -28,9 +28,16 @@ impl AlignedBytes {
             return Ok(AlignedBytes { start: NonNull::<u64>::dangling().cast(), len });
         }
         let layout = layout(len).ok_or(RunError::Memory { bytes: len })?;
+        let huge = layout.align() == HUGE;
         // SAFETY: the layout has a size above zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(RunError::Memory { bytes: len })?;
-        advise_huge(start, layout);
+        let start = unsafe { if huge { alloc(layout) } else { alloc_zeroed(layout) } };
+        let start = NonNull::new(start).ok_or(RunError::Memory { bytes: len })?;
+        if huge {
+            // Advice only counts for pages that nothing has touched yet.
+            advise_huge(start, layout);
+            // SAFETY: the whole of the allocation.
+            unsafe { start.write_bytes(0, layout.size()) };
+        }
         Ok(AlignedBytes { start, len })
     }
 
@@ -81,10 +88,8 @@ fn layout(len: usize) -> Option<Layout> {
 
 #[cfg(target_os = "linux")]
 fn advise_huge(start: NonNull<u8>, layout: Layout) {
-    if layout.align() == HUGE {
-        // SAFETY: the range is ours and page-aligned; the advice changes no contents, and may be refused.
-        unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
-    }
+    // SAFETY: the range is ours and page-aligned; the advice changes no contents, and may be refused.
+    unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(target_os = "linux"))]
