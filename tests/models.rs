@@ -5,28 +5,17 @@ use std::sync::Arc;
 
 use trine::generate::Decoder;
 use trine::npz::Npz;
-use trine::{Options, Session, SessionOptions, Tensor};
+use trine::{Options, Session, SessionOptions};
 use trine_ir::text;
+
+#[path = "support/numbers.rs"]
+mod numbers;
+use numbers::{argmax, array, distance};
 
 const SPELLINGS: [&str; 4] = ["f32", "nbits", "opset23", "qdq"];
 
 fn model(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name)
-}
-
-fn array(npz: &mut Npz, name: &str) -> Tensor {
-    npz.get(name).unwrap().unwrap_or_else(|| panic!("no array `{name}`"))
-}
-
-fn argmax(logits: &[f32]) -> u32 {
-    (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap() as u32
-}
-
-/// The largest difference over the largest magnitude.
-fn distance(got: &[f32], want: &[f32]) -> f32 {
-    assert_eq!(got.len(), want.len());
-    let largest = want.iter().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    got.iter().zip(want).map(|(g, w)| (g - w).abs() / largest).fold(0.0, f32::max)
 }
 
 #[test]

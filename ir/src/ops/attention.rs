@@ -17,7 +17,7 @@ op! {
     /// `[b,h,s,p+t]`. `causal`: query `i` sees keys up to `p + i`. `softcap` c > 0: `c · tanh(scores / c)`, before the mask.
     ///
     /// Results: `y` `[b,h,s,dv]`, and with a past the present keys and values, past and new together. A query that
-    /// sees no key gives NaN.
+    /// sees no key, all its scores being -∞, gives 0: NaN would reach other queries through the values of padding.
     Attention = "attention" (q, k, v, mask: optional, past_k: optional, past_v: optional) {
         scale: f32,
         causal: bool,
@@ -144,7 +144,10 @@ fn attend<T: Real + Number>(
                 let seen = (past + i + 1).min(t);
                 row[seen..].fill(T::of(f32::NEG_INFINITY));
             }
-            softmax(row);
+            match row.iter().all(|score| *score == T::of(f32::NEG_INFINITY)) {
+                true => row.fill(T::default()),
+                false => softmax(row),
+            }
         }
         product(&scores, &vs[kv * t * dv..][..t * dv], false, t, dv, &mut y[head * s * dv..][..s * dv]);
     }

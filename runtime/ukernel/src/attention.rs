@@ -9,7 +9,7 @@
 //!
 //! The first and last sums are striped over 16 lanes as in [`softmax`](crate::softmax); the sum over
 //! values is in sequence of j from +0. A causal mask is the number of keys that are visible: keys
-//! beyond are not read. Without visible keys the output is 0; with all of them masked, NaN.
+//! beyond are not read. Without visible keys, or with all of them masked by -∞, the output is 0.
 #![allow(unsafe_code)]
 
 use crate::exp::tanh;
@@ -63,6 +63,10 @@ unsafe fn attention<L: Lanes>(args: &AttentionF32) {
         dot_keys::<L>(args);
         finish_scores::<L>(args);
         let sum = exp_less_max::<L>(args.scores, args.scores, args.visible);
+        if sum.is_nan() && sees_nothing::<L>(args) {
+            args.out.write_bytes(0, args.dv);
+            return;
+        }
         let mut d = 0;
         while d < args.dv {
             if args.dv - d >= 4 * LANES {
@@ -73,6 +77,20 @@ unsafe fn attention<L: Lanes>(args: &AttentionF32) {
                 d += LANES;
             }
         }
+    }
+}
+
+/// Whether every score is -∞, of which the exponentials no longer tell.
+///
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn sees_nothing<L: Lanes>(args: &AttentionF32) -> bool {
+    // SAFETY: the caller's; `j` is below `visible`.
+    unsafe {
+        dot_keys::<L>(args);
+        finish_scores::<L>(args);
+        (0..args.visible).all(|j| *args.scores.add(j) == f32::NEG_INFINITY)
     }
 }
 
@@ -157,15 +175,16 @@ mod tests {
         dv: usize,
         visible: usize,
         softcap: f32,
-        masked: bool,
+        /// Empty for none.
+        mask: Vec<f32>,
         values: Vec<f32>,
     }
 
-    impl Problem {
-        fn mask(&self) -> Vec<f32> {
-            (0..self.visible).map(|j| if j % 3 == 1 { f32::NEG_INFINITY } else { j as f32 * 0.1 }).collect()
-        }
+    fn every_third_hidden(visible: usize) -> Vec<f32> {
+        (0..visible).map(|j| if j % 3 == 1 { f32::NEG_INFINITY } else { j as f32 * 0.1 }).collect()
+    }
 
+    impl Problem {
         fn q(&self) -> &[f32] {
             &self.values[..self.d]
         }
@@ -180,7 +199,6 @@ mod tests {
 
         /// In f64, straight from the equations.
         fn expected(&self) -> Vec<f64> {
-            let mask = self.mask();
             let scores: Vec<f64> = (0..self.visible)
                 .map(|j| {
                     let products = self.q().iter().zip(self.k(j));
@@ -189,7 +207,7 @@ mod tests {
                     if self.softcap > 0.0 {
                         s = f64::from(self.softcap) * (s / f64::from(self.softcap)).tanh();
                     }
-                    s + if self.masked { f64::from(mask[j]) } else { 0.0 }
+                    s + self.mask.get(j).map_or(0.0, |m| f64::from(*m))
                 })
                 .collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -204,7 +222,6 @@ mod tests {
     }
 
     fn run(variant: &Variant<AttentionF32>, p: &Problem) -> Vec<f32> {
-        let mask = p.mask();
         let mut scores = vec![f32::NAN; p.visible];
         let mut out = vec![f32::NAN; p.dv];
         let args = AttentionF32 {
@@ -213,7 +230,7 @@ mod tests {
             k_stride: p.d,
             v: p.values[3..].as_ptr(),
             v_stride: p.dv + 2,
-            mask: if p.masked { mask.as_ptr() } else { core::ptr::null() },
+            mask: if p.mask.is_empty() { core::ptr::null() } else { p.mask.as_ptr() },
             scores: scores.as_mut_ptr(),
             out: out.as_mut_ptr(),
             d: p.d,
@@ -239,7 +256,7 @@ mod tests {
                     dv,
                     visible,
                     softcap,
-                    masked,
+                    mask: if masked { every_third_hidden(visible) } else { vec![] },
                     values,
                 })
             },
@@ -262,7 +279,10 @@ mod tests {
 
     #[test]
     fn no_visible_key_gives_zero() {
-        let p = Problem { d: 3, dv: 5, visible: 0, softcap: 0.0, masked: true, values: vec![1.0; 20] };
-        for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), [0.0; 5], "{}", v.name()));
+        let p = Problem { d: 3, dv: 5, visible: 0, softcap: 0.0, mask: vec![], values: vec![1.0; 99] };
+        let hidden = Problem { visible: 9, mask: vec![f32::NEG_INFINITY; 9], ..p.clone() };
+        for p in [p, hidden] {
+            for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), [0.0; 5], "{}", v.name()));
+        }
     }
 }
