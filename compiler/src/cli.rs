@@ -13,6 +13,7 @@ mod generate;
 mod inputs;
 mod inspect;
 mod list;
+mod model;
 mod opt;
 mod perplexity;
 mod progress;
@@ -41,6 +42,7 @@ Examples:
   trine opt model.onnx --print-ir-after changed   watch each pass rewrite it
   trine opt model.onnx -o model.ir                keep the optimised model as text and weights
   trine generate model.onnx --prompt Once          go on from a text
+  trine compile model.onnx -o build               an object file and a C header, for a linker
   trine bench model.onnx --dim seq=128            how fast it is
   trine perplexity model.onnx --text held-out.txt how well it predicts a text
   trine list passes                               what --passes can name
@@ -59,6 +61,7 @@ struct Cli {
 enum Command {
     Run(run::Args),
     Opt(opt::Args),
+    Compile(compile::Args),
     Inspect(inspect::Args),
     Generate(generate::Args),
     Bench(bench::Args),
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         let outcome = match cli.command {
             Command::Run(args) => run::run(args, &mut out),
             Command::Opt(args) => opt::run(args, &mut out),
+            Command::Compile(args) => compile::run(args, &mut out),
             Command::Inspect(args) => inspect::run(args, &mut out),
             Command::Generate(args) => generate::run(args, &mut out),
             Command::Bench(args) => bench::run(args, &mut out),

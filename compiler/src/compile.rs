@@ -9,6 +9,7 @@ use crate::build::build;
 use crate::codegen::Target;
 use crate::error::Error;
 use crate::files::load;
+use crate::object::{Object, object};
 use crate::options::{Backend, Options};
 use crate::pass::{Driver, Report};
 use crate::passes::form_kernels;
@@ -67,4 +68,28 @@ pub fn build_program(mut module: Module, options: &Options) -> Result<Program, E
         .map(|step| step.place.clone())
         .collect();
     if interpreted.is_empty() { Ok(program) } else { Err(Error::NoKernel(interpreted)) }
+}
+
+/// Makes an object file of an optimised module, for the machines of `target`. `name` is a C identifier, with which
+/// the functions of the object begin. Of the options' pipeline `form-kernels` is to be left out: kernels are
+/// formed for the target.
+///
+/// ```
+/// use trine::codegen::Target;
+/// use trine::{Options, pass::Driver};
+///
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let mut module = trine::load(model)?;
+/// let pipeline = Options::default().pipeline(&module)?.without("form-kernels");
+/// Driver::new().run(&pipeline, &mut module)?;
+/// let target = Target::named("native").map_err(trine::build::BuildError::from)?;
+/// let object = trine::build_object(module, &target, "digits")?;
+/// assert!(object.header.contains("int64_t digits_run("));
+/// # Ok::<(), trine::Error>(())
+/// ```
+pub fn build_object(mut module: Module, target: &Target, name: &str) -> Result<Object, Error> {
+    if module.stage != Stage::Kernel {
+        form_kernels::form(&mut module, target);
+    }
+    Ok(object(&module, target, name)?)
 }

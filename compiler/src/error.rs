@@ -9,6 +9,7 @@ use crate::build::BuildError;
 use crate::evaluate::EvaluateError;
 use crate::import::ImportError;
 use crate::npz::ArrayError;
+use crate::object::ObjectError;
 use crate::pass::PassError;
 
 /// Why a model was not compiled or run.
@@ -34,6 +35,8 @@ pub enum Error {
     Pass(#[from] PassError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// The program cannot generate text.
     #[error("the model is no decoder: {0}")]
     NotADecoder(String),
@@ -68,7 +71,11 @@ impl Error {
             },
             Error::Pass(PassError::Pipeline(_)) => Fault::Usage,
             Error::Pass(PassError::Broke { .. }) => Fault::Trine,
-            Error::Build(BuildError::Codegen(_) | BuildError::Malformed(_)) => Fault::Trine,
+            Error::Build(BuildError::Codegen(_) | BuildError::Malformed(_))
+            | Error::Object(ObjectError::Build(BuildError::Codegen(_) | BuildError::Malformed(_))) => {
+                Fault::Trine
+            }
+            Error::Object(ObjectError::Name { .. }) => Fault::Usage,
             _ => Fault::Input,
         }
     }

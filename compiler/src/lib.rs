@@ -19,7 +19,7 @@ pub mod pattern;
 mod plan_buffers;
 pub mod ternarize;
 
-pub use compile::{build_program, compile, optimize};
+pub use compile::{build_object, build_program, compile, optimize};
 pub use error::{Error, Fault};
 pub use files::{load, save};
 pub use options::{Activations, Backend, Level, Options};

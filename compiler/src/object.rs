@@ -4,7 +4,9 @@
 //! `memcpy` and, for a CPU that cannot round, the C library's math. What needs more than that, an interpreter or
 //! memory whose size depends on data, is refused by name.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::{FunctionKind, Module, Op};
@@ -15,6 +17,8 @@ use crate::codegen::entry::{self, Parts, STATUS_DIMS};
 use crate::codegen::object::ObjectFile;
 use crate::codegen::{self, CodegenError, Target};
 use crate::draft::{Draft, draft};
+use crate::error::Error;
+use crate::files::write_atomically;
 
 /// What `cc` takes.
 #[derive(Clone, Debug)]
@@ -23,6 +27,24 @@ pub struct Object {
     pub bytes: Vec<u8>,
     /// Declarations of its functions, in C.
     pub header: String,
+    /// Functions that the linker has to find elsewhere: microkernels, and what the C library has.
+    pub imports: Vec<String>,
+}
+
+impl Object {
+    /// Writes `NAME.o` and `NAME.h` into a folder that is there, each at once or not at all.
+    pub fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2], Error> {
+        let paths = ["o", "h"].map(|extension| folder.join(format!("{name}.{extension}")));
+        for (path, bytes) in paths.iter().zip([&self.bytes[..], self.header.as_bytes()]) {
+            write_atomically(path, |file| file.write_all(bytes))?;
+        }
+        Ok(paths)
+    }
+
+    /// Whether the microkernels' archive is needed to link it.
+    pub fn needs_archive(&self) -> bool {
+        self.imports.iter().any(|symbol| trine_ukernel::symbols().any(|(known, _)| known == symbol))
+    }
 }
 
 /// Why there is no object file.
@@ -70,10 +92,12 @@ pub fn object(module: &Module, target: &Target, name: &str) -> Result<Object, Ob
     entry::define_arena_size(file.module(), &format!("{name}_arena_size"), &parts)?;
     entry::define_run(file.module(), &format!("{name}_run"), &parts)?;
     refuse_unknown_symbols(&file)?;
-    Ok(Object { bytes: file.finish()?, header: header(name, &draft) })
+    let imports = file.imports().into_iter().map(String::from).collect();
+    Ok(Object { bytes: file.finish()?, header: header(name, &draft), imports })
 }
 
-fn is_identifier(name: &str) -> bool {
+/// Whether C takes it as a name.
+pub fn is_identifier(name: &str) -> bool {
     let mut bytes = name.bytes();
     bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')

@@ -72,7 +72,7 @@ impl Options {
             None => Pipeline::level(self.level as u8)?,
         };
         if self.backend == Backend::Interpret && self.passes.is_none() {
-            pipeline.0.retain(|step| step.pass.name != "form-kernels");
+            pipeline = pipeline.without("form-kernels");
         }
         if let Some(method) = &self.ternarize {
             pipeline = pipeline.with(&self.ternarize_step(method), BEFORE_LOWERING)?;

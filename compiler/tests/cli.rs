@@ -133,6 +133,85 @@ fn inspect_finds_the_ternary_layers_of_every_spelling() {
 }
 
 #[test]
+fn compile_writes_what_c_links_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mlp = model("digits/mlp.onnx");
+    succeed(&["run", &mlp, "-i", &digits("mlp.x"), "-o", &path("want.npz")]);
+    let want = array(&folder.path().join("want.npz"), "logits");
+    let images = array(&models().join("digits/data.npz"), "mlp.x");
+    std::fs::write(path("in"), images.bytes()).unwrap();
+    for target in [&[][..], &["--target", "native"]] {
+        let args = ["compile", &mlp, "--emit", "obj", "-o", &path("build"), "--name", "model"];
+        let said = succeed(&[&args[..], target].concat());
+        assert!(said.contains("build/model.o\n") && said.contains("libtrine_ukernel.a"), "{said}");
+        let cc = Command::new("cc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wl,--gc-sections", "-o", &path("main")])
+            .args(["-I", &path("build")])
+            .arg(models().join("../aot/main.c"))
+            .arg(path("build/model.o"))
+            .arg(archive())
+            .arg("-lm")
+            .output()
+            .unwrap();
+        assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+        let bytes = want.bytes().len().to_string();
+        let ran =
+            Command::new(path("main")).args(["450", &path("in"), &path("out"), &bytes]).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        assert!(std::fs::read(path("out")).unwrap() == *want.bytes(), "{target:?}");
+    }
+    let files: Vec<_> = std::fs::read_dir(path("build")).unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let header = std::fs::read_to_string(path("build/model.h")).unwrap();
+    assert!(header.contains("/* inputs[0] is `x`: f32[batch,64] */"), "{header}");
+}
+
+/// The microkernels for C, made as `trine compile --help` says.
+fn archive() -> PathBuf {
+    let root = models().join("../..");
+    let folder = root.join("target/archive");
+    let output = Command::new(env!("CARGO"))
+        .args(["rustc", "--quiet", "-p", "trine-ukernel", "--lib", "--release", "--crate-type", "staticlib"])
+        .arg("--target-dir")
+        .arg(&folder)
+        .args(["--", "--cfg", "trine_archive", "-C", "panic=abort"])
+        .current_dir(&root)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.join("release/libtrine_ukernel.a")
+}
+
+#[test]
+fn compile_says_what_it_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    let mlp = model("digits/mlp.onnx");
+    let message = fail(2, &["compile", &mlp, "-o", &out, "--target", "zx81"]);
+    assert!(message.contains("`zx81` is no target"), "{message}");
+    let message = fail(2, &["compile", &mlp, "-o", &out, "--name", "2nd"]);
+    assert!(message.contains("`2nd` is no C identifier"), "{message}");
+    let message = fail(2, &["compile", &mlp, "-o", &out, "--backend", "interpret"]);
+    assert!(message.contains("no interpreter"), "{message}");
+    let source = "\
+graph @main(%x: f32[4,4]) -> (%i: i64[2,n], %j: i64[2,m]) {
+  %i = nonzero %x {count=n} : i64[2,n]
+  %y = relu %x : f32[4,4]
+  %j = nonzero %y {count=m} : i64[2,m]
+}
+";
+    let path = folder.path().join("odd.ir");
+    std::fs::write(&path, source).unwrap();
+    let message = fail(1, &["compile", path.to_str().unwrap(), "-o", &out]);
+    assert!(message.contains("`%i`") && message.contains("`%j`"), "{message}");
+    assert!(!Path::new(&out).exists());
+    let blocked = path.display().to_string();
+    let message = fail(1, &["compile", &mlp, "-o", &blocked]);
+    assert!(message.contains("there can be no folder"), "{message}");
+}
+
+#[test]
 fn generate_says_what_onnxruntime_said() {
     let expected = models().join("lm/expected.npz");
     let tokenizer = Tokenizer::from_file(models().join("lm/tokenizer.json")).unwrap();

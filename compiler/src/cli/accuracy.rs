@@ -10,9 +10,9 @@ use trine::npz::Npz;
 use trine_ir::Type;
 
 use super::args::{CompileArgs, ThreadArgs};
-use super::compile::compile;
 use super::failure::{Failure, Outcome};
 use super::inputs;
+use super::model::compile;
 use super::progress::Progress;
 use super::{Out, write_json};
 

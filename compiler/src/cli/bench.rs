@@ -12,8 +12,8 @@ use trine::generate::Decoder;
 use trine::{Error, Program, Session, SessionOptions, View};
 
 use super::args::{CompileArgs, ThreadArgs};
-use super::compile::compile;
 use super::failure::{Failure, Outcome};
+use super::model::compile;
 use super::progress::Progress;
 use super::{Out, write_json};
 use sample::Dims;

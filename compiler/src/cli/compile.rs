@@ -1,45 +1,151 @@
-//! Compiling as every subcommand that runs a model does it: with signs of life and plain warnings.
+//! `trine compile`: a model as an object file, for programs that are not in Rust and machines without Trine.
 
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use trine::pass::{Driver, Exactness, Report};
-use trine::passes::PASSES;
-use trine::{Module, Options, Program};
+use clap::ValueEnum;
+use trine::Backend;
+use trine::build::BuildError;
+use trine::codegen::Target;
 
-use super::failure::{Failure, warn};
+use trine::pass::Driver;
+
+use super::Out;
+use super::args::{CompileArgs, suggest};
+use super::failure::{Failure, Outcome};
+use super::model::{load, optimize, warn_of_losses};
 use super::progress::Progress;
 
-/// Reads a model.
-pub fn load(path: &Path) -> Result<Module, Failure> {
-    let _progress = Progress::new(format!("reading {}", path.display()));
-    Ok(trine::load(path)?)
+const EXAMPLES: &str = "\
+Examples:
+  trine compile model.onnx --emit obj -o build                 build/model.o and build/model.h
+  trine compile model.onnx -o build --target x86-64-v3         for any CPU with AVX2
+  trine compile model.onnx -o build --target native            for this machine, with all that it can do
+  trine compile model.onnx -o build --name net && cc main.c build/net.o libtrine_ukernel.a -lm
+
+The object holds code and weights. The header declares
+  int64_t NAME_arena_size(const int64_t *dims);
+  int64_t NAME_run(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena);
+and says which dimensions, inputs and outputs there are. Objects that call microkernels link with an archive:
+  cargo rustc -p trine-ukernel --lib --release --crate-type staticlib -- --cfg trine_archive -C panic=abort";
+
+/// Compile a model to an object file for C
+///
+/// Writes NAME.o, which holds code and weights, and NAME.h. There is no interpreter in it: a model with ops that
+/// no kernel is made for is refused, with all of them by name.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model: .onnx or .ir
+    model: PathBuf,
+
+    /// What to write: an object file and its C header
+    #[arg(long, value_name = "KIND", default_value = "obj")]
+    emit: Emit,
+
+    /// The folder to write to; it is made where there is none
+    #[arg(short, long, value_name = "FOLDER")]
+    output: PathBuf,
+
+    /// What files and functions are called [default: as the model's file is]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    name: Option<String>,
+
+    /// Which machines it is for: a CPU such as x86-64-v3, `native` for this one, or the baseline of a triple such
+    /// as aarch64-unknown-linux-gnu [default: the baseline of this architecture]
+    #[arg(long, value_name = "CPU|TRIPLE", value_parser = parse_target)]
+    target: Option<String>,
+
+    #[command(flatten)]
+    compile: CompileArgs,
 }
 
-/// Compiles a model; what is lost on the way is said on standard error.
-pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
-    let mut module = load(path)?;
-    let _progress = Progress::new(format!("compiling {}", path.display()));
-    let report = optimize(&mut module, options, &mut Driver::new())?;
-    warn_of_losses(&report);
-    Ok(trine::build_program(module, options)?)
+#[derive(Clone, Copy, ValueEnum)]
+enum Emit {
+    Obj,
 }
 
-/// Runs the passes that the options ask for.
-pub fn optimize(module: &mut Module, options: &Options, driver: &mut Driver) -> Result<Report, Failure> {
-    let pipeline = options.pipeline(module)?;
-    Ok(driver.run(&pipeline, module).map_err(trine::Error::from)?)
+pub fn run(args: Args, out: &mut Out) -> Outcome {
+    let Emit::Obj = args.emit;
+    let options = args.compile.options();
+    if options.backend == Backend::Interpret {
+        return Err(Failure::usage("there is no interpreter in an object file", "leave out --backend"));
+    }
+    let target = match &args.target {
+        Some(name) => Target::named(name),
+        None => Target::baseline(),
+    };
+    let target = target.map_err(|e| trine::Error::from(BuildError::from(e)))?;
+    let name = args.name.unwrap_or_else(|| identifier(&args.model));
+    let mut module = load(&args.model)?;
+    let progress = Progress::new(format!("compiling {}", args.model.display()));
+    let pipeline = options.pipeline(&module)?.without("form-kernels");
+    warn_of_losses(&optimize(&mut module, &pipeline, &mut Driver::new())?);
+    let object = trine::build_object(module, &target, &name)?;
+    std::fs::create_dir_all(&args.output).map_err(|e| {
+        Failure::input(format!("there can be no folder `{}`: {e}", args.output.display()), "")
+    })?;
+    let paths = object.save(&args.output, &name)?;
+    drop(progress);
+    for path in paths {
+        writeln!(out, "{}", path.display())?;
+    }
+    if object.needs_archive() {
+        writeln!(out, "link with libtrine_ukernel.a, which `trine compile --help` says how to make")?;
+    }
+    Ok(())
 }
 
-/// One warning for all layers that are no longer what the model says.
-pub fn warn_of_losses(report: &Report) {
-    let is_lossy = |pass: &str| PASSES.iter().any(|p| p.name == pass && p.exactness == Exactness::Lossy);
-    for step in report.steps.iter().filter(|s| is_lossy(s.pass) && !s.layers.is_empty()) {
-        let lines: Vec<String> = step.layers.iter().map(|l| format!("  {l}")).collect();
-        warn(format!(
-            "`{}` changed the weights of {} layers; outputs are approximations\n{}",
-            step.pass,
-            lines.len(),
-            lines.join("\n")
-        ));
+/// The stem of a file as a C identifier.
+fn identifier(path: &Path) -> String {
+    let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let mut name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name.insert(0, '_');
+    }
+    name
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match trine::object::is_identifier(text) {
+        true => Ok(text.into()),
+        false => Err(format!("`{}` is no C identifier", text.escape_debug())),
+    }
+}
+
+/// Checks the target while the command line is read, so that a wrong one is an error of the command line.
+fn parse_target(text: &str) -> Result<String, String> {
+    if Target::named(text).is_ok() {
+        return Ok(text.into());
+    }
+    let cpus = Target::cpus();
+    let tip = suggest(text, &cpus).map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
+    let text = text.escape_debug();
+    Err(format!("`{text}` is no target that there is code for{tip}; CPUs are {}", cpus.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_give_identifiers() {
+        let names = ["net.onnx", "a/my-net.v2.onnx", "7b.ir", "größe.onnx"].map(|p| identifier(Path::new(p)));
+        assert_eq!(names, ["net", "my_net_v2", "_7b", "gr__e"]);
+        assert!(names.iter().all(|n| parse_name(n).is_ok()));
+        assert!(parse_name("a-b").is_err());
+    }
+
+    #[test]
+    fn wrong_targets_are_answered_with_the_nearest() {
+        for good in ["native", "x86_64-unknown-linux-gnu"] {
+            assert!(parse_target(good).is_ok(), "{good}");
+        }
+        let message = parse_target("zx81").unwrap_err();
+        assert!(message.contains("`zx81` is no target"), "{message}");
+        if cfg!(target_arch = "x86_64") {
+            let message = parse_target("x86-64-v33").unwrap_err();
+            assert!(message.contains("did you mean `x86-64-v3`?"), "{message}");
+        }
     }
 }

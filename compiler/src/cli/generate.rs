@@ -11,8 +11,8 @@ use trine::generate::{Decoder, Sampler};
 
 use super::Out;
 use super::args::{CompileArgs, ThreadArgs};
-use super::compile::compile;
 use super::failure::{Failure, Outcome};
+use super::model::compile;
 use super::progress::Progress;
 use super::tokenizer::TokenizerFile;
 

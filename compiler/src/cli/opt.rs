@@ -10,8 +10,8 @@ use trine_ir::text::{Style, print_styled};
 
 use super::Out;
 use super::args::CompileArgs;
-use super::compile::{load, optimize, warn_of_losses};
 use super::failure::Outcome;
+use super::model::{load, optimize, warn_of_losses};
 use super::progress::Progress;
 
 const EXAMPLES: &str = "\
@@ -72,7 +72,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         driver = driver.stop_after(count);
     }
     let progress = Progress::new(format!("optimising {}", args.model.display()));
-    let report = optimize(&mut module, &args.compile.options(), &mut driver)?;
+    let pipeline = args.compile.options().pipeline(&module)?;
+    let report = optimize(&mut module, &pipeline, &mut driver)?;
     drop(progress);
     warn_of_losses(&report);
     if args.timing {

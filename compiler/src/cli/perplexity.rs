@@ -10,8 +10,8 @@ use serde_json::json;
 use trine::evaluate;
 
 use super::args::{CompileArgs, ThreadArgs};
-use super::compile::compile;
 use super::failure::Outcome;
+use super::model::compile;
 use super::progress::Bar;
 use super::tokenizer::TokenizerFile;
 use super::{Out, write_json};

@@ -11,9 +11,9 @@ use trine::{Session, SessionOptions, Tensor};
 use trine_ir::Type;
 
 use super::args::{CompileArgs, ThreadArgs};
-use super::compile::compile;
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
+use super::model::compile;
 use super::progress::Progress;
 use super::stats::Stats;
 use super::{Out, write_json};

@@ -1,7 +1,8 @@
 //! The machine that code is made for: Cranelift's instruction set, and which microkernels it can run.
 
 use cranelift_codegen::isa::OwnedTargetIsa;
-use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::settings::{self, Configurable, SettingKind};
+use target_lexicon::Triple;
 use trine_ukernel::{Features, Layout, best, by_name, signsum_f32, signsum_i8};
 
 use super::{CodegenError, contraction};
@@ -20,6 +21,31 @@ impl Target {
     pub fn host() -> Result<Target, CodegenError> {
         let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
         Target::finish(isa, Features::detect(), false)
+    }
+
+    /// What code that is shipped is made for: `native`, this machine; a CPU of this architecture as Cranelift names
+    /// it, `x86-64-v3`; or the baseline of a triple, `aarch64-unknown-linux-gnu`.
+    pub fn named(name: &str) -> Result<Target, CodegenError> {
+        let host = Triple::host();
+        if name == "native" {
+            let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
+            return Target::finish(isa, Features::detect(), true);
+        }
+        if Target::cpus().contains(&name) {
+            return Target::object(&host.to_string(), Some(name));
+        }
+        Target::object(name, None)
+    }
+
+    /// What every CPU of this architecture has.
+    pub fn baseline() -> Result<Target, CodegenError> {
+        Target::object(&Triple::host().to_string(), None)
+    }
+
+    /// The CPUs of this architecture that have a name.
+    pub fn cpus() -> Vec<&'static str> {
+        let Ok(isa) = cranelift_codegen::isa::lookup(Triple::host()) else { return vec![] };
+        isa.iter().filter(|setting| setting.kind == SettingKind::Preset).map(|setting| setting.name).collect()
     }
 
     /// The machine called `triple`, with the CPU preset `cpu` (as Cranelift names them) or its baseline, for

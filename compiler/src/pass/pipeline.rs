@@ -37,6 +37,12 @@ impl Pipeline {
         Ok(self)
     }
 
+    /// The pipeline without the pass of this name.
+    pub fn without(mut self, pass: &str) -> Pipeline {
+        self.0.retain(|step| step.pass.name != pass);
+        self
+    }
+
     /// The loosest of the passes: how far results may move.
     pub fn exactness(&self) -> Exactness {
         self.0.iter().map(|s| s.pass.exactness).max().unwrap_or(Exactness::Exact)
