@@ -1,8 +1,11 @@
 //! The ways in which a case is run; each must give the same outputs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 use trine::import::proto::TensorProto;
+use trine::{Options, Program, Session, SessionOptions};
 use trine_ir::{Elem, Module, Tensor, eval, sidecar, text, verify};
 
 use crate::case::{self, Case};
@@ -14,17 +17,20 @@ pub enum Mode {
     Interpreted,
     /// Printed, with the weights beside it, parsed back, verified, and interpreted.
     Text,
+    /// Optimised as far as the default goes, compiled, and run as a program.
+    Jit,
     /// With all inputs given as initializers, so that what is computed from them is known at import.
     Constant,
 }
 
 impl Mode {
-    pub const ALL: [Mode; 3] = [Mode::Interpreted, Mode::Text, Mode::Constant];
+    pub const ALL: [Mode; 4] = [Mode::Interpreted, Mode::Text, Mode::Jit, Mode::Constant];
 
     pub fn name(self) -> &'static str {
         match self {
             Mode::Interpreted => "interpreted",
             Mode::Text => "text",
+            Mode::Jit => "jit",
             Mode::Constant => "constant",
         }
     }
@@ -32,8 +38,16 @@ impl Mode {
     /// Runs all data sets of the case; the message says what differs.
     pub fn run(self, case: &Case) -> Result<(), String> {
         match self {
-            Mode::Interpreted => self.run_sets(case, &import(case)?),
-            Mode::Text => self.run_sets(case, &reparsed(&import(case)?)?),
+            Mode::Interpreted => interpret(case, &import(case)?),
+            Mode::Text => interpret(case, &reparsed(&import(case)?)?),
+            Mode::Jit => {
+                let program = compiled(import(case)?)?;
+                let run = |inputs: Vec<Tensor>| {
+                    let options = SessionOptions { threads: 2, ..SessionOptions::default() };
+                    Session::new(program.clone(), &options).run(&inputs).map_err(|e| e.to_string())
+                };
+                run_sets(case, run)
+            }
             Mode::Constant => {
                 for set in &case.sets {
                     let mut fixed =
@@ -46,14 +60,25 @@ impl Mode {
             }
         }
     }
+}
 
-    fn run_sets(self, case: &Case, module: &Module) -> Result<(), String> {
-        for (i, set) in case.sets.iter().enumerate() {
-            let outputs = eval::run(module, set.inputs.clone()).map_err(|e| e.to_string())?;
-            compare(&outputs, &set.outputs).map_err(|e| format!("data set {i}: {e}"))?;
-        }
-        Ok(())
+fn interpret(case: &Case, module: &Module) -> Result<(), String> {
+    run_sets(case, |inputs| eval::run(module, inputs).map_err(|e| e.to_string()))
+}
+
+fn run_sets(case: &Case, run: impl Fn(Vec<Tensor>) -> Result<Vec<Tensor>, String>) -> Result<(), String> {
+    for (i, set) in case.sets.iter().enumerate() {
+        let outputs = run(set.inputs.clone())?;
+        compare(&outputs, &set.outputs).map_err(|e| format!("data set {i}: {e}"))?;
     }
+    Ok(())
+}
+
+fn compiled(mut module: Module) -> Result<Arc<Program>, String> {
+    let options = Options::default();
+    trine::optimize(&mut module, &options).map_err(|e| e.to_string())?;
+    let program = trine::build_program(module, &options).map_err(|e| e.to_string())?;
+    Ok(Arc::new(program))
 }
 
 fn import(case: &Case) -> Result<Module, String> {
