@@ -55,10 +55,10 @@ fn container() {
         ),
         (&|m| m.ir_version = Some(99), "IR version 99 is not supported, 3 to 13 are"),
         (&|m| m.opset_import.clear(), "the model does not say which operator sets it is written in"),
-        (&|m| m.opset_import = vec![opset("", 5)], "opset 5 is not supported, 6 to 27 are"),
+        (&|m| m.opset_import = vec![opset("", 0)], "opset 0 is not supported, 1 to 27 are"),
         (
             &|m| m.opset_import = vec![opset("ai.onnx", i64::MAX)],
-            "opset 9223372036854775807 is not supported, 6 to 27 are",
+            "opset 9223372036854775807 is not supported, 1 to 27 are",
         ),
         (&|m| m.opset_import.push(opset("ai.onnx", 20)), "operator set `` has two versions"),
         (

@@ -3,9 +3,9 @@
 use trine_ir::attr::SymbolRef;
 use trine_ir::dim::Symbol;
 use trine_ir::graph::Operands;
-use trine_ir::{Def, Dim, Loc, Op, OpError, OpResult, Tensor, Type, Value, bail};
+use trine_ir::{Dim, Loc, Op, OpError, OpResult, Tensor, Type, Value, bail};
 
-use super::lower::{Failure, Importer};
+use super::lower::{Failure, Importer, Level};
 use super::model;
 use super::proto::attribute_proto::AttributeType;
 use super::proto::{AttributeProto, GraphProto, NodeProto};
@@ -247,14 +247,9 @@ impl NodeCx<'_, '_> {
 
     /// The tensor that a value always is, if that is known.
     pub fn const_tensor(&self, v: Value) -> Option<Tensor> {
-        match self.graph().def(v.node) {
-            Def::Const(key) => self.importer.module.consts.get(key).cloned(),
-            Def::Literal(literal) => literal.tensor().ok(),
-            Def::Param => shape::known(self.elements(v)?, self.graph().ty(v)),
-            Def::Op(_) => match self.elements(v).and_then(|e| shape::known(e, self.graph().ty(v))) {
-                Some(tensor) => Some(tensor),
-                None => shape::fold(self.graph(), &self.importer.module, v),
-            },
+        match self.graph().const_key(v) {
+            Some(key) => self.importer.module.consts.get(key).cloned(),
+            None => shape::fold(self.level(), &self.importer.module, v),
         }
     }
 
@@ -288,11 +283,15 @@ impl NodeCx<'_, '_> {
     }
 
     pub(super) fn elements(&self, v: Value) -> Option<&shape::Elements> {
-        self.importer.levels.last().and_then(|l| l.elements.get(&v))
+        self.level().elements.get(&v)
     }
 
     fn graph(&self) -> &trine_ir::Graph {
-        &self.importer.levels.last().expect("a node is of a graph").graph
+        &self.level().graph
+    }
+
+    fn level(&self) -> &Level {
+        self.importer.levels.last().expect("a node is of a graph")
     }
 }
 

@@ -6,7 +6,7 @@ use super::error::ImportError;
 use super::proto::{FunctionProto, ModelProto, NodeProto, OperatorSetIdProto};
 
 /// Versions of ONNX's own operator set that the mappings know.
-const OPSETS: std::ops::RangeInclusive<i64> = 6..=27;
+const OPSETS: std::ops::RangeInclusive<i64> = 1..=27;
 
 /// Versions of the file format; before 3 there were no operator sets.
 const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;

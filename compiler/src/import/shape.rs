@@ -8,9 +8,10 @@
 use std::cmp::Ordering;
 
 use rustc_hash::FxHashMap;
-use trine_ir::{Def, Dim, DimEnv, Elem, Graph, Module, OpResult, Tensor, Type, Value};
+use trine_ir::{Def, Dim, DimEnv, Elem, Module, OpResult, Tensor, Type, Value};
 
 use super::cx::NodeCx;
+use super::lower::Level;
 
 /// The elements of a vector or scalar; `None` for one that is not known.
 pub(super) type Elements = Vec<Option<Dim>>;
@@ -41,7 +42,7 @@ pub(super) fn elements(cx: &NodeCx, results: &[Value]) -> Vec<Option<Elements>> 
 }
 
 /// The tensor of type `ty` that has these elements, if all are constants.
-pub(super) fn known(elements: &Elements, ty: &Type) -> Option<Tensor> {
+fn known(elements: &Elements, ty: &Type) -> Option<Tensor> {
     let values: Vec<i64> = elements.iter().map(|e| e.as_ref()?.as_integer()).collect::<Option<_>>()?;
     let dims = ty.static_dims()?;
     match ty.elem {
@@ -72,7 +73,8 @@ pub(super) fn of_tensor(tensor: &Tensor) -> Option<Elements> {
 }
 
 /// The tensor that a value is when it is computed from small constants alone.
-pub(super) fn fold(graph: &Graph, module: &Module, v: Value) -> Option<Tensor> {
+pub(super) fn fold(level: &Level, module: &Module, v: Value) -> Option<Tensor> {
+    let graph = &level.graph;
     let mut done: FxHashMap<Value, Tensor> = FxHashMap::default();
     let mut stack = vec![v];
     let mut visits = 0;
@@ -81,6 +83,11 @@ pub(super) fn fold(graph: &Graph, module: &Module, v: Value) -> Option<Tensor> {
         let small = graph.ty(top).static_dims().and_then(|d| trine_ir::tensor::count(&d));
         if visits > 4 * MAX_FOLD_NODES || small? > MAX_FOLD_ELEMENTS {
             return None;
+        }
+        if let Some(tensor) = level.elements.get(&top).and_then(|e| known(e, graph.ty(top))) {
+            done.insert(top, tensor);
+            stack.pop();
+            continue;
         }
         let results = match graph.def(top.node) {
             Def::Param => return None,
