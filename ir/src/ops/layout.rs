@@ -4,7 +4,7 @@
 //! result's dimensions in an attribute, as symbols or as whatever is known about them.
 
 use super::layout_args::*;
-use super::layout_copy::{View, strides};
+use super::layout_copy::View;
 use super::*;
 use crate::{bail, op};
 
@@ -33,22 +33,6 @@ op! {
 op! {
     /// Axis `i` of the result is axis `perm[i]` of `x`.
     Transpose = "transpose" (x) { perm: Vec<usize> }
-}
-op! {
-    /// `x` repeated along its axes of length 1, and along new leading axes, up to `shape`.
-    Expand = "expand" (x) { shape: Vec<Dim> }
-}
-op! {
-    /// `x` broadcast against a tensor of the shape in an i64 operand. ONNX Expand.
-    ExpandDynamic = "expand_dynamic" (x, shape) { dims: Vec<Dim> }
-}
-op! {
-    /// `x` written `repeats[i]` times along axis `i`.
-    Tile = "tile" (x) { repeats: Vec<Dim> }
-}
-op! {
-    /// `tile` with the repeats in an i64 operand. ONNX Tile.
-    TileDynamic = "tile_dynamic" (x, repeats) { dims: Vec<Dim> }
 }
 op! {
     /// The upper or lower triangle of the last two axes, above or below the `k`-th diagonal (0 if absent),
@@ -173,98 +157,6 @@ impl OpDef for Transpose {
     }
 }
 
-impl OpDef for Expand {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        let x = &args[0];
-        let dims = dimensions(&self.shape)?;
-        let Some(lead) = dims.len().checked_sub(x.rank()) else {
-            bail!("{x} has more axes than {}", Type { elem: x.elem, dims })
-        };
-        for (from, to) in x.dims.iter().zip(&dims[lead..]) {
-            if let (Some(a), Some(b)) = (from.as_const(), to.as_const())
-                && a != b
-                && a != 1
-            {
-                bail!("cannot expand an axis of {a} elements to {b}");
-            }
-        }
-        Ok(vec![Type { elem: x.elem, dims }])
-    }
-
-    fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        Ok(vec![expand(&args[0], resolve(&self.shape, cx.dims())?)?])
-    }
-}
-
-impl OpDef for ExpandDynamic {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        expect_vector(&args[1], "shape", None)?;
-        if self.dims.len() < args[0].rank() {
-            bail!("`dims` has fewer axes than {}", args[0]);
-        }
-        Ok(vec![Type { elem: args[0].elem, dims: dimensions(&self.dims)? }])
-    }
-
-    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let shape = sizes(&args[1])?;
-        Ok(vec![expand(&args[0], broadcast_dims(args[0].dims(), &shape)?)?])
-    }
-}
-
-/// `x` repeated up to `dims`, which it must broadcast to.
-fn expand(x: &Tensor, dims: Vec<usize>) -> OpResult<Tensor> {
-    if broadcast_dims(x.dims(), &dims)? != dims {
-        bail!("cannot expand {:?} to {dims:?}", x.dims());
-    }
-    let mut steps = vec![0; dims.len() - x.rank()];
-    steps.extend(x.dims().iter().zip(strides(x.dims())).map(|(d, s)| if *d == 1 { 0 } else { s }));
-    View { dims, strides: steps, offset: 0 }.read(x)
-}
-
-impl OpDef for Tile {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        let x = &args[0];
-        if self.repeats.len() != x.rank() {
-            bail!("{} repeats for {x}", self.repeats.len());
-        }
-        let repeats = dimensions(&self.repeats)?;
-        let dims = x.dims.iter().zip(&repeats).map(|(d, r)| d.mul(r).ok_or("a dimension overflows"));
-        Ok(vec![Type { elem: x.elem, dims: dims.collect::<Result<_, _>>()? }])
-    }
-
-    fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        Ok(vec![tile(&args[0], &resolve(&self.repeats, cx.dims())?)?])
-    }
-}
-
-impl OpDef for TileDynamic {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        let x = &args[0];
-        expect_vector(&args[1], "repeats", Some(x.rank()))?;
-        if self.dims.len() != x.rank() {
-            bail!("`dims` has {} axes, not those of {x}", self.dims.len());
-        }
-        Ok(vec![Type { elem: x.elem, dims: dimensions(&self.dims)? }])
-    }
-
-    fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let repeats = sizes(&args[1])?;
-        if repeats.len() != args[0].rank() {
-            bail!("{} repeats for {} axes", repeats.len(), args[0].rank());
-        }
-        Ok(vec![tile(&args[0], &repeats)?])
-    }
-}
-
-/// Each axis is read as two, one of stride 0 for the repeats.
-fn tile(x: &Tensor, repeats: &[usize]) -> OpResult<Tensor> {
-    let total: Option<Vec<_>> = x.dims().iter().zip(repeats).map(|(d, r)| d.checked_mul(*r)).collect();
-    let total = total.ok_or("the result is too large")?;
-    let dims = x.dims().iter().zip(repeats).flat_map(|(d, r)| [*r, *d]).collect();
-    let steps = strides(x.dims()).into_iter().flat_map(|s| [0, s]).collect();
-    Ok(View { dims, strides: steps, offset: 0 }.read(x)?.reshape(total)?)
-}
-
 impl OpDef for Trilu {
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         if args[0].rank() < 2 {
@@ -292,5 +184,65 @@ impl OpDef for Trilu {
             }
         }
         Ok(vec![layout_copy::from_raw(x.elem(), x.dims().to_vec(), bytes)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eval(op: impl Into<Op>, args: &[&Tensor]) -> OpResult<Tensor> {
+        let args: Vec<_> = args.iter().map(|a| Some(*a)).collect();
+        Ok(op.into().eval(&args, &DimEnv::default())?.remove(0))
+    }
+
+    fn dims(text: &[&str]) -> Vec<Dim> {
+        text.iter().map(|t| Dim::parse(t).unwrap()).collect()
+    }
+
+    #[test]
+    fn one_dimension_follows_from_the_others() {
+        let x = Tensor::from_vec(vec![2, 6], (0..12i32).collect()).unwrap();
+        assert_eq!(eval(Reshape { shape: dims(&["3", "n"]) }, &[&x]).unwrap().dims(), &[3, 4]);
+        for bad in [dims(&["m", "n"]), dims(&["5", "n"]), dims(&["13"]), dims(&["0", "n"])] {
+            assert!(eval(Reshape { shape: bad.clone() }, &[&x]).is_err(), "{bad:?}");
+        }
+        let ask = |shape: &[i64], allow_zero| {
+            let op = ReshapeDynamic { allow_zero, dims: dims(&["a", "b"]) };
+            eval(op, &[&x, &Tensor::vector(shape.to_vec())]).map(|y| y.dims().to_vec())
+        };
+        assert_eq!(ask(&[0, -1], false), Ok(vec![2, 6]));
+        assert_eq!(ask(&[-1, 3], true), Ok(vec![4, 3]));
+        for (bad, allow_zero) in
+            [([-1, -1], false), ([0, -1], true), ([-2, 6], false), ([i64::MAX, 2], false)]
+        {
+            assert!(ask(&bad, allow_zero).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn shapes_are_inferred_in_symbols() {
+        let x = Type::parse("f32[b,s,64]").unwrap();
+        let infer = |op: Op| op.infer(&[Some(&x)], &()).map(|t| t[0].to_string());
+        assert_eq!(infer(Transpose { perm: vec![2, 0, 1] }.into()).unwrap(), "f32[64,b,s]");
+        assert_eq!(infer(Reshape { shape: dims(&["b*s", "64"]) }.into()).unwrap(), "f32[b*s,64]");
+        assert!(infer(Transpose { perm: vec![0, 1, 1] }.into()).is_err());
+        assert!(infer(Reshape { shape: dims(&["0-1"]) }.into()).is_err());
+    }
+
+    #[test]
+    fn triangles_start_at_any_diagonal() {
+        let x = Tensor::from_vec(vec![2, 3], (1..7i32).collect()).unwrap();
+        for (upper, k, want) in [
+            (true, 0, [1, 2, 3, 0, 5, 6]),
+            (true, 1, [0, 2, 3, 0, 0, 6]),
+            (false, 0, [1, 0, 0, 4, 5, 0]),
+            (false, -1, [0, 0, 0, 4, 0, 0]),
+            (false, i64::MAX, [1, 2, 3, 4, 5, 6]),
+            (true, i64::MIN, [1, 2, 3, 4, 5, 6]),
+        ] {
+            let y = eval(Trilu { upper }, &[&x, &Tensor::scalar(k)]).unwrap();
+            assert_eq!(&*y.values::<i32>().unwrap(), &want, "{upper} {k}");
+        }
     }
 }
