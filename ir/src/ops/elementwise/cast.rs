@@ -63,16 +63,28 @@ impl OpDef for Cast {
                 cast_from!(self.to, x, v, |v: f32| i32: v as i32, f16: f16::from_f32(v), bf16: bf16::from_f32(v), bool: v != 0.0)
             }
             Wide::F64(v) => {
-                cast_from!(self.to, x, v, |v: f64| i32: v as i32, f16: f16::from_f64(v), bf16: bf16::from_f64(v), bool: v != 0.0)
+                cast_from!(self.to, x, v, |v: f64| i32: v as i32, f16: f16::from_f32(to_odd(v)), bf16: bf16::from_f32(to_odd(v)), bool: v != 0.0)
             }
             Wide::I64(v) => {
-                cast_from!(self.to, x, v, |v: i64| i32: v as i32, f16: f16::from_f64(v as f64), bf16: bf16::from_f64(v as f64), bool: v != 0)
+                cast_from!(self.to, x, v, |v: i64| i32: v as i32, f16: f16::from_f32(to_odd(v as f64)), bf16: bf16::from_f32(to_odd(v as f64)), bool: v != 0)
             }
             Wide::U64(v) => {
-                cast_from!(self.to, x, v, |v: u64| i32: v as i32, f16: f16::from_f64(v as f64), bf16: bf16::from_f64(v as f64), bool: v != 0)
+                cast_from!(self.to, x, v, |v: u64| i32: v as i32, f16: f16::from_f32(to_odd(v as f64)), bf16: bf16::from_f32(to_odd(v as f64)), bool: v != 0)
             }
         }])
     }
+}
+
+/// The f32 next to `value` towards zero, or that one of its two neighbours that has an odd last bit: what is
+/// rounded again to fewer bits is then as if it had been rounded once.
+fn to_odd(value: f64) -> f32 {
+    let near = value as f32;
+    let exact = f64::from(near);
+    if exact == value || near.is_nan() {
+        return near;
+    }
+    let towards_zero = if exact.abs() > value.abs() { near.to_bits() - 1 } else { near.to_bits() };
+    f32::from_bits(towards_zero | 1)
 }
 
 /// Elements in the narrowest of four types that holds them.
@@ -129,6 +141,14 @@ mod tests {
         assert_eq!(&cast(&x, Elem::I4).unpacked().unwrap()[..2], [7, 0xfc]);
         assert_eq!(&cast(&x, Elem::U4).unpacked().unwrap()[..2], [7, 12]);
         assert_eq!(cast(&x, Elem::Bool).bytes()[..], [1; 6]);
+    }
+
+    #[test]
+    fn narrower_floats_are_rounded_once() {
+        // A hair above the middle of two halves, which by way of f32 would become that middle.
+        let x = tensor(&[1], &[1.0 + 2f64.powi(-11) + 2f64.powi(-40)]);
+        assert_eq!(cast(&x, Elem::F16).values::<f16>().unwrap()[0].to_f64(), 1.0 + 2f64.powi(-10));
+        assert_eq!(cast(&x, Elem::Bf16).values::<bf16>().unwrap()[0].to_f64(), 1.0);
     }
 
     #[test]

@@ -106,3 +106,32 @@ impl MersenneTwister {
         y ^ y >> 18
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{run, tensor};
+
+    #[test]
+    fn numbers_are_those_of_numpy() {
+        // numpy.random.RandomState(0).uniform()
+        let mut random = MersenneTwister::new(0);
+        for want in [0.548_813_503_927_324_8, 0.715_189_366_372_419_5, 0.602_763_376_071_643_9] {
+            assert_eq!(random.uniform(), want);
+        }
+    }
+
+    #[test]
+    fn nothing_is_dropped_out_of_training() {
+        let x = tensor(&[3], &[1f32, 2.0, 3.0]);
+        let (ratio, yes) = (Tensor::scalar(0.6f32), Tensor::from_bools(vec![], [true]).unwrap());
+        let got = run(Dropout { seed: 0 }, &[Some(&x), Some(&ratio)]).unwrap();
+        assert_eq!((&got[0], &got[1].bytes()[..]), (&x, [1u8; 3].as_slice()));
+        let got = run(Dropout { seed: 0 }, &[Some(&x), Some(&ratio), Some(&yes)]).unwrap();
+        assert_eq!(got[1].bytes()[..], [0, 1, 1]);
+        let scale = (1.0 / (1.0 - f64::from(0.6f32))) as f32;
+        assert_eq!(got[0].values::<f32>().unwrap()[..], [0.0, 2.0 * scale, 3.0 * scale]);
+        let all = Tensor::scalar(1f32);
+        assert!(run(Dropout { seed: 0 }, &[Some(&x), Some(&all), Some(&yes)]).is_err());
+    }
+}

@@ -212,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn sums_have_one_order() {
+        // In sequence the ones would be lost in the large number, whose unit is 8.
+        let mut x = vec![1f32; 33];
+        x[0] = 1e8;
+        let y = one(ReduceSum { axes: vec![0], keepdims: false }, &[&Tensor::vector(x)]);
+        assert_eq!(y.values::<f32>().unwrap()[0], 1e8 + 2.0 + 4.0 + 8.0 + 16.0);
+    }
+
+    #[test]
     fn extremes_of_truth_values_and_not_a_number() {
         let x = Tensor::from_bools(vec![2, 2], [true, false, true, true]).unwrap();
         let max = one(ReduceMax { axes: vec![1], keepdims: false }, &[&x]);
