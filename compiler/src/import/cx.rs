@@ -353,6 +353,11 @@ impl<'m> NodeCx<'_, 'm> {
         Ok(Body { function, captures, params: params.to_vec(), results, inner_symbols })
     }
 
+    /// The function that a body became.
+    pub fn body_graph(&self, body: &Body) -> Option<&trine_ir::Graph> {
+        self.importer.module.functions.get(&body.function.0).map(|f| &f.graph)
+    }
+
     /// Takes back the last body, to build it anew for other types.
     pub fn drop_body(&mut self, body: Body) {
         self.importer.module.functions.shift_remove(&body.function.0);

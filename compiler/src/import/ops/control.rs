@@ -2,7 +2,7 @@
 
 use trine_ir::dim::Symbol;
 use trine_ir::ops::*;
-use trine_ir::{Dim, Elem, OpResult, Tensor, Type, Value, bail};
+use trine_ir::{Dim, Elem, Literal, OpResult, Tensor, Type, Value, bail};
 
 use super::layout::reshaped;
 use super::{Body, Mapper, NodeCx};
@@ -55,12 +55,13 @@ fn repeat(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let types: Vec<_> = states.iter().map(|v| cx.ty(*v)).collect();
     let (body, inner) = stable_body(cx, &own, &types, &[], 1)?;
     let outputs = &body.results[1..];
+    let trips = trip_count(cx, &body);
     let mut results = vec![];
     for (i, output) in outputs.iter().enumerate() {
         let ty = if i < states.len() { &body.params[2 + i] } else { output };
         let mut ty = merge(cx, ty, ty, &inner)?;
         if i >= states.len() {
-            ty.dims.insert(0, cx.fresh_dim());
+            ty.dims.insert(0, trips.clone().unwrap_or_else(|| cx.fresh_dim()));
         }
         results.push(ty);
     }
@@ -68,6 +69,19 @@ fn repeat(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let mut args = vec![cx.opt(0), cx.opt(1)];
     args.extend(states.into_iter().chain(body.captures).map(Some));
     cx.add_node(op, &args)
+}
+
+/// How often a loop runs, if only a known trip count ends it.
+fn trip_count(cx: &NodeCx, body: &Body) -> Option<Dim> {
+    let is_true = |v: Value| cx.const_tensor(v).and_then(|t| t.bools().ok()?.next()) == Some(true);
+    let graph = cx.body_graph(body)?;
+    let goes_on = *graph.outputs().first()?;
+    let always =
+        graph.params().get(1) == Some(&goes_on) || graph.as_literal(goes_on) == Some(Literal::Bool(true));
+    if !always || !cx.opt(1).is_none_or(is_true) {
+        return None;
+    }
+    cx.shape_values(cx.opt(0)?)?.into_iter().next().filter(Dim::is_nonnegative)
 }
 
 /// The body of a loop on `own` parameters, states like `states`, and `rest`; its states are results from
