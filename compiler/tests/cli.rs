@@ -130,6 +130,8 @@ fn inspect_finds_the_ternary_layers_of_every_spelling() {
     let text = succeed(&["inspect", &model("digits/mlp.onnx")]);
     assert!(text.contains("ONNX, opset ai.onnx 17") && text.contains("ternary layers: 3 of 3"), "{text}");
     assert!(text.contains("  x: f32[batch,64]\n"), "{text}");
+    let text = succeed(&["inspect", &model("digits/cnn.onnx")]);
+    assert!(text.contains("ternary layers: 1 of 4"), "{text}");
 }
 
 #[test]

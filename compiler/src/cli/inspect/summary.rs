@@ -21,7 +21,7 @@ pub struct Summary {
     tensors: usize,
     ops: Vec<(String, usize)>,
     ternary: Vec<Layer>,
-    /// Matrix products with constant weights that are not ternary, by weights, with their types.
+    /// Matrix products and convolutions with constant weights that are not ternary, by weights, with their types.
     dense: Vec<(String, Type)>,
 }
 
@@ -130,7 +130,7 @@ fn dense(module: &Module) -> Vec<(String, Type)> {
         let graph = &function.graph;
         for node in graph.order() {
             let weights = match graph.op(node) {
-                Some(Op::Matmul(_)) => graph.operand(node, 1),
+                Some(Op::Matmul(_) | Op::Conv(_) | Op::ConvTranspose(_)) => graph.operand(node, 1),
                 _ => None,
             };
             if let Some((v, key)) = weights.and_then(|v| Some((v, graph.const_key(v)?))) {
