@@ -39,7 +39,7 @@ pub fn save(module: &Module, path: impl AsRef<Path>) -> Result<(), Error> {
         return Err(Error::NoIr { path: path.into() });
     }
     let weights = weights_path(path);
-    write_atomically(&weights, |file| sidecar::write(module, file).map_err(io::Error::other))?;
+    write_atomically(&weights, |file| sidecar::write(module, file))?;
     write_atomically(path, |file| file.write_all(text::print(module).as_bytes()))
 }
 

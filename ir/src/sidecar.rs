@@ -3,11 +3,11 @@
 //! Element types that safetensors lacks (under 8 bits) are stored as their packed bytes, one dimension
 //! of `U8`; the text says what they are.
 
-use std::borrow::Cow;
-use std::io::Write;
+use std::cmp::Reverse;
+use std::io::{self, Write};
 
 use bytes::Bytes;
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
 use crate::error::Error;
 use crate::module::Module;
@@ -15,11 +15,28 @@ use crate::tensor::Tensor;
 use crate::text;
 use crate::ty::{Elem, Type};
 
-/// Writes all constants of `module` as one safetensors file.
-pub fn write(module: &Module, out: &mut impl Write) -> Result<(), Error> {
-    let views = module.consts.iter().map(|(name, tensor)| (name.as_str(), Stored::new(tensor)));
-    let bytes = safetensors::serialize(views, None).map_err(|e| Error::Sidecar(e.to_string()))?;
-    out.write_all(&bytes).map_err(|e| Error::Sidecar(e.to_string()))
+/// Writes all constants of `module` as one safetensors file, tensor by tensor as they lie in memory.
+pub fn write(module: &Module, out: &mut impl Write) -> io::Result<()> {
+    // The widest elements first, so that all are aligned.
+    let mut tensors: Vec<_> = module.consts.iter().collect();
+    tensors.sort_by_key(|(name, tensor)| (Reverse(dtype(tensor.elem())), *name));
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, tensor)| {
+        let start = end;
+        end += tensor.bytes().len();
+        let (dtype, data_offsets) = (dtype(tensor.elem()), (start, end));
+        let shape = match packed_len(&tensor.ty()) {
+            Some(len) => vec![len],
+            None => tensor.dims().to_vec(),
+        };
+        (name.to_string(), TensorInfo { dtype, shape, data_offsets })
+    });
+    let metadata = Metadata::new(None, infos.collect()).map_err(io::Error::other)?;
+    let mut header = serde_json::to_vec(&metadata)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    out.write_all(&(header.len() as u64).to_le_bytes())?;
+    out.write_all(&header)?;
+    tensors.iter().try_for_each(|(_, tensor)| out.write_all(tensor.bytes()))
 }
 
 /// Parses `text` with the constants that `weights`, a safetensors file, holds. They stay where they are.
@@ -40,34 +57,7 @@ pub fn parse(text: &str, weights: &Bytes) -> Result<Module, Error> {
     })
 }
 
-struct Stored<'a> {
-    tensor: &'a Tensor,
-    shape: Vec<usize>,
-}
-
-impl Stored<'_> {
-    fn new(tensor: &Tensor) -> Stored<'_> {
-        let packed = tensor.elem().bits() < 8;
-        let shape = if packed { vec![tensor.bytes().len()] } else { tensor.dims().to_vec() };
-        Stored { tensor, shape }
-    }
-}
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> Dtype {
-        dtype(self.tensor.elem())
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(self.tensor.bytes())
-    }
-    fn data_len(&self) -> usize {
-        self.tensor.bytes().len()
-    }
-}
-
+/// Bytes of a type that safetensors lacks.
 fn packed_len(ty: &Type) -> Option<usize> {
     let count = ty.count()?.as_const()?;
     (ty.elem.bits() < 8).then(|| ty.elem.bytes(count))?
