@@ -28,7 +28,8 @@ op! {
 }
 
 op! {
-    /// `+x`, `-x` or `0` by the sign of the weight, for every output: `[.., k]` by `[n, k]` gives `[.., n, k]`.
+    /// `+x`, `-x` or `0` by the sign of the weight, for every output: `[.., k]` by `[n, k]` gives `[.., n, k]`. Of i8,
+    /// -128, which `quantize_rows` never gives, is its own negative.
     SignSelect = "sign_select" (x, w) {}
 }
 
@@ -131,7 +132,7 @@ impl OpDef for SignSelect {
         let total = crate::tensor::count(&dims).ok_or("the result is too large")?;
         if x.elem() == Elem::I8 {
             let x = x.values::<i8>()?;
-            let y = select(&x, &trits, k, total, |t, v| t * v);
+            let y = select(&x, &trits, k, total, i8::wrapping_mul);
             return Ok(vec![Tensor::from_vec(dims, y)?]);
         }
         // A multiplication, so that infinities and NaN spread as they do in a matmul.
@@ -175,7 +176,7 @@ impl OpDef for GroupSum {
         if x.elem() == Elem::I8 {
             let x = x.values::<i8>()?;
             let rows = x.chunks(k).flat_map(|row| row.chunks(self.group));
-            let sums = rows.map(|g| g.iter().map(|v| i32::from(*v)).sum()).collect::<Vec<i32>>();
+            let sums = rows.map(|g| sum_wrapping(g.iter().map(|v| i32::from(*v)))).collect();
             return Ok(vec![Tensor::from_vec(dims, sums)?]);
         }
         let x = x.values::<f32>()?;
@@ -276,7 +277,7 @@ fn sign_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
         let mut sums: Vec<i32> = vec![];
         for x in x.values::<i8>()?.chunks(k.max(1)) {
             for (x, t) in rows().flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
-                sums.push(x.iter().zip(t).map(|(x, t)| i32::from(*x) * i32::from(*t as i8)).sum());
+                sums.push(sum_wrapping(x.iter().zip(t).map(|(x, t)| i32::from(*x) * i32::from(*t as i8))));
             }
         }
         return Ok(Tensor::from_vec(dims, sums)?);
@@ -288,6 +289,11 @@ fn sign_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
         }
     }
     Ok(Tensor::from_vec(dims, sums)?)
+}
+
+/// Exact for up to 2^24 numbers of i8, and beyond them modulo 2^32.
+fn sum_wrapping(values: impl Iterator<Item = i32>) -> i32 {
+    values.fold(0, i32::wrapping_add)
 }
 
 /// `acc += (x0 + x1) + x2` by triples from the start; a short triple is filled with `+0.0`.
