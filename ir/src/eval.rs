@@ -1,5 +1,8 @@
 //! The reference interpreter: the meaning that every pass and kernel is tested against.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use rustc_hash::FxHashMap;
 
 use crate::dim::DimEnv;
@@ -12,9 +15,34 @@ use crate::tensor::Tensor;
 /// How deep functions may call functions.
 pub const MAX_DEPTH: usize = 64;
 
+/// How many calls of functions a run may make: loops in loops that never end are an error, not a hang.
+pub const MAX_CALLS: usize = 1 << 21;
+
+/// The calls of a run up to some point in it.
+#[derive(Clone, Debug, Default)]
+pub struct Calls {
+    depth: usize,
+    made: Rc<Cell<usize>>,
+}
+
+impl Calls {
+    /// The calls once `function` is called, too.
+    fn with(&self, function: &str) -> Result<Calls, Error> {
+        let (depth, made) = (self.depth + 1, self.made.get() + 1);
+        if depth > MAX_DEPTH {
+            return Err(Error::Input(format!("calls of `@{function}` nest deeper than {MAX_DEPTH}")));
+        }
+        if made > MAX_CALLS {
+            return Err(Error::Input(format!("no end after {MAX_CALLS} calls of functions")));
+        }
+        self.made.set(made);
+        Ok(Calls { depth, made: self.made.clone() })
+    }
+}
+
 /// Runs `@main` on inputs in the order of its parameters.
 pub fn run(module: &Module, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
-    run_function(module, MAIN, inputs, &DimEnv::default(), 0)
+    run_function(module, MAIN, inputs, &DimEnv::default(), &Calls::default())
 }
 
 /// Binds the symbols of `graph`'s parameters to the shapes of `inputs`, and checks the rest. `outer`
@@ -42,7 +70,10 @@ pub fn bind(graph: &Graph, inputs: &[Tensor], outer: &DimEnv) -> Result<DimEnv, 
                         )));
                     }
                     Err(expected) => {
-                        let expected = expected.map_or(String::new(), |e| format!(", which is {e} here"));
+                        let expected = match expected.filter(|_| dim.as_const().is_none()) {
+                            Some(e) => format!(", which is {e} here"),
+                            None => String::new(),
+                        };
                         return Err(Error::Input(format!(
                             "input `{name}`: axis {axis} has {actual} elements, not `{dim}`{expected}"
                         )));
@@ -54,22 +85,20 @@ pub fn bind(graph: &Graph, inputs: &[Tensor], outer: &DimEnv) -> Result<DimEnv, 
     Ok(env)
 }
 
-/// Runs any function. The values of data-dependent symbols are bound as results appear.
+/// Runs any function after `calls` of the same run. The values of data-dependent symbols are bound as results
+/// appear.
 pub fn run_function(
     module: &Module,
     name: &str,
     inputs: Vec<Tensor>,
     outer: &DimEnv,
-    depth: usize,
+    calls: &Calls,
 ) -> Result<Vec<Tensor>, Error> {
     let function =
         module.functions.get(name).ok_or_else(|| Error::Input(format!("no function `@{name}`")))?;
-    if depth > MAX_DEPTH {
-        return Err(Error::Input(format!("calls of `@{name}` nest deeper than {MAX_DEPTH}")));
-    }
     let graph = &function.graph;
     let dims = bind(graph, &inputs, outer)?;
-    let mut frame = Frame { module, dims, depth, values: FxHashMap::default() };
+    let mut frame = Frame { module, dims, calls: calls.with(name)?, values: FxHashMap::default() };
     for (param, tensor) in graph.params().iter().zip(inputs) {
         frame.values.insert(*param, tensor);
     }
@@ -87,7 +116,7 @@ pub fn run_function(
 struct Frame<'a> {
     module: &'a Module,
     dims: DimEnv,
-    depth: usize,
+    calls: Calls,
     values: FxHashMap<Value, Tensor>,
 }
 
@@ -129,8 +158,7 @@ impl Context for Frame<'_> {
         &self.dims
     }
     fn call(&self, function: &str, args: Vec<Tensor>) -> OpResult<Vec<Tensor>> {
-        run_function(self.module, function, args, &self.dims, self.depth + 1)
-            .map_err(|e| e.to_string().into())
+        run_function(self.module, function, args, &self.dims, &self.calls).map_err(|e| e.to_string().into())
     }
 }
 
@@ -182,6 +210,24 @@ graph @twice(%x: f32[batch,4]) -> (%y: f32[batch,4]) {
         for (got, want) in z[0].values::<f32>().unwrap().iter().zip(want) {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }
+    }
+
+    #[test]
+    fn loops_in_loops_end() {
+        // 2^60 iterations, each loop within its own bound.
+        let body = |name: &str, next: &str| {
+            format!(
+                "graph @{name}(%i: i64[], %go: bool[], %s: f32[]) -> (%go: bool[], %t: f32[]) {{\n  \
+                 %t = loop 1000000i64, true, %s {{body=@{next}, states=1, results=[f32[]]}} : f32[]\n}}\n"
+            )
+        };
+        let last = "graph @c(%i: i64[], %go: bool[], %s: f32[]) -> (%go: bool[], %s: f32[]) {\n}\n";
+        let main = "graph @main(%s: f32[]) -> (%t: f32[]) {\n  \
+                    %t = loop 1000000i64, true, %s {body=@a, states=1, results=[f32[]]} : f32[]\n}\n";
+        let module = text::parse(&[main, &body("a", "b"), &body("b", "c"), last].concat()).unwrap();
+        crate::verify(&module).unwrap();
+        let message = run(&module, vec![Tensor::scalar(1f32)]).unwrap_err().to_string();
+        assert!(message.ends_with("no end after 2097152 calls of functions"), "{message}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Steps without a kernel: the op runs by its meaning.
 
-use trine_ir::eval::run_function;
+use trine_ir::eval::{Calls, run_function};
 use trine_ir::op::Context;
 use trine_ir::{DimEnv, Op, OpResult, Tensor};
 
@@ -15,12 +15,13 @@ pub fn run(program: &Program, op: &Op, args: &[Option<Tensor>], dims: &[i64]) ->
         }
     }
     let args: Vec<Option<&Tensor>> = args.iter().map(Option::as_ref).collect();
-    op.eval(&args, &Frame { program, env }).map_err(|e| e.0)
+    op.eval(&args, &Frame { program, env, calls: Calls::default() }).map_err(|e| e.0)
 }
 
 struct Frame<'a> {
     program: &'a Program,
     env: DimEnv,
+    calls: Calls,
 }
 
 impl Context for Frame<'_> {
@@ -28,6 +29,7 @@ impl Context for Frame<'_> {
         &self.env
     }
     fn call(&self, function: &str, args: Vec<Tensor>) -> OpResult<Vec<Tensor>> {
-        run_function(&self.program.module, function, args, &self.env, 1).map_err(|e| e.to_string().into())
+        run_function(&self.program.module, function, args, &self.env, &self.calls)
+            .map_err(|e| e.to_string().into())
     }
 }

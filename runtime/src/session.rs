@@ -456,16 +456,18 @@ fn bind_dim(dims: &mut [i64], port: &Port, axis: usize, actual: usize, round: us
             axis,
             actual,
             dim: port.ty.dims[axis].to_string(),
-            known: known.map_or(String::new(), |k| format!(", which is {k} here")),
+            known: match known.filter(|_| port.ty.dims[axis].as_const().is_none()) {
+                Some(k) => format!(", which is {k} here"),
+                None => String::new(),
+            },
         }),
     }
 }
 
 fn type_error(port: &Port, view: &View) -> RunError {
     let dims: Vec<_> = view.dims.iter().map(usize::to_string).collect();
-    RunError::InputType {
-        name: port.name.clone(),
-        expected: port.ty.to_string(),
-        actual: format!("{}[{}] of {} bytes", view.elem, dims.join(","), view.data.len()),
-    }
+    let whole = trine_ir::tensor::count(view.dims).and_then(|n| view.elem.bytes(n)) == Some(view.data.len());
+    let bytes = if whole { String::new() } else { format!(" of {} bytes", view.data.len()) };
+    let actual = format!("{}[{}]{bytes}", view.elem, dims.join(","));
+    RunError::InputType { name: port.name.clone(), expected: port.ty.to_string(), actual }
 }

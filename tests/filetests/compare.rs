@@ -3,7 +3,7 @@
 use half::f16;
 use libtest_mimic::Failed;
 use trine::pass::Exactness;
-use trine_ir::{DimEnv, Elem, Module, Tensor, Type, eval};
+use trine_ir::{DimEnv, Elem, Module, Tensor, Type, eval, eval::Calls};
 
 use crate::fill::{self, Random};
 
@@ -29,7 +29,7 @@ pub fn same_meaning(
         for param in graph.params() {
             inputs.push(input(graph.name(*param), graph.ty(*param), &env)?);
         }
-        let run = |module| eval::run_function(module, name, inputs.clone(), &env, 0);
+        let run = |module| eval::run_function(module, name, inputs.clone(), &env, &Calls::default());
         let want = run(before).map_err(|e| format!("`@{name}` before: {e}"))?;
         let got = run(after).map_err(|e| format!("`@{name}` after: {e}"))?;
         for (i, (want, got)) in want.iter().zip(&got).enumerate() {
