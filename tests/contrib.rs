@@ -1,18 +1,27 @@
 //! Ops of onnxruntime against the same thing written in ONNX's own.
 
+#[path = "support/caught.rs"]
+mod caught;
+#[path = "support/damage.rs"]
+mod damage;
+#[path = "support/feed.rs"]
+mod feed;
 #[path = "support/model.rs"]
 mod model;
 
 use model::{Named, noise, run};
 use trine_ir::Tensor;
 
-/// Runs both and compares each result.
+/// Runs both and compares each result. The fused one must survive being damaged, too.
 fn same(inputs: &[Named], constants: &[Named], fused: &str, plain: &str) {
     let (fused_results, plain_results) = (run(inputs, constants, fused), run(inputs, constants, plain));
     assert_eq!(fused_results.len(), plain_results.len());
     for (i, (a, b)) in fused_results.iter().zip(&plain_results).enumerate() {
         close(a, b, &format!("result {i} of {fused}"));
     }
+    let given: Vec<_> = inputs.iter().map(|(_, t)| t.clone()).collect();
+    damage::survived(&model::proto(inputs, constants, fused), &given)
+        .unwrap_or_else(|e| panic!("{fused}:\n{e}"));
 }
 
 fn close(a: &Tensor, b: &Tensor, what: &str) {

@@ -3,16 +3,25 @@
 //! `cargo test --test onnx -- FILTER` runs those whose name (`node/test_abs text`) contains FILTER. What is not
 //! expected to pass stands in `onnx/manifest.txt`; a test fails if it does worse than that, and if it does better.
 //! `BLESS=1` writes the manifest anew. `REPORT=1` prints all failures, expected or not, by message.
+//!
+//! Cases of one node are also run `damaged`: whatever is wrong with them, there are results or an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
 #[path = "onnx/case.rs"]
 mod case;
+#[path = "support/caught.rs"]
+mod caught;
 #[path = "onnx/compare.rs"]
 mod compare;
+#[path = "support/damage.rs"]
+mod damage;
+#[path = "support/feed.rs"]
+mod feed;
 #[path = "support/fetch.rs"]
 mod fetch;
 #[path = "onnx/manifest.rs"]
@@ -20,8 +29,10 @@ mod manifest;
 #[path = "onnx/mode.rs"]
 mod mode;
 
+use caught::caught;
 use manifest::Manifest;
 use mode::Mode;
+use trine::import::proto::{ModelProto, TypeProto, type_proto};
 
 /// Every case that Trine is to pass, one a line.
 const CASES: &str = include_str!("onnx/cases.txt");
@@ -39,7 +50,6 @@ fn main() {
             std::process::exit(1);
         }
     };
-    std::panic::set_hook(Box::new(|_| {}));
     let manifest = Arc::new(Manifest::load());
     let outcomes = Outcomes::default();
     let bless = std::env::var_os("BLESS").is_some_and(|v| v == "1");
@@ -59,7 +69,11 @@ fn main() {
             }
         })
     });
-    let trials = trials.collect();
+    let damaged = distinct(&data).into_iter().map(|case| {
+        let data = data.clone();
+        Trial::test(format!("{case} damaged"), move || Ok(run_damaged(&data, case)?))
+    });
+    let trials = trials.chain(damaged).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let outcomes = outcomes.lock().expect("no panic holds it");
     if bless {
@@ -73,16 +87,40 @@ fn main() {
 }
 
 /// Runs a case in a mode. A panic is a failure of the case.
-fn run(data: &std::path::Path, case: &str, mode: Mode) -> Result<(), String> {
-    let run = || {
+fn run(data: &Path, case: &str, mode: Mode) -> Result<(), String> {
+    caught(|| {
         let case = case::load(data, case)?;
         mode.run(&case)
-    };
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(format!("panicked: {text}"))
     })
+}
+
+/// Cases of one node: one for each operator with its attributes and the ranks of its inputs.
+fn distinct(data: &Path) -> Vec<&'static str> {
+    let mut seen = BTreeSet::new();
+    let is_new = |case: &&str| {
+        let Ok(ModelProto { graph: Some(graph), .. }) = case::model(data, case) else { return false };
+        let [node] = graph.node.as_slice() else { return false };
+        let mut attributes: Vec<String> = node.attribute.iter().map(|a| a.name().into()).collect();
+        attributes.sort();
+        let ranks: Vec<_> = graph.input.iter().map(|i| rank(i.r#type.as_ref())).collect();
+        seen.insert((node.op_type().to_string(), attributes, ranks))
+    };
+    CASES.lines().filter(is_new).collect()
+}
+
+fn rank(ty: Option<&TypeProto>) -> Option<usize> {
+    match ty?.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => Some(tensor.shape.as_ref()?.dim.len()),
+        _ => None,
+    }
+}
+
+/// Runs a case with all that may be wrong with it.
+fn run_damaged(data: &Path, case: &str) -> Result<(), String> {
+    // Data that cannot be read is what the case's own run tells of.
+    let given = case::load(data, case).map(|case| case.sets);
+    let given = given.iter().flatten().next().map_or(&[][..], |set| &set.inputs);
+    damage::survived(&case::model(data, case)?, given)
 }
 
 fn summarise(outcomes: &BTreeMap<String, Option<String>>) {

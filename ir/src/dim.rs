@@ -166,11 +166,15 @@ impl Dim {
         }
         loop {
             let end = rest.find(['+', '-']).unwrap_or(rest.len());
-            let mut product = Dim::collect([(vec![], sign)]);
-            for factor in rest[..end].split('*').map(str::trim) {
-                let factor = if factor.starts_with(|c: char| c.is_ascii_digit()) {
-                    let n: i64 = factor.parse().map_err(|_| format!("bad number `{factor}` in dimension"))?;
-                    Dim::integer(n)
+            let factors = || rest[..end].split('*').map(str::trim);
+            let is_number = |factor: &str| factor.starts_with(|c: char| c.is_ascii_digit());
+            // Each number is read as its negative, of which there is one more.
+            let numbers = factors().filter(|f| is_number(f)).count();
+            let mut product = Dim::integer(if numbers % 2 == 0 { sign } else { -sign });
+            for factor in factors() {
+                let factor = if is_number(factor) {
+                    let n = format!("-{factor}").parse();
+                    Dim::integer(n.map_err(|_| format!("bad number `{factor}` in dimension"))?)
                 } else if is_symbol(factor) {
                     Dim::symbol(factor)
                 } else {
@@ -300,11 +304,12 @@ mod tests {
             ("seq-seq", "0"),
             ("seq-1", "seq-1"),
             ("3*4", "12"),
+            ("-9223372036854775808*seq+2", "-9223372036854775808*seq+2"),
         ] {
             assert_eq!(dim(text).to_string(), canonical);
             assert_eq!(dim(canonical), dim(text));
         }
-        for bad in ["", "a b", "1x", "a+", "*", "99999999999999999999"] {
+        for bad in ["", "a b", "1x", "a+", "*", "9223372036854775808"] {
             assert!(Dim::parse(bad).is_err(), "{bad}");
         }
     }

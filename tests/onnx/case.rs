@@ -22,14 +22,12 @@ pub struct DataSet {
 
 /// Reads the case that `name`, as in `node/test_abs`, stands for.
 pub fn load(data: &Path, name: &str) -> Result<Case, String> {
-    let folder = data.join(name);
+    let (folder, model) = (data.join(name), model(data, name)?);
     if name.starts_with("light/") {
-        let model = model(&folder.with_extension("onnx"))?;
         let inputs = open_inputs(&model).map(ramp).collect::<Result<_, _>>()?;
         let outputs = vec![tensor(&data.join(format!("{name}_output_0.pb")))?];
         return Ok(Case { model, folder: data.join("light"), sets: vec![DataSet { inputs, outputs }] });
     }
-    let model = model(&folder.join("model.onnx"))?;
     let mut sets = vec![];
     while let set = folder.join(format!("test_data_set_{}", sets.len()))
         && set.is_dir()
@@ -42,14 +40,19 @@ pub fn load(data: &Path, name: &str) -> Result<Case, String> {
     Ok(Case { model, folder, sets })
 }
 
+/// The model of a case.
+pub fn model(data: &Path, name: &str) -> Result<ModelProto, String> {
+    let path = match name.starts_with("light/") {
+        true => data.join(name).with_extension("onnx"),
+        false => data.join(name).join("model.onnx"),
+    };
+    ModelProto::decode(read(&path)?).map_err(|e| e.to_string())
+}
+
 /// Inputs of the model that are no initializers.
 pub fn open_inputs(model: &ModelProto) -> impl Iterator<Item = &ValueInfoProto> {
     let graph = model.graph.iter();
     graph.flat_map(|g| g.input.iter().filter(|i| g.initializer.iter().all(|t| t.name() != i.name())))
-}
-
-fn model(path: &Path) -> Result<ModelProto, String> {
-    ModelProto::decode(read(path)?).map_err(|e| e.to_string())
 }
 
 fn tensors(set: &Path, what: &str) -> Result<Vec<Tensor>, String> {

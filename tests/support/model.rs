@@ -10,13 +10,13 @@ use trine::import::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
-use trine_ir::{Elem, Module, Tensor};
+use trine_ir::{Elem, Tensor};
 
 /// A named tensor of a model.
 pub type Named<'a> = (&'a str, Tensor);
 
 /// The model of `lines`, whose last says the outputs: `-> y, z`.
-pub fn module(inputs: &[Named], constants: &[Named], lines: &str) -> Module {
+pub fn proto(inputs: &[Named], constants: &[Named], lines: &str) -> ModelProto {
     let (mut nodes, mut outputs) = (vec![], vec![]);
     for line in lines.lines().map(str::trim).filter(|l| !l.is_empty()) {
         match line.strip_prefix("->") {
@@ -37,21 +37,21 @@ pub fn module(inputs: &[Named], constants: &[Named], lines: &str) -> Module {
     };
     let opset =
         |domain: &str, version| OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) };
-    let model = ModelProto {
+    ModelProto {
         ir_version: Some(10),
         opset_import: vec![opset("", 24), opset("com.microsoft", 1)],
         graph: Some(graph),
         ..Default::default()
-    };
-    let module = import_bytes(model.encode_to_vec().into(), None).unwrap_or_else(|e| panic!("{e}\n{lines}"));
-    trine_ir::verify(&module).unwrap_or_else(|e| panic!("{e}"));
-    module
+    }
 }
 
 /// What the model of `lines` gives for `inputs`.
 pub fn run(inputs: &[Named], constants: &[Named], lines: &str) -> Vec<Tensor> {
+    let model = proto(inputs, constants, lines).encode_to_vec();
+    let module = import_bytes(model.into(), None).unwrap_or_else(|e| panic!("{e}\n{lines}"));
+    trine_ir::verify(&module).unwrap_or_else(|e| panic!("{e}"));
     let tensors = inputs.iter().map(|(_, t)| t.clone()).collect();
-    trine_ir::eval::run(&module(inputs, constants, lines), tensors).unwrap_or_else(|e| panic!("{e}\n{lines}"))
+    trine_ir::eval::run(&module, tensors).unwrap_or_else(|e| panic!("{e}\n{lines}"))
 }
 
 /// Numbers between -1 and 1 that look like no pattern, other ones for each `seed`.

@@ -46,6 +46,10 @@ fn conv_transpose(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (x, w, bias) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
     let kernel = kernel(cx, w)?;
     let (n, mode) = (kernel.len(), AutoPad::of_node(cx)?);
+    let from = cx.ty(x);
+    if from.rank() != n + 2 {
+        bail!("a kernel of {n} axes does not fit {from}");
+    }
     let mut window = Window::unpadded(cx, kernel)?;
     let mut output_padding = window::counts(cx, "output_padding", n, 0)?;
     let shape = match cx.attr_ints("output_shape")? {
@@ -58,11 +62,13 @@ fn conv_transpose(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         window.pads = window::counts(cx, "pads", 2 * n, 0)?;
     }
     for (i, axis) in window.axes()?.iter().enumerate() {
-        let unpadded = axis.reach() as i64 + output_padding[i] as i64 - axis.stride as i64;
+        // Neither is larger than a window may be; output padding is what the node says.
+        let (reach, stride) = (axis.reach() as i64, axis.stride as i64);
+        let unpadded = (reach - stride).saturating_add_unsigned(output_padding[i] as u64);
         let total = match (shape, mode) {
             (Some(shape), _) => {
-                let extent = cx.ty(x).dims[i + 2].as_const().and_then(|n| i64::try_from(n).ok());
-                let Some(steps) = extent.and_then(|n| n.checked_mul(axis.stride as i64)) else {
+                let extent = from.dims[i + 2].as_const().and_then(|n| i64::try_from(n).ok());
+                let Some(steps) = extent.and_then(|n| n.checked_mul(stride)) else {
                     bail!("`output_shape` needs an input of known shape; export with `pads` instead");
                 };
                 steps.saturating_add(unpadded).saturating_sub(shape[i])
@@ -77,7 +83,8 @@ fn conv_transpose(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
             _ => (padding.div_ceil(2), padding / 2),
         };
         // What no window reaches is zero, as output padding is.
-        output_padding[i] += usize::try_from(total.saturating_neg()).unwrap_or(0);
+        let rest = usize::try_from(total.saturating_neg()).unwrap_or(0);
+        output_padding[i] = output_padding[i].saturating_add(rest);
     }
     let group = group(cx)?;
     let Window { strides, pads, dilations, .. } = window;

@@ -21,7 +21,11 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
 fn concat(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let xs = cx.inputs()?;
     let Some(first) = xs.first() else { bail!("has no inputs") };
-    let Some(axis) = cx.attr_int_opt("axis")? else { bail!("attribute `axis` is missing") };
+    let axis = match cx.attr_int_opt("axis")? {
+        Some(axis) => axis,
+        None if cx.opset() < 4 => 1,
+        None => bail!("attribute `axis` is missing"),
+    };
     let axis = cx.axis(axis, cx.rank(*first))?;
     Ok(vec![cx.add(Concat { axis }, &xs)?])
 }

@@ -53,6 +53,9 @@ fn projections(cx: &mut NodeCx, heads: usize) -> OpResult<[Value; 3]> {
         if cx.rank(*x) == 3 {
             *x = split_heads(cx, *x, heads)?;
         }
+        if cx.rank(*x) != 4 {
+            bail!("expects three axes or four, got {}", cx.ty(*x));
+        }
     }
     Ok(all)
 }

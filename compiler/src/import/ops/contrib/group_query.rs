@@ -54,6 +54,9 @@ pub fn group_query_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 /// Queries, keys and values, `[b,s,h·d]`, which may come as one.
 fn projections(cx: &mut NodeCx, heads: usize, kv_heads: usize) -> OpResult<[Value; 3]> {
     let q = cx.input(0)?;
+    if cx.rank(q) != 3 {
+        bail!("expects heads in one axis, as [b,s,h·d], got {}", cx.ty(q));
+    }
     if let (Some(k), Some(v)) = (cx.opt(1), cx.opt(2)) {
         return Ok([q, k, v]);
     }

@@ -6,7 +6,8 @@ use trine_ir::ops::{
 use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
 use super::{
-    NodeCx, aligned, attr_count, cast, expand, positions, product, quotient, reshape, scalar, size, transpose,
+    NodeCx, aligned, attr_count, cast, expand, positions, product, quotient, reshape, scalar, size, sum,
+    transpose,
 };
 
 /// Attention-23, 24.
@@ -37,8 +38,11 @@ pub fn attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         }
         mask = Some(within_lengths(cx, k, lengths, mask)?);
     } else if let Some(given) = mask {
-        let past = past_k.map(|p| cx.ty(p).dims[2..3].to_vec()).unwrap_or_default();
-        let total = past.iter().try_fold(cx.ty(k).dims[2].clone(), |n, p| super::sum(&n, p))?;
+        let new = cx.ty(k).dims[2].clone();
+        let total = match past_k.map(|p| cx.ty(p).dims) {
+            Some(past) => sum(past.get(2).ok_or("`past_key` is not [b,h,p,d]")?, &new)?,
+            None => new,
+        };
         mask = Some(padded(cx, given, &total)?);
     }
     let (y, k, v, scores) = if cx.wants(3) {
