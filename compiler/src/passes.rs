@@ -47,7 +47,7 @@ passes! {
     /// Find matmuls whose weights are ternary as they stand, however they are spelt
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Round the weights of matmuls to {-1, 0, +1} times a scale
-    "ternarize" = ternarize: Lossy ["method", "group", "keep", "activations"];
+    "ternarize" = ternarize: Lossy ["method", "group", "planes", "scales", "lambda", "gamma", "seed", "keep", "activations"];
     /// Join ternary matmuls of one input, such as q, k and v
     "fuse-siblings" = fuse_siblings: Exact [];
     /// Lower ternary matmuls to sign selection, sums and one rescaling

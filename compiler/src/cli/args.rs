@@ -4,7 +4,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use trine::pass::Pipeline;
 use trine::passes::PASSES;
-use trine::ternarize::METHODS;
+use trine::ternarize::{METHODS, Recipe, Refusal};
 use trine::{Activations, Backend, Level, Options};
 
 /// How to compile.
@@ -19,7 +19,7 @@ pub struct CompileArgs {
     #[arg(long, value_name = "PASSES", value_parser = parse_passes)]
     passes: Option<String>,
 
-    /// Make weights ternary that are not (lossy): absmean, twn or exact, with options as in "twn{group=128}"
+    /// Make weights ternary that are not (lossy): a method of `trine list methods`, with options as in "twn{group=128}"
     #[arg(long, value_name = "METHOD", value_parser = parse_method)]
     ternarize: Option<String>,
 
@@ -124,12 +124,16 @@ pub fn parse_passes(text: &str) -> Result<String, String> {
 
 fn parse_method(text: &str) -> Result<String, String> {
     let name = text.split('{').next().unwrap_or(text);
+    let error = match Recipe::new(name) {
+        Ok(_) => return Ok(text.into()),
+        Err(error) => error,
+    };
     let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
-    if names.contains(&name) {
-        return Ok(text.into());
-    }
-    let tip = suggest(name, &names).map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
-    Err(format!("no method `{}`; there are {}{tip}", name.escape_debug(), names.join(", ")))
+    let tip = match &error {
+        Refusal::UnknownMethod { name, .. } => suggest(name, &names),
+        _ => None,
+    };
+    Err(format!("{error}{}", tip.map_or(String::new(), |s| format!(" (did you mean `{s}`?)"))))
 }
 
 /// The one of `names` that `wrong` most looks like, if any does.

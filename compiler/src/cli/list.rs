@@ -7,7 +7,7 @@ use std::io::Write;
 use clap::ValueEnum;
 use trine::pass::Exactness;
 use trine::passes::{LEVELS, PASSES};
-use trine::ternarize::METHODS;
+use trine::ternarize::{METHODS, OPTIONS};
 use trine_ir::Kind;
 use trine_ir::op::{Slot, Stage};
 
@@ -73,7 +73,18 @@ fn passes(out: &mut Out) -> Outcome {
 fn methods(out: &mut Out) -> Outcome {
     let width = METHODS.iter().map(|m| m.name.len()).max().unwrap_or(0);
     for method in METHODS {
-        writeln!(out, "{:width$}  {}", method.name, method.about)?;
+        writeln!(
+            out,
+            "{:width$}  tier {}  {} ({})",
+            method.name,
+            method.tier.number(),
+            method.about,
+            method.paper
+        )?;
+    }
+    writeln!(out, "\nTier 1 needs the weights alone, tier 2 calibration, tier 3 training. Options:")?;
+    for (option, about) in OPTIONS {
+        writeln!(out, "{option:width$}  {about}")?;
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ fn convolutions(module: &Module, cx: &mut Cx) {
             let Some(matrix) = weights.as_ref().and_then(Matrix::of_filters) else { continue };
             if let Some(ternary) = ternarize::find(&matrix) {
                 let name = function.graph.name(Value { node, result: 0 });
-                let (n, k, group) = (matrix.n, matrix.k, ternary.group);
+                let (n, k, group) = (matrix.n, matrix.k, ternary.planes[0].group);
                 cx.note(format!(
                     "convolution `%{name}` is ternary, [{n},{k}] in groups of {group}; it runs dense"
                 ));

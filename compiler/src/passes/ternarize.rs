@@ -1,7 +1,7 @@
 //! `matmul(x, W)  →  ternary_matmul(x, t, scale)` with `W ≈ scale · t`
 //!
-//! Lossy, and only by name. Options: `method`, one of [`METHODS`]; `group`, weights a scale serves instead of
-//! the method's own; `activations`, `i8` (default) or `f32`; `keep`, the layers to leave as they are: `none`,
+//! Lossy, and only by name. Options: `method`, a recipe of [`Recipe`] that needs no calibration; `group`, `planes`
+//! and other settings of it; `seed`, for methods that draw numbers; `activations`, `i8` (default) or `f32`; `keep`, the layers to leave as they are: `none`,
 //! `last` (default, the classifier or the head of a language model), or names of weights with `*`, behind one
 //! another with `|`.
 
@@ -12,7 +12,7 @@ use trine_ir::{Function, Kind, Module, NodeId, Stage};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, Scope, any, refuse, rule};
-use crate::ternarize::{self, Layer, METHODS, Method};
+use crate::ternarize::{self, Layer, Recipe};
 
 const NAME: &str = "ternarize";
 
@@ -21,16 +21,16 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     if module.stage > Stage::Ternary {
         return refused(format!("the module is `{}` already", module.stage.name()));
     }
-    let name = cx.options.get("method").unwrap_or("exact");
-    let Some(method) = Method::named(name) else {
-        let known: Vec<_> = METHODS.iter().map(|m| m.name).collect();
-        return refused(format!("no method `{}`; there are {}", name.escape_debug(), known.join(", ")));
+    let recipe = match recipe(cx) {
+        Ok(recipe) if recipe.needs_calibration() => {
+            return refused(format!(
+                "`{recipe}` needs statistics of the layers' inputs: see `trine ternarize`"
+            ));
+        }
+        Ok(recipe) => recipe,
+        Err(refusal) => return refused(refusal.to_string()),
     };
-    let group = match cx.options.value(NAME, "group", 0usize)? {
-        0 if cx.options.get("group").is_some() => return refused("a group has no weights".into()),
-        0 => None,
-        group => Some(group),
-    };
+    let seed = cx.options.value(NAME, "seed", 0u64)?;
     let int8 = match cx.options.get("activations").unwrap_or("i8") {
         "i8" => true,
         "f32" => false,
@@ -38,16 +38,27 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     };
     let keep = Keep::new(cx.options.get("keep").unwrap_or("last"), module);
     let layers = Rc::new(RefCell::new(vec![]));
-    let settings = Settings { method, group, int8, keep };
+    let settings = Settings { recipe, seed, int8, keep };
     let count = cx.apply(module, &[round(settings, layers.clone()), ternarize::absorb_bias()]);
     module.stage = Stage::Ternary;
     cx.layers.append(&mut layers.borrow_mut());
     Ok(count)
 }
 
+/// What the options ask for; `exact` if they name no method.
+fn recipe(cx: &Cx) -> Result<Recipe, ternarize::Refusal> {
+    let mut recipe = Recipe::new(cx.options.get("method").unwrap_or("exact"))?;
+    for (option, _) in ternarize::OPTIONS {
+        if let Some(value) = cx.options.get(option) {
+            recipe = recipe.with(option, value)?;
+        }
+    }
+    Ok(recipe)
+}
+
 struct Settings {
-    method: &'static Method,
-    group: Option<usize>,
+    recipe: Recipe,
+    seed: u64,
     int8: bool,
     keep: Keep,
 }
@@ -61,11 +72,11 @@ fn round(settings: Settings, layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
             return refuse("kept");
         }
         let matrix = ternarize::weights(g, m[&root], m[&w], true)?;
-        if matrix.values.iter().any(|v| !v.is_finite()) {
-            return refuse("the weights are not finite");
-        }
-        let ternary = settings.method.apply(&matrix, settings.group);
-        layers.borrow_mut().push(ternary.report(&base, settings.method.name, &matrix));
+        let ternary = match settings.recipe.apply(&matrix, None, settings.seed) {
+            Ok(ternary) => ternary,
+            Err(refusal) => return refuse(refusal.to_string()),
+        };
+        layers.borrow_mut().push(ternary.report(&base, &settings.recipe.name(), &matrix));
         ternary.matmul(g, m[&x], &base, settings.int8)
     })
 }

@@ -1,13 +1,13 @@
 //! Weights that are ternary as they stand: every whole row, or group of a row, holds only {-s, 0, +s}.
 
-use super::{Matrix, Ternary};
+use super::{Matrix, Quantized};
 use trine_ir::ops::groups;
 
 /// Groups that are tried when rows are not ternary, coarsest first. Each is a multiple of the last.
 const GROUPS: [usize; 7] = [1024, 512, 256, 128, 64, 32, 16];
 
 /// The trits and scales that give `w` bit for bit, under the coarsest grouping there is.
-pub fn find(w: &Matrix) -> Option<Ternary> {
+pub fn find(w: &Matrix) -> Option<Quantized> {
     let finest = GROUPS[GROUPS.len() - 1];
     if w.k < 2 || w.n == 0 {
         return None;
@@ -28,7 +28,7 @@ pub fn find(w: &Matrix) -> Option<Ternary> {
         scales.map(|s| (group, s))
     })?;
     let trits = w.values.iter().map(|v| if *v == 0.0 { 0 } else { v.signum() as i8 }).collect();
-    Some(Ternary { n: w.n, k: w.k, group, trits, scales })
+    Some(Quantized::single(w.n, w.k, group, trits, scales))
 }
 
 /// The one magnitude besides zero among `values`; zero if there is none, `None` if there are more.

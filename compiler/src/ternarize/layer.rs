@@ -1,10 +1,10 @@
 //! Linear layers in graphs: where their weights are, and how they become ternary.
 
-use trine_ir::ops::{Matmul, TernaryMatmul};
-use trine_ir::{Dim, Elem, Kind, Op, Value};
+use trine_ir::ops::{Add, Matmul, Mul, TernaryMatmul};
+use trine_ir::{Dim, Elem, Kind, Op, Tensor, Value};
 
 use super::find::could_be;
-use super::{Matrix, Ternary};
+use super::{Matrix, Plane, Quantized};
 use crate::pattern::{Pat, Refusal, Rewrite, Rule, any, constant, matmul, op, refuse, rule};
 
 /// `x · w` where `w` depends on constants alone.
@@ -63,12 +63,59 @@ pub fn weights_name(g: &Rewrite, w: Value) -> String {
     best.and_then(|v| graph.const_key(v)).unwrap_or("weights").to_string()
 }
 
-impl Ternary {
-    /// A ternary matmul of `x` with these weights, whose constants are named after `base`.
+impl Quantized {
+    /// `x` times these weights: a ternary matmul for each plane, and one with ones for an offset. Constants are named
+    /// after `base`.
     pub fn matmul(&self, g: &mut Rewrite, x: Value, base: &str, int8: bool) -> Result<Value, Refusal> {
-        let w = g.constant(&format!("{base}.trits"), self.weights()?);
-        let scale = g.constant(&format!("{base}.scale"), self.scale()?);
-        Ok(g.add(TernaryMatmul { group: self.group, int8 }, &[x, w, scale])?)
+        let x = match &self.column_scale {
+            Some(scale) => {
+                let scale =
+                    g.constant(&format!("{base}.columns"), Tensor::from_vec(vec![self.k], scale.clone())?);
+                g.add(Mul {}, &[x, scale])?
+            }
+            None => x,
+        };
+        let mut sum = None;
+        for (p, plane) in self.planes.iter().enumerate() {
+            let base = if p == 0 { base.to_string() } else { format!("{base}.{p}") };
+            self.add_plane(g, x, &mut sum, plane, &base, int8)?;
+            if let Some(offset) = &plane.offset {
+                let ones = Plane {
+                    trits: vec![1; self.n * self.k],
+                    scales: offset.clone(),
+                    offset: None,
+                    ..plane.clone()
+                };
+                self.add_plane(g, x, &mut sum, &ones, &format!("{base}.offset"), int8)?;
+            }
+        }
+        let Some(sum) = sum else { return refuse("weights without a plane") };
+        match &self.bias {
+            Some(bias) => {
+                let bias = g.constant(&format!("{base}.bias"), Tensor::from_vec(vec![self.n], bias.clone())?);
+                Ok(g.add(Add {}, &[sum, bias])?)
+            }
+            None => Ok(sum),
+        }
+    }
+
+    fn add_plane(
+        &self,
+        g: &mut Rewrite,
+        x: Value,
+        sum: &mut Option<Value>,
+        plane: &Plane,
+        base: &str,
+        int8: bool,
+    ) -> Result<(), Refusal> {
+        let w = g.constant(&format!("{base}.trits"), plane.weights(self.n, self.k)?);
+        let scale = g.constant(&format!("{base}.scale"), plane.scale(self.n, self.k)?);
+        let y = g.add(TernaryMatmul { group: plane.group, int8 }, &[x, w, scale])?;
+        *sum = Some(match *sum {
+            Some(sum) => g.add(Add {}, &[sum, y])?,
+            None => y,
+        });
+        Ok(())
     }
 }
 
