@@ -8,7 +8,7 @@ use trine::passes::form_kernels::form;
 use trine_ir::{Dim, DimEnv, Elem, Module, Tensor, Type, eval, text, verify};
 use trine_runtime::{Session, SessionOptions};
 
-/// Deterministic values: floats in (-2, 2), trits, small integers.
+/// Deterministic values: floats in (-2, 2), trits, any i8, small i64.
 fn fill(ty: &Type, dims: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -27,6 +27,9 @@ fn fill(ty: &Type, dims: &[usize], seed: u64) -> Tensor {
             Tensor::from_vec::<i64>(dims.to_vec(), (0..count).map(|_| (next() % 7) as i64).collect()).unwrap()
         }
         Elem::Bool => Tensor::from_bools(dims.to_vec(), (0..count).map(|_| next() % 2 == 0)).unwrap(),
+        Elem::I8 => {
+            Tensor::from_vec::<i8>(dims.to_vec(), (0..count).map(|_| next() as i8).collect()).unwrap()
+        }
         elem => {
             let bytes: Vec<u8> = (0..count).map(|_| ((next() % 3) as i8 - 1) as u8).collect();
             Tensor::pack(elem, dims.to_vec(), &bytes).unwrap()
@@ -159,21 +162,33 @@ graph @main(%x: f32[batch,45], %r: f32[batch,45]) -> (%h: f32[batch,45], %q: i8[
     }
 }
 
-fn linear(n: usize, k: usize, group: usize, int8: bool) -> String {
+/// What a linear layer of a test is made of.
+#[derive(Clone, Copy, PartialEq)]
+enum Linear {
+    TernaryF32,
+    TernaryInt8,
+    Int8,
+}
+
+fn linear(n: usize, k: usize, group: usize, kind: Linear) -> String {
     let groups = k.div_ceil(group);
-    let (quantize, scale, elem, sum) = match int8 {
-        true => (format!("  %q, %s = quantize_rows %x : i8[batch,{k}], f32[batch,1]\n"), "%s", "i8", "i32"),
-        false => (String::new(), "_", "f32", "f32"),
+    let (weights, op, elem, sum) = match kind {
+        Linear::TernaryF32 => ("trit", "sign_select", "f32", "f32"),
+        Linear::TernaryInt8 => ("trit", "sign_select", "i8", "i32"),
+        Linear::Int8 => ("i8", "weight_products", "i16", "i32"),
     };
-    let q = if int8 { "%q" } else { "%x" };
+    let (quantize, x, scale) = match kind {
+        Linear::TernaryF32 => (String::new(), "%x", "_"),
+        _ => (format!("  %q, %s = quantize_rows %x : i8[batch,{k}], f32[batch,1]\n"), "%q", "%s"),
+    };
     format!(
         "\
 stage lowered
-const @w: trit[{n},{k}]
+const @w: {weights}[{n},{k}]
 const @scale: f32[{n},{groups}]
 const @bias: f32[{n}]
 graph @main(%x: f32[batch,{k}], %r: f32[batch,{n}]) -> (%y: f32[batch,{n}]) {{
-{quantize}  %p = sign_select {q}, @w : {elem}[batch,{n},{k}]
+{quantize}  %p = {op} {x}, @w : {elem}[batch,{n},{k}]
   %t = group_sum %p {{group={group}}} : {sum}[batch,{n},{groups}]
   %o = rescale %t, @scale, {scale}, @bias : f32[batch,{n}]
   %y = add %o, %r : f32[batch,{n}]
@@ -183,11 +198,11 @@ graph @main(%x: f32[batch,{k}], %r: f32[batch,{n}]) -> (%y: f32[batch,{n}]) {{
 }
 
 #[test]
-fn ternary_linear_layers_give_the_interpreters_bits() {
+fn linear_layers_give_the_interpreters_bits() {
     for (n, k, group) in [(64, 64, 64), (40, 70, 70), (33, 100, 32), (7, 5, 5), (96, 576, 128)] {
-        for int8 in [true, false] {
+        for kind in [Linear::TernaryF32, Linear::TernaryInt8, Linear::Int8] {
             for batch in [1, 3] {
-                same_bits(&linear(n, k, group, int8), &[("batch", batch)]);
+                same_bits(&linear(n, k, group, kind), &[("batch", batch)]);
             }
         }
     }

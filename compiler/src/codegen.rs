@@ -58,8 +58,8 @@ impl CodegenError {
 pub enum ArgLayout {
     /// Row-major, as it is.
     Dense,
-    /// Trits packed for a microkernel.
-    Trits(Geometry),
+    /// Trits or int8 packed for a microkernel.
+    Weights(Geometry),
     /// Scales `[n, groups]` as `[groups, n_padded]`.
     Scales(Geometry),
 }
@@ -86,7 +86,9 @@ impl<'g> Plan<'g> {
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let order = graph.order();
         let anchor = order.iter().filter_map(|n| graph.op(*n)).find_map(|op| match op {
-            Op::SignSelect(_) => Some(sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum)),
+            Op::SignSelect(_) | Op::WeightProducts(_) => {
+                Some(sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum))
+            }
             Op::Matmul(_) => Some(matmul::Plan::new(graph).map(Box::new).map(Plan::Matmul)),
             Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
             Op::Rotary(_) => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),

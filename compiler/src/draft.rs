@@ -227,10 +227,12 @@ fn pack(tensor: &Tensor, layout: ArgLayout) -> Result<Constant, BuildError> {
             Ok(Constant::Tensor(tensor.map_err(|e| malformed(&e))?))
         }
         ArgLayout::Dense => Ok(Constant::Tensor(tensor.clone())),
-        ArgLayout::Trits(geometry) => {
-            let trits = tensor.unpacked().map_err(|e| malformed(&e))?;
+        ArgLayout::Weights(geometry) => {
+            let weights = tensor.unpacked().map_err(|e| malformed(&e))?;
             let mut packed = AlignedBytes::zeroed(geometry.bytes)?;
-            geometry.pack(bytemuck::cast_slice(&trits), packed.as_mut_slice()).map_err(|e| malformed(&e))?;
+            geometry
+                .pack(bytemuck::cast_slice(&weights), packed.as_mut_slice())
+                .map_err(|e| malformed(&e))?;
             Ok(Constant::Packed(packed))
         }
         ArgLayout::Scales(geometry) => {

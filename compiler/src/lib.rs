@@ -22,6 +22,6 @@ pub mod ternarize;
 pub use compile::{build_object, build_program, compile, optimize};
 pub use error::{Error, Fault};
 pub use files::{load, save};
-pub use options::{Activations, Backend, Level, Options};
+pub use options::{Activations, Backend, Head, Level, Options};
 pub use trine_ir::{Module, Tensor};
 pub use trine_runtime::{Program, RunError, Session, SessionOptions, View};

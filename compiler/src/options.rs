@@ -41,7 +41,19 @@ pub enum Backend {
     Cranelift,
 }
 
-/// How to compile. The default is lossless: nothing is approximated unless `ternarize` or `activations` says so.
+/// What becomes of the last linear layer, which for a language model is its head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Head {
+    /// As the model has it; with `ternarize`, int8.
+    #[default]
+    Auto,
+    Keep,
+    /// Weights rounded to int8, a scale a row, and the activations too: a quarter to read, and lossy.
+    I8,
+}
+
+/// How to compile. The default is lossless: nothing is approximated unless `ternarize`, `activations` or
+/// `head` says so.
 ///
 /// ```
 /// use trine::{Backend, Options};
@@ -60,6 +72,7 @@ pub struct Options {
     /// `exact{group=128,keep=none}`. Lossy.
     pub ternarize: Option<String>,
     pub activations: Activations,
+    pub head: Head,
     pub backend: Backend,
 }
 
@@ -76,6 +89,9 @@ impl Options {
         }
         if let Some(method) = &self.ternarize {
             pipeline = pipeline.with(&self.ternarize_step(method), BEFORE_LOWERING)?;
+        }
+        if self.head == Head::I8 || (self.head == Head::Auto && self.ternarize.is_some()) {
+            pipeline = pipeline.with("quantize-head", BEFORE_LOWERING)?;
         }
         Ok(pipeline)
     }

@@ -16,6 +16,7 @@ mod elementwise;
 mod index;
 mod index_offsets;
 mod index_scatter;
+mod int8;
 mod layout;
 mod layout_args;
 mod layout_copy;
@@ -53,6 +54,7 @@ pub use einsum::*;
 pub use elementwise::*;
 pub use index::*;
 pub use index_scatter::*;
+pub use int8::*;
 pub use layout::*;
 pub use layout_join::*;
 pub use layout_pad::*;
@@ -105,6 +107,8 @@ crate::op_set! {
     Rnn, Gru, Lstm,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
+    // int8 weights
+    Int8Matmul, WeightProducts,
     // control
     Call, If, Loop, Scan,
 }

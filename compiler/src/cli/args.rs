@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use trine::pass::Pipeline;
 use trine::passes::PASSES;
 use trine::ternarize::{METHODS, Recipe, Refusal};
-use trine::{Activations, Backend, Level, Options};
+use trine::{Activations, Backend, Head, Level, Options};
 
 /// How to compile.
 #[derive(Args)]
@@ -27,6 +27,10 @@ pub struct CompileArgs {
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     activations: ActivationsArg,
 
+    /// What becomes of the last linear layer: kept, or rounded to int8 (lossy; the default with --ternarize)
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    head: HeadArg,
+
     /// What runs the ops: machine code where there is a kernel, only the interpreter, or only machine code
     #[arg(long, default_value = "auto")]
     backend: BackendArg,
@@ -34,6 +38,9 @@ pub struct CompileArgs {
 
 #[derive(Clone, Copy)]
 struct ActivationsArg(Activations);
+
+#[derive(Clone, Copy)]
+struct HeadArg(Head);
 
 #[derive(Clone, Copy)]
 struct BackendArg(Backend);
@@ -52,6 +59,20 @@ impl ValueEnum for ActivationsArg {
             Activations::Auto => "auto",
             Activations::F32 => "f32",
             Activations::I8 => "i8",
+        }))
+    }
+}
+
+impl ValueEnum for HeadArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[HeadArg(Head::Auto), HeadArg(Head::Keep), HeadArg(Head::I8)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self.0 {
+            Head::Auto => "auto",
+            Head::Keep => "keep",
+            Head::I8 => "int8",
         }))
     }
 }
@@ -81,6 +102,7 @@ impl CompileArgs {
             passes: self.passes.clone(),
             ternarize: self.ternarize.clone(),
             activations: self.activations.0,
+            head: self.head.0,
             backend: self.backend.0,
         }
     }

@@ -1,4 +1,4 @@
-//! Sign selection, addition and rescaling: the linear layer of ternary weights.
+//! Sign selection or products with int8, addition and rescaling: the linear layer of quantized weights.
 //!
 //! The sums come from a microkernel; this driver pads or prepares the activations, calls it on its share of
 //! the tiles, and then turns sums into outputs: scales, bias and whatever elementwise ops follow.
@@ -44,14 +44,17 @@ impl<'g> Plan<'g> {
             let mut hits = order.iter().filter(|n| graph.op(**n).is_some_and(f));
             hits.next().copied().filter(|_| hits.next().is_none())
         };
-        let select = find(|op| matches!(op, Op::SignSelect(_)))?;
+        let select = find(|op| matches!(op, Op::SignSelect(_) | Op::WeightProducts(_)))?;
         let sum = find(|op| matches!(op, Op::GroupSum(_)))?;
         let rescale = find(|op| matches!(op, Op::Rescale(_)))?;
         let Some(Op::GroupSum(group)) = graph.op(sum) else { return None };
         let (x, w) = (graph.operand(select, 0)?, graph.operand(select, 1)?);
         let int8 = graph.ty(x).elem == Elem::I8;
         let [n, k] = graph.ty(w).static_dims()?.try_into().ok()?;
-        let (layout, contraction) = target.sign_sum(int8, n, k)?;
+        let (layout, contraction) = match graph.op(select) {
+            Some(Op::WeightProducts(_)) => target.dot_int8()?,
+            _ => target.sign_sum(int8, n, k)?,
+        };
         let geometry = Geometry::new(layout, n, k, group.group).ok()?;
         let param = |v: Value| graph.params().iter().position(|p| *p == v);
         let row_scale = match graph.operand(rescale, 2) {
@@ -84,7 +87,7 @@ impl<'g> Plan<'g> {
     /// How arguments are packed: the weights by the microkernel's layout, scales a group at a time.
     pub fn layout(&self, arg: usize) -> ArgLayout {
         match arg {
-            _ if arg == self.weights => ArgLayout::Trits(self.geometry),
+            _ if arg == self.weights => ArgLayout::Weights(self.geometry),
             _ if arg == self.scale => ArgLayout::Scales(self.geometry),
             _ => ArgLayout::Dense,
         }

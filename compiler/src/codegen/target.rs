@@ -3,7 +3,7 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
 use target_lexicon::Triple;
-use trine_ukernel::{Features, Layout, best, by_name, signsum_f32, signsum_i8};
+use trine_ukernel::{Features, Layout, best, by_name, dot_i8, signsum_f32, signsum_i8};
 
 use super::{CodegenError, contraction};
 
@@ -119,6 +119,13 @@ impl Target {
         let variant = forced.or_else(|| best(signsum_f32::VARIANTS, self.features))?;
         let prepare = signsum_f32::prepare(variant.layout)?.symbol;
         Some((variant.layout, Contraction::F32 { prepare, symbol: variant.symbol }))
+    }
+
+    /// What sums products with int8 weights, and the layout of those.
+    pub fn dot_int8(&self) -> Option<(Layout, Contraction)> {
+        let forced = self.forced.iter().find_map(|name| by_name(dot_i8::VARIANTS, name));
+        let variant = forced.or_else(|| best(dot_i8::VARIANTS, self.features))?;
+        Some((variant.layout, Contraction::Int8(variant.symbol)))
     }
 }
 

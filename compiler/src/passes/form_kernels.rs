@@ -332,6 +332,7 @@ fn kernel_name(graph: &Graph) -> String {
         let word = match kind {
             Kind::GroupSum | Kind::Rescale | Kind::Reshape => continue,
             Kind::SignSelect => "sign_sum",
+            Kind::WeightProducts => "dot_int8",
             kind => kind.mnemonic(),
         };
         if !words.contains(&word) {

@@ -8,7 +8,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use trine_ir::{Function, Kind, Module, NodeId, Stage};
+use trine_ir::{Kind, Module, NodeId, Stage};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, Scope, any, refuse, rule};
@@ -93,7 +93,7 @@ impl Keep {
     fn new(text: &str, module: &Module) -> Keep {
         match text {
             "none" => Keep::Names(vec![]),
-            "last" => Keep::Node(module.main().and_then(|f| last_linear(f, module))),
+            "last" => Keep::Node(last_linear(module)),
             names => Keep::Names(names.split('|').map(|n| n.trim().to_string()).collect()),
         }
     }
@@ -106,8 +106,9 @@ impl Keep {
     }
 }
 
-fn last_linear(function: &Function, module: &Module) -> Option<NodeId> {
-    let graph = &function.graph;
+/// The last linear layer of `@main`, which for a language model is its head.
+pub(super) fn last_linear(module: &Module) -> Option<NodeId> {
+    let graph = &module.main()?.graph;
     let scope = Scope { graph, consts: &module.consts };
     let is_linear = |node: &NodeId| {
         graph.kind(*node) == Some(Kind::Matmul) && graph.operand(*node, 1).is_some_and(|w| scope.is_known(w))

@@ -34,7 +34,7 @@ op! {
 }
 
 op! {
-    /// The sums of groups of `group` along the last axis, as `[.., groups]`: i8 into i32 exactly, f32 by triples
+    /// The sums of groups of `group` along the last axis, as `[.., groups]`: i8 and i16 into i32 exactly, f32 by triples
     /// `acc += (x0 + x1) + x2` from each group's start.
     GroupSum = "group_sum" (x) { group: usize }
 }
@@ -55,7 +55,7 @@ impl OpDef for TernaryMatmul {
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, w, scale) = (&args[0], &args[1], &args[2]);
-        let (n, k) = weight_dims(w)?;
+        let (n, k) = weight_dims(w, Elem::Trit)?;
         if x.elem != Elem::F32 || x.back(0) != Some(&Dim::constant(k)) {
             bail!("operands {x} and {w} do not multiply: the last axis must be {k} of f32");
         }
@@ -114,7 +114,7 @@ impl OpDef for SignSelect {
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, w) = (&args[0], &args[1]);
-        let (n, k) = weight_dims(w)?;
+        let (n, k) = weight_dims(w, Elem::Trit)?;
         if !matches!(x.elem, Elem::F32 | Elem::I8) || x.back(0) != Some(&Dim::constant(k)) {
             bail!("operands {x} and {w} do not fit: the last axis must be {k} of f32 or i8");
         }
@@ -151,9 +151,9 @@ impl OpDef for GroupSum {
             bail!("the last axis of {x} is not constant")
         };
         let elem = match x.elem {
-            Elem::I8 => Elem::I32,
+            Elem::I8 | Elem::I16 => Elem::I32,
             Elem::F32 => Elem::F32,
-            _ => bail!("expects i8 or f32, got {x}"),
+            _ => bail!("expects i8, i16 or f32, got {x}"),
         };
         if self.group == 0 {
             bail!("a group has no elements");
@@ -169,15 +169,15 @@ impl OpDef for GroupSum {
         let mut dims = x.dims().to_vec();
         *dims.last_mut().ok_or("expects rows")? = groups(k, self.group);
         if k == 0 {
-            let elem = if x.elem() == Elem::I8 { Elem::I32 } else { Elem::F32 };
+            let elem = if x.elem() == Elem::F32 { Elem::F32 } else { Elem::I32 };
             let bytes = vec![0; crate::tensor::count(&dims).ok_or("too large")? * 4];
             return Ok(vec![Tensor::new(elem, dims, bytes.into())?]);
         }
         if x.elem() == Elem::I8 {
-            let x = x.values::<i8>()?;
-            let rows = x.chunks(k).flat_map(|row| row.chunks(self.group));
-            let sums = rows.map(|g| sum_wrapping(g.iter().map(|v| i32::from(*v)))).collect();
-            return Ok(vec![Tensor::from_vec(dims, sums)?]);
+            return Ok(vec![Tensor::from_vec(dims, integer_sums(&x.values::<i8>()?, k, self.group))?]);
+        }
+        if x.elem() == Elem::I16 {
+            return Ok(vec![Tensor::from_vec(dims, integer_sums(&x.values::<i16>()?, k, self.group))?]);
         }
         let x = x.values::<f32>()?;
         let rows = x.chunks(k).flat_map(|row| row.chunks(self.group));
@@ -240,15 +240,15 @@ impl OpDef for Rescale {
     }
 }
 
-/// `[n, k]` of a ternary weight.
-fn weight_dims(w: &Type) -> OpResult<(usize, usize)> {
+/// `[n, k]` of weights of such elements.
+pub(super) fn weight_dims(w: &Type, elem: Elem) -> OpResult<(usize, usize)> {
     match w.static_dims().as_deref() {
-        Some([n, k]) if w.elem == Elem::Trit => Ok((*n, *k)),
-        _ => bail!("expects weights trit[n,k], got {w}"),
+        Some([n, k]) if w.elem == elem => Ok((*n, *k)),
+        _ => bail!("expects weights {elem}[n,k], got {w}"),
     }
 }
 
-fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -> OpResult<()> {
+pub(super) fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -> OpResult<()> {
     if group == 0 {
         bail!("a group has no elements");
     }
@@ -258,7 +258,7 @@ fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -> OpResult<
     Ok(())
 }
 
-fn check_bias(bias: Option<&Type>, n: usize) -> OpResult<()> {
+pub(super) fn check_bias(bias: Option<&Type>, n: usize) -> OpResult<()> {
     match bias {
         Some(b) if *b != Type::new(Elem::F32, [n]) => bail!("the bias is f32[{n}], got {b}"),
         _ => Ok(()),
@@ -291,9 +291,14 @@ fn sign_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
     Ok(Tensor::from_vec(dims, sums)?)
 }
 
-/// Exact for up to 2^24 numbers of i8, and beyond them modulo 2^32.
-fn sum_wrapping(values: impl Iterator<Item = i32>) -> i32 {
+/// Exact for up to 2^24 numbers of i8 and 2^16 of i16, and beyond them modulo 2^32.
+pub(super) fn sum_wrapping(values: impl Iterator<Item = i32>) -> i32 {
     values.fold(0, i32::wrapping_add)
+}
+
+fn integer_sums<T: Copy + Into<i32>>(x: &[T], k: usize, group: usize) -> Vec<i32> {
+    let rows = x.chunks(k).flat_map(|row| row.chunks(group));
+    rows.map(|g| sum_wrapping(g.iter().map(|v| (*v).into()))).collect()
 }
 
 /// `acc += (x0 + x1) + x2` by triples from the start; a short triple is filled with `+0.0`.
