@@ -19,6 +19,7 @@ mod perplexity;
 mod progress;
 mod run;
 mod stats;
+mod ternarize;
 mod tokenizer;
 
 use std::io::{self, BufWriter, Write};
@@ -44,6 +45,7 @@ Examples:
   trine generate model.onnx --prompt Once          go on from a text
   trine compile model.onnx -o build               an object file and a C header, for a linker
   trine bench model.onnx --dim seq=128            how fast it is
+  trine ternarize model.onnx --calib text.txt -o out   make its weights ternary
   trine perplexity model.onnx --text held-out.txt how well it predicts a text
   trine list passes                               what --passes can name
 
@@ -67,6 +69,7 @@ enum Command {
     Bench(bench::Args),
     Perplexity(perplexity::Args),
     Accuracy(accuracy::Args),
+    Ternarize(ternarize::Args),
     List(list::Args),
 }
 
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
             Command::Bench(args) => bench::run(args, &mut out),
             Command::Perplexity(args) => perplexity::run(args, &mut out),
             Command::Accuracy(args) => accuracy::run(args, &mut out),
+            Command::Ternarize(args) => ternarize::run(args, &mut out),
             Command::List(args) => list::run(args, &mut out),
         };
         failure::exit_code(outcome.and_then(|()| Ok(out.flush()?)))

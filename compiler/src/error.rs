@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use trine_runtime::RunError;
 
 use crate::build::BuildError;
+use crate::calibrate::CalibrateError;
 use crate::evaluate::EvaluateError;
+use crate::export::ExportError;
 use crate::import::ImportError;
 use crate::npz::ArrayError;
 use crate::object::ObjectError;
@@ -42,6 +44,10 @@ pub enum Error {
     NotADecoder(String),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
     /// The caller wanted nothing but kernels.
     #[error("no kernel for {}", .0.join(", "))]
     NoKernel(Vec<String>),
@@ -70,6 +76,9 @@ impl Error {
                 _ => Fault::Input,
             },
             Error::Pass(PassError::Pipeline(_)) => Fault::Usage,
+            Error::Calibrate(CalibrateError::UnknownKeep { .. } | CalibrateError::Bits { .. }) => {
+                Fault::Usage
+            }
             Error::Pass(PassError::Broke { .. }) => Fault::Trine,
             Error::Build(BuildError::Codegen(_) | BuildError::Malformed(_))
             | Error::Object(ObjectError::Build(BuildError::Codegen(_) | BuildError::Malformed(_))) => {

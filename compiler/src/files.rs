@@ -43,6 +43,11 @@ pub fn save(module: &Module, path: impl AsRef<Path>) -> Result<(), Error> {
     write_atomically(path, |file| file.write_all(text::print(module).as_bytes()))
 }
 
+/// Writes a file of text that appears complete or not at all.
+pub fn write_text(path: impl AsRef<Path>, text: &str) -> Result<(), Error> {
+    write_atomically(path.as_ref(), |file| file.write_all(text.as_bytes()))
+}
+
 /// Calls `write` on a new file that takes the place of `path` once it is complete.
 pub(crate) fn write_atomically(
     path: &Path,

@@ -70,6 +70,16 @@ pub fn read(path: impl AsRef<Path>) -> Result<ModelProto, ImportError> {
     Ok(ModelProto::decode(file.bytes)?)
 }
 
+/// Gives every tensor of a model its data, of those whose data lies in files of `folder` too.
+pub fn take_in(model: &mut ModelProto, folder: Option<&Path>) -> Result<(), ImportError> {
+    let files = Files::new(folder);
+    model.graph.iter_mut().try_for_each(|graph| external::take_in(graph, &files))?;
+    match files.changed() {
+        Some(path) => Err(ImportError::Changed(path)),
+        None => Ok(()),
+    }
+}
+
 /// A single tensor, as the test data of models has it.
 pub fn tensor(proto: &TensorProto) -> Result<trine_ir::Tensor, ImportError> {
     tensor::tensor(proto, &Files::new(None))

@@ -1,11 +1,13 @@
 //! What makes a Trine program: import, passes, ternarization, code generation.
 
 pub mod build;
+pub mod calibrate;
 pub mod codegen;
 mod compile;
 mod draft;
 mod error;
 pub mod evaluate;
+pub mod export;
 mod files;
 pub mod generate;
 pub mod import;
@@ -21,7 +23,7 @@ pub mod ternarize;
 
 pub use compile::{build_object, build_program, compile, optimize};
 pub use error::{Error, Fault};
-pub use files::{load, save};
+pub use files::{load, save, write_text};
 pub use options::{Activations, Backend, Head, Level, Options};
 pub use trine_ir::{Module, Tensor};
 pub use trine_runtime::{Program, RunError, Session, SessionOptions, View};

@@ -16,7 +16,7 @@ mod recognize_attention;
 mod recognize_norms;
 mod recognize_rotary;
 mod simplify;
-mod ternarize;
+pub(crate) mod ternarize;
 
 /// Collects passes: the doc comment is the help text.
 macro_rules! passes {

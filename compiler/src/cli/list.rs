@@ -7,7 +7,7 @@ use std::io::Write;
 use clap::ValueEnum;
 use trine::pass::Exactness;
 use trine::passes::{LEVELS, PASSES};
-use trine::ternarize::{METHODS, OPTIONS};
+use trine::ternarize::{Axes, METHODS, OPTIONS, Tier};
 use trine_ir::Kind;
 use trine_ir::op::{Slot, Stage};
 
@@ -70,21 +70,30 @@ fn passes(out: &mut Out) -> Outcome {
     Ok(())
 }
 
-fn methods(out: &mut Out) -> Outcome {
+/// The methods with their papers and axes, and the options of recipes.
+pub fn methods(out: &mut Out) -> Outcome {
     let width = METHODS.iter().map(|m| m.name.len()).max().unwrap_or(0);
     for method in METHODS {
+        let needs = match method.tier {
+            Tier::Weights => "tier 1, weights",
+            Tier::Calibrated => "tier 2, calibration",
+            Tier::Trained => "tier 3, training",
+        };
+        let Axes { projection, optimizer, granularity, planes } = method.axes;
+        writeln!(out, "{:width$}  {needs:19}  {} ({})", method.name, method.about, method.paper)?;
         writeln!(
             out,
-            "{:width$}  tier {}  {} ({})",
-            method.name,
-            method.tier.number(),
-            method.about,
-            method.paper
+            "{:width$}  {:19}  projection {projection}, optimizer {optimizer}, a scale a {granularity}, planes {planes}",
+            "", ""
         )?;
     }
-    writeln!(out, "\nTier 1 needs the weights alone, tier 2 calibration, tier 3 training. Options:")?;
-    for (option, about) in OPTIONS {
-        writeln!(out, "{option:width$}  {about}")?;
+    writeln!(
+        out,
+        "\nRecipes join methods by `+`, with options behind: gptq+cd+compensate{{group=128,planes=2}}\n"
+    )?;
+    let width = OPTIONS.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, about) in OPTIONS {
+        writeln!(out, "{name:width$}  {about}")?;
     }
     Ok(())
 }

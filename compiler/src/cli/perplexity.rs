@@ -72,7 +72,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let start = Instant::now();
     let bar = Bar::new("predicting", tokens.len().saturating_sub(1));
     let (context, threads) = (args.context.get(), args.threads.threads());
-    let loss = evaluate::loss(program, &tokens, context, threads, |done| bar.at(done))?;
+    let loss = evaluate::loss(program, &[&tokens], context, threads, |done| bar.at(done))?;
     drop(bar);
     let seconds = start.elapsed().as_secs_f64();
     if args.json {

@@ -66,6 +66,11 @@ impl Bar {
         Bar(Some(bar))
     }
 
+    /// Whether nobody is watching.
+    pub fn is_hidden(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Says how much is done.
     pub fn at(&self, done: usize) {
         if let Some(bar) = &self.0 {

@@ -33,11 +33,11 @@ impl Loss {
     }
 }
 
-/// Scores `program`, a language model, on `tokens` in windows of `context`. `progress` is told how many tokens
+/// Scores `program`, a language model, on the tokens of `texts` in windows of `context`. `progress` is told how many tokens
 /// are done after each window.
 pub fn loss(
     program: Arc<Program>,
-    tokens: &[u32],
+    texts: &[&[u32]],
     context: usize,
     threads: usize,
     mut progress: impl FnMut(usize),
@@ -45,13 +45,15 @@ pub fn loss(
     if context == 0 {
         return Err(EvaluateError::NoContext(context).into());
     }
-    if tokens.len() < 2 {
-        return Err(EvaluateError::TooFewTokens { tokens: tokens.len() }.into());
+    if let Some(tokens) = texts.iter().map(|t| t.len()).chain(texts.is_empty().then_some(0)).find(|t| *t < 2)
+    {
+        return Err(EvaluateError::TooFewTokens { tokens }.into());
     }
     let output = logits_output(&program)?;
     let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
     let mut sum = Loss::default();
-    for (read, next) in tokens[..tokens.len() - 1].chunks(context).zip(tokens[1..].chunks(context)) {
+    let windows = texts.iter().flat_map(|t| t[..t.len() - 1].chunks(context).zip(t[1..].chunks(context)));
+    for (read, next) in windows {
         let inputs = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty));
         let given = window(inputs, read)?;
         let views: Vec<View> = given.iter().map(View::from).collect();

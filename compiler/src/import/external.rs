@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::error::ImportError;
 use super::map::Mapped;
-use super::proto::TensorProto;
+use super::proto::tensor_proto::DataLocation;
+use super::proto::{GraphProto, TensorProto};
 
 /// The files that a model's tensors lie in; each is mapped once.
 pub(super) struct Files {
@@ -67,6 +68,25 @@ impl Files {
         self.open.borrow_mut().insert(path, file);
         Ok(bytes)
     }
+}
+
+/// Puts the data of a graph's tensors, those inside of its nodes among them, into the tensors.
+pub(super) fn take_in(graph: &mut GraphProto, files: &Files) -> Result<(), ImportError> {
+    let take = |tensor: &mut TensorProto| {
+        if tensor.data_location() == DataLocation::External {
+            tensor.raw_data = Some(files.data(tensor)?);
+            tensor.external_data.clear();
+            tensor.data_location = None;
+        }
+        Ok::<(), ImportError>(())
+    };
+    graph.initializer.iter_mut().try_for_each(take)?;
+    for attribute in graph.node.iter_mut().flat_map(|n| &mut n.attribute) {
+        attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(take)?;
+        let mut graphs = attribute.g.iter_mut().chain(&mut attribute.graphs);
+        graphs.try_for_each(|graph| take_in(graph, files))?;
+    }
+    Ok(())
 }
 
 /// The real path of a regular file that lies in `folder`, links followed.

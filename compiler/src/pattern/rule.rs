@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use rustc_hash::FxHashSet;
 use trine_ir::error::Place;
 use trine_ir::{
-    Elem, Graph, Kind, Literal, Module, NodeId, Op, OpError, OpResult, Tensor, TensorError, Type, Value,
+    Elem, Graph, Kind, Literal, Loc, Module, NodeId, Op, OpError, OpResult, Tensor, TensorError, Type, Value,
 };
 
 use super::{Match, Pat, Scope};
@@ -178,6 +178,11 @@ impl<'a> Rewrite<'a> {
             Some(node) => Ok(node),
             None => self.add_node(op, args),
         }
+    }
+
+    /// Says where the op of a value came from.
+    pub fn set_loc(&mut self, v: Value, loc: Option<Loc>) {
+        self.graph.set_loc(v.node, loc);
     }
 
     pub fn literal(&mut self, literal: Literal) -> Value {

@@ -1,0 +1,326 @@
+//! Calibrated rounding of a whole model: statistics of every layer's inputs, taken from data that runs through it.
+//!
+//! Layers are rounded in the order in which their inputs become known, each on what the already rounded ones give
+//! it. Each batch holds only the values at the cut between two stages, and every op runs once; of a layer's
+//! inputs only their second moments remain.
+
+mod apply;
+mod cut;
+mod data;
+mod int8;
+mod layers;
+mod partial;
+mod plan;
+mod rounded;
+mod solve;
+mod stream;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use trine_ir::{Module, Tensor, Value};
+
+use crate::error::Error;
+use crate::passes::ternarize::glob;
+use crate::ternarize::{Depth, Recipe, Refusal, Statistics};
+
+pub use apply::apply;
+pub use data::Data;
+pub use int8::Int8;
+pub use layers::{Kept, Linear};
+pub use rounded::{Rounded, Weights};
+
+use layers::{Stage, stages};
+use partial::Partial;
+use stream::{Stream, held_bytes};
+
+/// The passes that leave a model's linear layers as products of known weights.
+pub const PASSES: &str = "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,\
+     recognize-activations,simplify";
+
+/// Names that an error lists.
+const SHOWN: usize = 8;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct CalibrateOptions {
+    pub recipe: Recipe,
+    /// Bits a weight, on the average of all linear layers, which the depth of each is chosen for. Without it all
+    /// have the recipe's.
+    pub bits: Option<f64>,
+    /// Names of weights to leave as they are, `*` standing for anything; besides them the last layer stays, unless
+    /// `none` is among them.
+    pub keep: Vec<String>,
+    /// Bytes that held values and statistics may take.
+    pub max_memory: usize,
+    pub threads: usize,
+    /// What methods that draw numbers draw them from.
+    pub seed: u64,
+    /// A folder for what is done already, so that an interrupted run goes on where it was.
+    pub partial: Option<PathBuf>,
+    /// The largest relative output error that a layer may have on held-out data.
+    pub max_error: Option<f64>,
+}
+
+/// What became of a model's layers.
+#[derive(Debug)]
+pub struct Calibrated {
+    pub layers: Vec<Rounded>,
+    pub kept: Vec<Kept>,
+    /// Bytes that values at cuts and statistics took at most.
+    pub memory: usize,
+}
+
+/// Where a run is.
+#[derive(Clone, Debug)]
+pub enum Progress<'a> {
+    /// Layers measured of those whose depth is chosen.
+    Measured { done: usize, layers: usize },
+    /// A layer is rounded, `done` of all.
+    Rounded { layer: &'a Rounded, done: usize, layers: usize },
+}
+
+/// Why a model was not calibrated.
+#[derive(Debug, thiserror::Error)]
+pub enum CalibrateError {
+    #[error("the model has no linear layer with known weights")]
+    NoLayers,
+    #[error("no linear layer is left to round: {0}")]
+    NothingLeft(String),
+    #[error("`{pattern}` is the name of no layer's weights; they are {names}")]
+    UnknownKeep { pattern: String, names: String },
+    #[error("the weights `{weights}`: {reason}")]
+    Weights { weights: String, reason: String },
+    #[error("the calibration data does not fit the model: {0}")]
+    Inputs(String),
+    #[error(
+        "{tokens} tokens are too few: {needed} are needed for one window to calibrate on and one held out"
+    )]
+    TooFewTokens { tokens: usize, needed: usize },
+    #[error("{examples} examples are too few: some to calibrate on and some held out are needed")]
+    TooFewExamples { examples: usize },
+    #[error("array `{name}` holds a value that is not finite")]
+    NotFinite { name: String },
+    #[error("calibration needs {needed} MB for values and statistics, and {allowed} MB are allowed")]
+    Memory { needed: usize, allowed: usize },
+    #[error("`{weights}`: {refusal}")]
+    Refused { weights: String, refusal: Refusal },
+    #[error(
+        "`{weights}` would lose {error:.3} of its output on held-out data, more than the {limit} allowed"
+    )]
+    TooLossy { weights: String, error: f64, limit: f64 },
+    #[error("{bits} bits a weight cannot be had: the layers take {least:.2} to {most:.2}")]
+    Bits { bits: f64, least: f64, most: f64 },
+    #[error("`{}` holds another run, of another model, data or options; remove it to start anew", .0.display())]
+    OtherRun(PathBuf),
+}
+
+/// Rounds the linear layers of `module`, on which [`PASSES`] have run.
+pub fn calibrate(
+    module: &Module,
+    data: &Data,
+    options: &CalibrateOptions,
+    mut progress: impl FnMut(Progress),
+) -> Result<Calibrated, Error> {
+    let (stages, kept) = stages(module, &options.keep)?;
+    check_keep(&stages, &kept, &options.keep)?;
+    let function = module.main().ok_or(CalibrateError::NoLayers)?;
+    let cuts = cut::cuts(&function.graph, &stages);
+    let memory = memory_needed(module, &stages, &cuts, data, options)?;
+    let partial = options.partial.as_deref();
+    let partial = partial.map(|folder| Partial::open(folder, module, data, options)).transpose()?;
+    let depths = match options.bits {
+        None => vec![None; stages.iter().map(|s| s.layers.len()).sum()],
+        Some(bits) => {
+            let depths = plan::depths(module, &stages, &cuts, data, options, bits, &mut progress)?;
+            depths.into_iter().map(Some).collect()
+        }
+    };
+    let mut run = Run { module, data, options, partial, depths, layers: vec![] };
+    run.stages(&stages, &cuts, &mut progress)?;
+    Ok(Calibrated { layers: run.layers, kept, memory })
+}
+
+struct Run<'a> {
+    module: &'a Module,
+    data: &'a Data,
+    options: &'a CalibrateOptions,
+    partial: Option<Partial>,
+    /// One a layer, where they are chosen.
+    depths: Vec<Option<Depth>>,
+    layers: Vec<Rounded>,
+}
+
+impl Run<'_> {
+    fn stages(
+        &mut self,
+        stages: &[Stage],
+        cuts: &[Vec<Value>],
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(), Error> {
+        let batches = self.data.batches.len();
+        let stream = || Stream::new(self.module, batches, self.options.threads);
+        let mut rounded = stream();
+        let mut full = self.options.recipe.needs_pairs().then(stream);
+        for (stage, cut) in stages.iter().zip(cuts) {
+            let done = self.done(stage)?;
+            let moments = match batches {
+                0 => Moments::new(stage.layers[0].k, false),
+                _ => self.moments(stage, cut, &mut rounded, full.as_mut(), done.is_none())?,
+            };
+            let layers = match done {
+                Some(layers) => layers,
+                None => self.solve(stage, &moments)?,
+            };
+            for (layer, result) in stage.layers.iter().zip(layers) {
+                rounded.round(layer, &result.weights)?;
+                self.layers.push(result);
+                let (done, all) = (self.layers.len(), self.depths.len());
+                progress(Progress::Rounded { layer: &self.layers[done - 1], done, layers: all });
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers of a stage that an earlier run has rounded.
+    fn done(&self, stage: &Stage) -> Result<Option<Vec<Rounded>>, Error> {
+        let Some(partial) = &self.partial else { return Ok(None) };
+        let first = self.layers.len();
+        let layers = stage.layers.iter().enumerate().map(|(i, layer)| partial.load(first + i, layer));
+        layers.collect()
+    }
+
+    /// Moves the batches to the cut of a stage. The statistics of its input, if they are wanted.
+    fn moments(
+        &self,
+        stage: &Stage,
+        cut: &[Value],
+        rounded: &mut Stream,
+        full: Option<&mut Stream>,
+        wanted: bool,
+    ) -> Result<Moments, Error> {
+        let k = stage.layers[0].k;
+        let mut moments = Moments::new(k, full.is_some());
+        let mut step = rounded.step(cut, stage.input)?;
+        let mut full = full.map(|s| s.step(cut, stage.input).map(|step| (s, step))).transpose()?;
+        for (i, inputs) in self.data.batches.iter().enumerate() {
+            let x = rounded.advance(&mut step, i, inputs)?;
+            let original = match &mut full {
+                Some((stream, step)) => Some(stream.advance(step, i, inputs)?),
+                None => None,
+            };
+            if wanted {
+                let (x, original) = (rows(&x)?, original.as_ref().map(rows).transpose()?);
+                let add = moments.add(&x, original.as_deref(), i >= self.data.calibration());
+                add.map_err(|refusal| refused(&stage.layers[0], refusal))?;
+            }
+        }
+        rounded.arrive(step);
+        if let Some((stream, step)) = full {
+            stream.arrive(step);
+        }
+        Ok(moments)
+    }
+
+    fn solve(&self, stage: &Stage, moments: &Moments) -> Result<Vec<Rounded>, Error> {
+        let first = self.layers.len();
+        let mut results = vec![];
+        for (i, layer) in stage.layers.iter().enumerate() {
+            let start = Instant::now();
+            let matrix = layers::matrix(self.module, layer)?;
+            let depth = self.depths[first + i];
+            let weights = solve::weights(&matrix, &self.options.recipe, depth, moments, self.options.seed)
+                .map_err(|refusal| refused(layer, refusal))?;
+            let result = Rounded::new(layer, &matrix, weights, moments, start.elapsed());
+            if let (Some(limit), Some(error)) = (self.options.max_error, result.held_out_error)
+                && error > limit
+            {
+                return Err(CalibrateError::TooLossy { weights: result.name, error, limit }.into());
+            }
+            if let Some(partial) = &self.partial {
+                partial.save(first + i, &result)?;
+            }
+            results.push(result);
+        }
+        Ok(results)
+    }
+}
+
+/// What is remembered of the input of a stage.
+pub struct Moments {
+    pub calibration: Statistics,
+    /// Of batches that nothing is fitted to.
+    pub held_out: Statistics,
+}
+
+impl Moments {
+    fn new(k: usize, paired: bool) -> Moments {
+        let calibration = if paired { Statistics::paired(k) } else { Statistics::new(k) };
+        Moments { calibration, held_out: Statistics::new(k) }
+    }
+
+    fn add(&mut self, x: &[f32], original: Option<&[f32]>, held_out: bool) -> Result<(), Refusal> {
+        match (held_out, original) {
+            (true, _) => self.held_out.add(x),
+            (false, Some(original)) => self.calibration.add_pairs(x, original),
+            (false, None) => self.calibration.add(x),
+        }
+    }
+}
+
+/// The inputs of a layer, one row after another.
+fn rows(x: &Tensor) -> Result<Cow<'_, [f32]>, CalibrateError> {
+    x.values::<f32>().map_err(|e| CalibrateError::Inputs(e.to_string()))
+}
+
+fn refused(layer: &Linear, refusal: Refusal) -> CalibrateError {
+    CalibrateError::Refused { weights: layer.weights.clone(), refusal }
+}
+
+fn check_keep(stages: &[Stage], kept: &[Kept], keep: &[String]) -> Result<(), CalibrateError> {
+    let names: Vec<&str> = stages
+        .iter()
+        .flat_map(|s| s.layers.iter().map(|l| l.weights.as_str()))
+        .chain(kept.iter().map(|k| k.weights.as_str()))
+        .collect();
+    for pattern in keep.iter().filter(|p| *p != "none") {
+        if !names.iter().any(|name| glob(pattern, name)) {
+            let more = if names.len() > SHOWN { ", …" } else { "" };
+            let names = names[..names.len().min(SHOWN)].join(", ") + more;
+            return Err(CalibrateError::UnknownKeep { pattern: pattern.clone(), names });
+        }
+    }
+    if stages.is_empty() {
+        let why: Vec<_> = kept.iter().map(|k| format!("`{}` is {}", k.weights, k.why)).collect();
+        return Err(CalibrateError::NothingLeft(why.join(", ")));
+    }
+    Ok(())
+}
+
+/// The bytes that the run will take besides the model, refused if they are too many.
+fn memory_needed(
+    module: &Module,
+    stages: &[Stage],
+    cuts: &[Vec<Value>],
+    data: &Data,
+    options: &CalibrateOptions,
+) -> Result<usize, Error> {
+    let graph = &module.main().ok_or(CalibrateError::NoLayers)?.graph;
+    let mut held = 0usize;
+    for inputs in &data.batches {
+        held = held.saturating_add(held_bytes(graph, cuts, inputs)?);
+    }
+    let pairs = options.recipe.needs_pairs();
+    let streams = if pairs { 2 } else { 1 };
+    // Moments as tiles, the metric made of them and its factors, and the rows under way, all f64.
+    let squares = if pairs { 7 } else { 5 };
+    let layers = stages.iter().flat_map(|s| &s.layers);
+    let solving = layers.map(|l| 8 * (squares * l.k * l.k + 6 * l.n * l.k)).max().unwrap_or(0);
+    let needed = held.saturating_mul(streams).saturating_add(solving);
+    if needed > options.max_memory {
+        let (needed, allowed) = (needed.div_ceil(1 << 20), options.max_memory >> 20);
+        return Err(CalibrateError::Memory { needed, allowed }.into());
+    }
+    Ok(needed)
+}

@@ -1,0 +1,169 @@
+//! One model on its way through calibration: the module with the layers that are rounded so far, and what each
+//! batch holds at the cut.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use trine_ir::ops::Add;
+use trine_ir::{DimEnv, Graph, MAIN, Module, Tensor, Type, Value};
+use trine_runtime::{RunError, Session, SessionOptions, View};
+
+use crate::compile::build_program;
+use crate::error::Error;
+use crate::options::Options;
+
+use super::CalibrateError;
+use super::Weights;
+use super::cut::segment;
+use super::layers::Linear;
+
+/// A model of which each op runs once.
+pub struct Stream {
+    module: Module,
+    threads: usize,
+    /// What stands for a layer's output once a bias was added to it.
+    biased: FxHashMap<Value, Value>,
+    /// The cut that `batches` are at.
+    held: Vec<Value>,
+    /// Values of `held`, batch by batch.
+    batches: Vec<Vec<Tensor>>,
+}
+
+impl Stream {
+    pub fn new(module: &Module, batches: usize, threads: usize) -> Stream {
+        let module = module.clone();
+        Stream { module, threads, biased: FxHashMap::default(), held: vec![], batches: vec![vec![]; batches] }
+    }
+
+    /// The program that goes on from where this is to `cut`, with `input` on the way.
+    pub fn step(&self, cut: &[Value], input: Value) -> Result<Step, Error> {
+        let resolve = |v: &Value| self.biased.get(v).copied().unwrap_or(*v);
+        let graph = self.graph()?;
+        let given: Vec<Value> = graph.params().iter().copied().chain(self.held.iter().copied()).collect();
+        let place = |v: &Value| given.iter().position(|g| g == v);
+        let mut targets: Vec<Value> = vec![];
+        let mut sources = vec![];
+        for value in std::iter::once(&input).chain(cut) {
+            sources.push(match (place(value), targets.iter().position(|t| *t == resolve(value))) {
+                (Some(i), _) => Source::Given(i),
+                (None, Some(i)) => Source::Computed(i),
+                (None, None) => {
+                    targets.push(resolve(value));
+                    Source::Computed(targets.len() - 1)
+                }
+            });
+        }
+        let held: Vec<Value> = self.held.iter().map(resolve).collect();
+        let session = if targets.is_empty() {
+            None
+        } else {
+            let part = segment(&self.module, graph, &held, &targets);
+            let program = build_program(part, &Options::default())?;
+            let options = SessionOptions { threads: self.threads, ..SessionOptions::default() };
+            Some(Session::new(Arc::new(program), &options))
+        };
+        Ok(Step { session, sources, cut: cut.to_vec() })
+    }
+
+    /// Moves batch `i` on, and returns the input of the stage as rows.
+    pub fn advance(&mut self, step: &mut Step, i: usize, inputs: &[Tensor]) -> Result<Tensor, Error> {
+        let held = std::mem::take(&mut self.batches[i]);
+        let given: Vec<&Tensor> = inputs.iter().chain(&held).collect();
+        if let Some(session) = &mut step.session {
+            let views: Vec<View> = given.iter().map(|t| View::from(*t)).collect();
+            session.execute(&views)?;
+        }
+        let tensor = |source: &Source| match (source, &step.session) {
+            (Source::Computed(i), Some(session)) => owned(session.output(*i)),
+            (Source::Given(i) | Source::Computed(i), _) => Ok(given[*i].clone()),
+        };
+        let mut tensors = step.sources.iter().map(tensor).collect::<Result<Vec<_>, Error>>()?;
+        let input = tensors.remove(0);
+        self.batches[i] = tensors;
+        Ok(input)
+    }
+
+    /// Ends a step that all batches have made.
+    pub fn arrive(&mut self, step: Step) {
+        self.held = step.cut;
+    }
+
+    /// Puts rounded weights in the place of a layer's.
+    pub fn round(&mut self, layer: &Linear, rounded: &Weights) -> Result<(), Error> {
+        let broken = |reason: String| CalibrateError::Weights { weights: layer.weights.clone(), reason };
+        let dense = rounded.dequantized();
+        let (n, k) = (layer.n, layer.k);
+        let (dims, values) = match layer.trans_b {
+            true => (vec![n, k], dense),
+            false => (vec![k, n], turned(&dense, n, k)),
+        };
+        let weights = Tensor::from_vec(dims, values).map_err(|e| broken(e.to_string()))?;
+        let ty = weights.ty();
+        let key = self.module.add_const(&format!("{}.rounded", layer.weights), weights);
+        let bias = match rounded.bias() {
+            Some(bias) => {
+                let key =
+                    self.module.add_const(&format!("{}.bias", layer.weights), Tensor::vector(bias.to_vec()));
+                Some((key, Type::new(trine_ir::Elem::F32, [n])))
+            }
+            None => None,
+        };
+        let function = self.module.functions.get_mut(MAIN).ok_or(CalibrateError::NoLayers)?;
+        let graph = &mut function.graph;
+        let constant = graph.constant(&key, ty);
+        graph.set_operand(layer.output.node, 1, Some(constant));
+        if let Some((key, ty)) = bias {
+            let users = graph.users(layer.output);
+            let bias = graph.constant(&key, ty);
+            let sum = graph.add(Add {}, &[layer.output, bias]).map_err(|e| broken(e.0))?;
+            for (user, slot) in users {
+                graph.set_operand(user, slot, Some(sum));
+            }
+            self.biased.insert(layer.output, sum);
+        }
+        Ok(())
+    }
+
+    fn graph(&self) -> Result<&Graph, Error> {
+        Ok(&self.module.main().ok_or(CalibrateError::NoLayers)?.graph)
+    }
+}
+
+/// A program between two cuts.
+pub struct Step {
+    session: Option<Session>,
+    /// Where the stage's input comes from, then the values of the cut.
+    sources: Vec<Source>,
+    cut: Vec<Value>,
+}
+
+#[derive(Clone, Copy)]
+enum Source {
+    /// An input of the program, by index.
+    Given(usize),
+    /// An output of the program, by index.
+    Computed(usize),
+}
+
+/// The most bytes that a batch with these `inputs` holds at two cuts that follow each other.
+pub fn held_bytes(graph: &Graph, cuts: &[Vec<Value>], inputs: &[Tensor]) -> Result<usize, Error> {
+    let env: DimEnv = trine_ir::eval::bind(graph, inputs, &DimEnv::default())
+        .map_err(|e| CalibrateError::Inputs(e.to_string()))?;
+    let size = |v: &Value| {
+        let ty = graph.ty(*v);
+        let count = ty.dims.iter().try_fold(1usize, |n, d| n.checked_mul(d.eval(&env)?));
+        count.and_then(|n| ty.elem.bytes(n)).unwrap_or(0)
+    };
+    let sizes: Vec<usize> = cuts.iter().map(|cut| cut.iter().map(size).sum()).collect();
+    Ok(sizes.iter().copied().max().unwrap_or(0))
+}
+
+fn owned(view: View) -> Result<Tensor, Error> {
+    Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into())
+        .map_err(|e| Error::Run(RunError::Eval { place: "a value at a cut".into(), message: e.to_string() }))
+}
+
+/// `[n, k]` as `[k, n]`.
+fn turned(values: &[f32], n: usize, k: usize) -> Vec<f32> {
+    (0..k).flat_map(|i| (0..n).map(move |j| values[j * k + i])).collect()
+}

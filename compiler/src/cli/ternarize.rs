@@ -1,0 +1,322 @@
+//! `trine ternarize`: a model whose weights become {-1, 0, +1} times scales, fitted to data, and what that costs.
+
+mod data;
+mod html;
+mod judge;
+mod plot;
+mod report;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use trine::Module;
+use trine::calibrate::{self, CalibrateOptions, Calibrated, Data};
+use trine::export::{self, Spelling};
+use trine::pass::{Driver, Pipeline};
+use trine::ternarize::{Recipe, Refusal};
+
+use super::args::ThreadArgs;
+use super::failure::{Failure, Outcome, warn};
+use super::model::load;
+use super::progress::{Bar, Progress};
+use super::{Out, list, write_json};
+use data::Given;
+use judge::Judge;
+use report::Report;
+
+const EXAMPLES: &str = "\
+Examples:
+  trine ternarize model.onnx --calib text.txt -o out                 two planes, about 3.3 bits a weight
+  trine ternarize model.onnx --calib text.txt --bits 2.5 -o out      the depth of each layer by what it costs
+  trine ternarize model.onnx --calib text.txt --planes 1 --group 128 --keep \"*down_proj*\" -o out
+  trine ternarize model.onnx --calib images.npz --method gptq+cd --format ir -o out
+  trine ternarize model.onnx --method exact -o out                   by the weights alone
+  trine ternarize --list                                             the methods
+
+An interrupted run goes on where it was when it is started again with the same arguments.";
+
+/// The calibrated recipe for models that were not trained ternary.
+const DEFAULT_METHOD: &str = "gptq+cd+compensate";
+
+/// Make the weights of a model ternary, fitted to data (lossy)
+///
+/// Every linear layer but the last is rounded to one or more planes of {-1, 0, +1} times scales, in order, each on
+/// what the already rounded ones give it. Writes the model to DIR, as ONNX that other runtimes run too or as IR, with
+/// report.json and report.html.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The model: .onnx or .ir
+    #[arg(required_unless_present = "list")]
+    model: Option<PathBuf>,
+
+    /// List the methods, with their papers
+    #[arg(long, conflicts_with = "model")]
+    list: bool,
+
+    /// What to fit to: text for a language model, or an .npz of arrays by the names of inputs (labels `y` are used to
+    /// measure accuracy)
+    #[arg(long, value_name = "FILE")]
+    calib: Option<PathBuf>,
+
+    /// The tokenizer, as Hugging Face writes it [default: tokenizer.json beside the model]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+
+    /// Tokens to fit to; an eighth more is held out to measure with
+    #[arg(long, value_name = "N", default_value_t = 16384)]
+    tokens: usize,
+
+    /// Tokens the model reads at once
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
+    context: u32,
+
+    /// The method: steps joined by `+`, options in braces behind [default: gptq+cd+compensate]
+    #[arg(long, value_name = "RECIPE")]
+    method: Option<String>,
+
+    /// Weights of a row that a scale serves, 0 for the whole row [default: 128 with the default method]
+    #[arg(long, value_name = "G")]
+    group: Option<usize>,
+
+    /// Planes of trits a weight [default: 2 with the default method]
+    #[arg(long, value_name = "P", conflicts_with = "bits")]
+    planes: Option<usize>,
+
+    /// Choose the depth of each layer, from one bit to as it is, so that all take so many bits a weight
+    #[arg(long, value_name = "B")]
+    bits: Option<f64>,
+
+    /// Refuse if a layer's outputs have a larger relative error on held-out data
+    #[arg(long, value_name = "E")]
+    max_error: Option<f64>,
+
+    /// Refuse if the held-out loss rises by more nats a token
+    #[arg(long, value_name = "NATS")]
+    max_loss: Option<f64>,
+
+    /// Leave weights of this name as they are, `*` standing for anything (repeatable); `none` rounds the last layer too
+    #[arg(long, value_name = "PATTERN")]
+    keep: Vec<String>,
+
+    /// Which of the text's windows are taken, and what methods that draw numbers draw
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Megabytes that held activations and statistics may take
+    #[arg(long, value_name = "MB", default_value_t = 3072)]
+    max_memory: usize,
+
+    /// What ternary layers sum where the loss is measured and in IR: f32, or int8 (lossy)
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "i8"])]
+    activations: String,
+
+    /// What to write: ONNX with ternary f32 weights, ONNX with 2-bit MatMulNBits, or IR with packed trits [default: onnx,
+    /// or ir of IR]
+    #[arg(long)]
+    format: Option<Format>,
+
+    /// The folder to write to
+    #[arg(short, long, value_name = "DIR", required_unless_present = "list")]
+    output: Option<PathBuf>,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    threads: ThreadArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Onnx,
+    Nbits,
+    Ir,
+}
+
+pub fn run(args: Args, out: &mut Out) -> Outcome {
+    if args.list {
+        return list::methods(out);
+    }
+    let (Some(path), Some(folder)) = (&args.model, &args.output) else {
+        return Err(Failure::usage("a model and a folder to write to are needed", ""));
+    };
+    let start = Instant::now();
+    let recipe = recipe(&args)?;
+    let format = format(&args, &recipe, path)?;
+    let mut module = load(path)?;
+    let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
+    Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
+    let given = Given::read(&args, path, &module)?;
+    std::fs::create_dir_all(folder).map_err(|source| trine::Error::Write { path: folder.clone(), source })?;
+    let judge = Judge { given: &given, threads: args.threads.threads(), context: args.context as usize };
+    let before = judge.quality(module.clone())?;
+    let options = CalibrateOptions {
+        recipe,
+        bits: args.bits,
+        keep: args.keep.clone(),
+        max_memory: args.max_memory.saturating_mul(1 << 20),
+        threads: args.threads.threads(),
+        seed: args.seed,
+        partial: Some(folder.join("partial")),
+        max_error: args.max_error,
+    };
+    let calibrated = calibrate(&module, &given.data, &options)?;
+    let int8 = args.activations == "i8";
+    let rounded = apply(&module, &calibrated, int8)?;
+    let after = judge.quality(rounded.clone())?;
+    let plain = weights_only(&module, &options, &judge, int8)?;
+    let report = Report {
+        model: path,
+        recipe: options.recipe.to_string(),
+        activations: &args.activations,
+        calibrated: &calibrated,
+        before,
+        after,
+        plain,
+        seconds: start.elapsed().as_secs_f64(),
+        peak_memory: peak_memory(),
+    };
+    if let (Some(limit), Some(rise)) = (args.max_loss, report.rise())
+        && rise > limit
+    {
+        let message =
+            format!("the held-out loss rises by {rise:.3} nats a token, more than the {limit} allowed");
+        return Err(Failure::input(message, "more planes or bits, other methods or kept layers cost less"));
+    }
+    write(&args, format, path, folder, &rounded, &calibrated)?;
+    report.write(folder)?;
+    remove(&folder.join("partial"))?;
+    warn(report.warning());
+    if args.json { write_json(out, &report.json()) } else { report.print(out) }
+}
+
+fn recipe(args: &Args) -> Result<Recipe, Failure> {
+    let usage = |refusal: Refusal| {
+        Failure::usage(refusal.to_string(), "`trine ternarize --list` shows the methods and their options")
+    };
+    let mut recipe: Recipe = args.method.as_deref().unwrap_or(DEFAULT_METHOD).parse().map_err(usage)?;
+    let (mut group, mut planes) = (args.group, args.planes);
+    if args.method.is_none() {
+        group = group.or(Some(128));
+        planes = planes.or(args.bits.is_none().then_some(2));
+        recipe = recipe.with("scales", "16").map_err(usage)?;
+    }
+    if let Some(group) = group {
+        recipe = recipe.with("group", &group.to_string()).map_err(usage)?;
+    }
+    if let Some(planes) = planes {
+        recipe = recipe.with("planes", &planes.to_string()).map_err(usage)?;
+    }
+    if recipe.needs_calibration() && args.calib.is_none() {
+        let message = format!("`{recipe}` needs data to fit to");
+        let help = "give it with --calib FILE, or round by the weights alone with --method exact";
+        return Err(Failure::usage(message, help));
+    }
+    if args.bits.is_some() && args.calib.is_none() {
+        return Err(Failure::usage("choosing depths by --bits needs data", "give it with --calib FILE"));
+    }
+    Ok(recipe)
+}
+
+/// Scales in ONNX are found again in groups of multiples of this.
+const GROUPS: usize = 16;
+
+fn format(args: &Args, recipe: &Recipe, model: &Path) -> Result<Format, Failure> {
+    let is_ir = model.extension().is_some_and(|e| e == "ir");
+    let group = recipe.settings.group;
+    match args.format {
+        Some(Format::Onnx | Format::Nbits) | None if !is_ir && !group.is_multiple_of(GROUPS) => {
+            let message = format!("ONNX cannot say that a scale serves groups of {group} weights");
+            Err(Failure::usage(message, format!("take a multiple of {GROUPS}, or write --format ir")))
+        }
+        Some(Format::Onnx | Format::Nbits) if is_ir => {
+            Err(Failure::usage("a model that is IR cannot be written as ONNX", "leave --format out"))
+        }
+        Some(format) => Ok(format),
+        None => Ok(if is_ir { Format::Ir } else { Format::Onnx }),
+    }
+}
+
+fn calibrate(module: &Module, data: &Data, options: &CalibrateOptions) -> Result<Calibrated, Failure> {
+    let mut bar: Option<Bar> = None;
+    let mut spoken = Instant::now();
+    let start = Instant::now();
+    let result = calibrate::calibrate(module, data, options, |progress| {
+        let (doing, done, all) = match progress {
+            calibrate::Progress::Measured { done, layers } => ("measuring layers", done, layers),
+            calibrate::Progress::Rounded { done, layers, .. } => ("rounding layers", done, layers),
+        };
+        bar.get_or_insert_with(|| Bar::new("calibrating", all)).at(done);
+        // Where nobody watches a bar, a line now and then.
+        if bar.as_ref().is_some_and(Bar::is_hidden) && spoken.elapsed() > Duration::from_secs(20) {
+            spoken = Instant::now();
+            let left = start.elapsed().as_secs_f64() / done as f64 * (all - done) as f64;
+            eprintln!("{doing}: {done} of {all}, about {left:.0} s left");
+        }
+    })?;
+    Ok(result)
+}
+
+fn apply(module: &Module, calibrated: &Calibrated, int8: bool) -> Result<Module, Failure> {
+    let mut rounded = module.clone();
+    calibrate::apply(&mut rounded, &calibrated.layers, int8)?;
+    Ok(rounded)
+}
+
+/// What rounding by the weights alone to as many planes would give, to show what the data is worth.
+fn weights_only(
+    module: &Module,
+    options: &CalibrateOptions,
+    judge: &Judge,
+    int8: bool,
+) -> Result<Option<report::Point>, Failure> {
+    if !options.recipe.needs_calibration() || options.bits.is_some() || judge.given.is_blind() {
+        return Ok(None);
+    }
+    let settings = &options.recipe.settings;
+    let mut recipe = Recipe::new("exact").map_err(|r| Failure::usage(r.to_string(), ""))?;
+    (recipe.settings.group, recipe.settings.planes) = (settings.group, settings.planes);
+    recipe.settings.scales = settings.scales;
+    let options = CalibrateOptions { recipe, partial: None, max_error: None, ..options.clone() };
+    let plain = calibrate::calibrate(module, &Data::default(), &options, |_| {})?;
+    let quality = judge.quality(apply(module, &plain, int8)?)?;
+    Ok(Some(report::Point { bits: report::bits(&plain), quality }))
+}
+
+fn write(
+    args: &Args,
+    format: Format,
+    model: &Path,
+    folder: &Path,
+    rounded: &Module,
+    calibrated: &Calibrated,
+) -> Outcome {
+    let _progress = Progress::new(format!("writing {}", folder.display()));
+    match format {
+        Format::Onnx if args.activations == "i8" => {
+            warn("ONNX does not say that activations are int8; run it with --activations i8");
+            export::onnx(model, &calibrated.layers, folder, Spelling::F32)?;
+        }
+        Format::Onnx => export::onnx(model, &calibrated.layers, folder, Spelling::F32)?,
+        Format::Nbits => export::onnx(model, &calibrated.layers, folder, Spelling::NBits)?,
+        Format::Ir => trine::save(rounded, folder.join("model.ir"))?,
+    }
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Outcome {
+    std::fs::remove_dir_all(folder)
+        .map_err(|source| trine::Error::Write { path: folder.into(), source }.into())
+}
+
+/// The most memory that the process has had, in bytes, where the system tells.
+fn peak_memory() -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
