@@ -19,7 +19,6 @@ const UNSAFE: &[&str] = &[
     "compiler/src/import/map.rs",
     "runtime/src/arena.rs",
     "runtime/src/kernel.rs",
-    "runtime/src/matmul.rs",
     "runtime/src/session.rs",
     "runtime/ukernel/benches/",
     "runtime/ukernel/src/",

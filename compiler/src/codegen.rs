@@ -89,7 +89,7 @@ impl<'g> Plan<'g> {
             Op::SignSelect(_) | Op::WeightProducts(_) => {
                 Some(sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum))
             }
-            Op::Matmul(_) => Some(matmul::Plan::new(graph).map(Box::new).map(Plan::Matmul)),
+            Op::Matmul(_) => Some(matmul::Plan::new(graph, target).map(Box::new).map(Plan::Matmul)),
             Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
             Op::Rotary(_) => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
             Op::Gather(_) => Some(gather::Plan::new(graph).map(Plan::Gather)),
@@ -110,7 +110,7 @@ impl<'g> Plan<'g> {
         let none = Dim::constant(0);
         Some(match self {
             Plan::Rows(plan) => Scratch { shared: none, part: plan.scratch()? },
-            Plan::Matmul(plan) => Scratch { shared: plan.scratch()?, part: none },
+            Plan::Matmul(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch() },
             Plan::Attention(plan) => Scratch { shared: none, part: plan.part_scratch()? },
             Plan::Rotary(_) | Plan::Gather(_) => Scratch { shared: none.clone(), part: none },
             Plan::SignSum(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch()? },
@@ -199,9 +199,4 @@ impl Shape {
     fn scratch(&self) -> usize {
         self.arguments + self.results
     }
-}
-
-/// Everything that kernels call by name.
-fn runtime_symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
-    trine_ukernel::symbols().chain([trine_runtime::matmul::SYMBOL])
 }

@@ -7,7 +7,6 @@ pub mod arena;
 pub mod error;
 mod interpret;
 pub mod kernel;
-pub mod matmul;
 pub mod pool;
 pub mod program;
 pub mod session;

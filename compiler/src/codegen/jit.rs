@@ -7,8 +7,8 @@ use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{FuncId, Module, default_libcall_names};
 use trine_runtime::{KernelFn, KernelLibrary};
 
+use super::CodegenError;
 use super::target::Target;
-use super::{CodegenError, runtime_symbols};
 
 /// A module whose functions become callable with `finish`.
 pub struct Jit {
@@ -18,7 +18,7 @@ pub struct Jit {
 impl Jit {
     pub fn new(target: &Target) -> Jit {
         let mut builder = JITBuilder::with_isa(target.isa.clone(), default_libcall_names());
-        for (name, address) in runtime_symbols() {
+        for (name, address) in trine_ukernel::symbols() {
             builder.symbol(name, address);
         }
         Jit { module: JITModule::new(builder) }

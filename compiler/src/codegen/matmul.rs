@@ -1,22 +1,29 @@
 //! Dense f32 products with whatever elementwise ops follow.
 //!
-//! The outputs are cut into blocks of columns, a function of the shape alone; each block is one call of the
-//! runtime and one pass of the epilogue over what it left in the cache.
+//! The outputs are cut into blocks of columns; each block is one call of a microkernel and one pass of the
+//! epilogue over what it left in the cache. Sums do not depend on the cut, so that it may on what is fast.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
+use cranelift_codegen::ir::condcodes::IntCC;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::{best, matmul};
 
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::{self, Region, Source, outer_offset};
+use super::target::Target;
 use super::view::View;
 use super::{CodegenError, Shape};
 
-/// Columns of a block, about.
+/// Columns of a block, about: outputs that stay in the second cache until the epilogue.
 const BLOCK: usize = 512;
+
+/// Bytes.
+const PART_SCRATCH: usize = 4 * matmul::SCRATCH;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
+    symbol: &'static str,
     a: View,
     b: View,
     trans_b: bool,
@@ -29,7 +36,7 @@ pub struct Plan<'g> {
 }
 
 impl<'g> Plan<'g> {
-    pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
+    pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let order = graph.order();
         let mut products = order.iter().filter(|n| matches!(graph.op(**n), Some(Op::Matmul(_))));
         let node = products.next().copied().filter(|_| products.next().is_none())?;
@@ -49,15 +56,21 @@ impl<'g> Plan<'g> {
         let (a, b) = if folded { (a, b) } else { (over(a)?, over(b)?) };
         let result = graph.outputs().iter().position(|o| graph.ty(*o) == ty);
         let epilogue = rows::Plan::behind(graph, &[node])?;
-        Some(Plan { graph, a, b, trans_b: op.trans_b, product, epilogue, result, folded })
+        let symbol = best(matmul::VARIANTS, target.features)?.symbol;
+        Some(Plan { graph, symbol, a, b, trans_b: op.trans_b, product, epilogue, result, folded })
     }
 
     /// The product itself, when no result can hold it.
-    pub fn scratch(&self) -> Option<Dim> {
+    pub fn shared_scratch(&self) -> Option<Dim> {
         match self.result {
             Some(_) => Some(Dim::constant(0)),
-            None => self.graph.ty(self.product).count()?.mul(&Dim::constant(4)),
+            None => self.graph.ty(self.product).count()?.mul(&Dim::constant(4))?.add(&Dim::constant(64)),
         }
+    }
+
+    /// What the microkernel packs into.
+    pub fn part_scratch(&self) -> Dim {
+        Dim::constant(PART_SCRATCH)
     }
 
     pub fn work(&self) -> Option<Dim> {
@@ -67,9 +80,8 @@ impl<'g> Plan<'g> {
     /// Columns of a block. An even number of blocks shares well.
     fn block(&self) -> usize {
         let n = self.graph.ty(self.product).back(0).and_then(Dim::as_const);
-        let Some(n) = n else { return BLOCK };
-        let blocks = (n.div_ceil(BLOCK)).next_multiple_of(2);
-        n.div_ceil(blocks).next_multiple_of(16)
+        let blocks = n.map(|n| n.div_ceil(BLOCK).next_multiple_of(2));
+        n.zip(blocks).map_or(BLOCK, |(n, blocks)| n.div_ceil(blocks)).next_multiple_of(matmul::WIDTH)
     }
 }
 
@@ -93,21 +105,24 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         Some(i) => e.arg(shape.result(i)),
         None => e.arg(shape.scratch()),
     };
+    let shared = e.size(&plan.shared_scratch().ok_or_else(overflow)?)?;
+    let shared = e.b.ins().band_imm_u(shared, !63);
+    let own = e.b.ins().imul_imm_s(e.part, PART_SCRATCH as i64);
+    let own = e.b.ins().iadd(shared, own);
+    let own = e.at(e.arg(shape.scratch()), own, 1);
     let (a_inner, a_row) = strides(e, &plan.a, plan.folded)?;
     let (b_last, b_row) = strides(e, &plan.b, false)?;
     let (b_row, b_column) = if plan.trans_b { (b_last, b_row) } else { (b_row, b_last) };
 
-    let width = plan.block() as i64;
-    let blocks = e.b.ins().iadd_imm_s(n, width - 1);
-    let width_value = e.int(width);
-    let blocks = e.b.ins().udiv(blocks, width_value);
+    let width = columns(plan, e, m, n);
+    let blocks = ceil_div(e, n, width);
     let total = e.b.ins().imul(batches, blocks);
     let (first, last) = e.share(total, 1);
     e.for_range(first, last, 1, &[], |e, i, _| {
         let batch = e.b.ins().udiv(i, blocks);
         let block = e.b.ins().urem(i, blocks);
-        let from = e.b.ins().imul(block, width_value);
-        let to = e.b.ins().iadd(from, width_value);
+        let from = e.b.ins().imul(block, width);
+        let to = e.b.ins().iadd(from, width);
         let to = e.b.ins().smin(to, n);
         let start = |e: &mut Emit, view: &View| {
             let offset = match plan.folded {
@@ -121,8 +136,8 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let first_row = e.b.ins().imul(batch, m);
         let offset = e.b.ins().imul(first_row, n);
         let block_c = e.at(c, offset, 4);
-        let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to];
-        e.call_with_struct(trine_runtime::matmul::SYMBOL.0, &fields)?;
+        let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own];
+        e.call_with_struct(plan.symbol, &fields)?;
         let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
             let offset = e.b.ins().imul(row, n);
             let offset = e.b.ins().iadd(offset, index);
@@ -137,6 +152,24 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         Ok(vec![])
     })?;
     Ok(e.int(0))
+}
+
+/// Columns of a block.
+fn columns(plan: &Plan, e: &mut Emit, m: ClifValue, n: ClifValue) -> ClifValue {
+    let block = e.int(plan.block() as i64);
+    let grain = e.int(matmul::WIDTH as i64);
+    let share = ceil_div(e, n, e.parts);
+    let grains = ceil_div(e, share, grain);
+    let share = e.b.ins().imul(grains, grain);
+    let share = e.b.ins().smax(share, grain);
+    let few = e.b.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, m, matmul::FEW_ROWS as i64);
+    e.b.ins().select(few, share, block)
+}
+
+fn ceil_div(e: &mut Emit, a: ClifValue, b: ClifValue) -> ClifValue {
+    let sum = e.b.ins().iadd(a, b);
+    let sum = e.b.ins().iadd_imm_s(sum, -1);
+    e.b.ins().udiv(sum, b)
 }
 
 /// The strides of the last axis and of rows, the latter over all batches when they are one.

@@ -92,7 +92,7 @@ impl Target {
         // Cranelift knows no flag for BW; every CPU with DQ and VL has it.
         let avx512 = has("has_avx512f") && has("has_avx512dq") && has("has_avx512vl");
         let stated = [
-            (Features::AVX2, has("has_avx2")),
+            (Features::AVX2, has("has_avx2") && has("has_fma")),
             (Features::AVX512, avx512),
             (Features::AVX512_VNNI, avx512 && has("has_avx512vnni")),
             (Features::AVX512_VBMI, avx512 && has("has_avx512vbmi")),

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The first and last sums are striped over 16 lanes as in [`softmax`](crate::softmax); the sum over
-//! values is in sequence of j from +0. A causal mask is the number of keys that are visible: keys
-//! beyond are not read. Without visible keys, or with all of them masked by -∞, the output is 0.
+//! values is in sequence of j from +0. Products of q and k, and of e and v, are fused with their
+//! additions. A causal mask is the number of keys that are visible: keys beyond are not read. Without
+//! visible keys, or with all of them masked by -∞, the output is 0.
 #![allow(unsafe_code)]
 
 use crate::exp::tanh;
@@ -152,7 +153,7 @@ unsafe fn weigh_values<L: Lanes, const V: usize>(args: &AttentionF32, d: usize, 
             let weight = L::splat(*args.scores.add(j));
             let row = args.v.add(j * args.v_stride);
             for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.add_product(weight, L::load_at(row, d + LANES * i, args.dv, 0.0));
+                *sum = sum.fused_add_product(weight, L::load_at(row, d + LANES * i, args.dv, 0.0));
             }
         }
         for (i, sums) in sums.into_iter().enumerate() {

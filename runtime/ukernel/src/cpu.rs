@@ -13,7 +13,7 @@ pub struct Features(u32);
 impl Features {
     /// The baseline of the target.
     pub const NONE: Self = Self(0);
-    /// AVX and AVX2.
+    /// AVX, AVX2 and FMA.
     pub const AVX2: Self = Self(1);
     /// AVX-512 F, BW, DQ and VL.
     pub const AVX512: Self = Self(1 << 1);
@@ -92,6 +92,8 @@ mod x86_64 {
 
     /// cpuid leaf 7, EBX: AVX2; F, DQ, BW, VL. ECX: VBMI, VNNI.
     const AVX2: u32 = 1 << 5;
+    /// cpuid leaf 1, ECX.
+    const FMA: u32 = 1 << 12;
     const AVX512: u32 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
     const VBMI: u32 = 1 << 1;
     const VNNI: u32 = 1 << 11;
@@ -103,7 +105,7 @@ mod x86_64 {
             return found;
         }
         let leaf = __cpuid_count(7, 0);
-        if leaf.ebx & AVX2 != 0 {
+        if leaf.ebx & AVX2 != 0 && __cpuid(1).ecx & FMA != 0 {
             found = found.union(Features::AVX2);
         }
         if leaf.ebx & AVX512 == AVX512 && state & ZMM_STATE == ZMM_STATE {
@@ -149,7 +151,7 @@ mod tests {
             && std::is_x86_feature_detected!("avx512vl");
         let vnni = avx512 && std::is_x86_feature_detected!("avx512vnni");
         let vbmi = avx512 && std::is_x86_feature_detected!("avx512vbmi");
-        let avx2 = std::is_x86_feature_detected!("avx2");
+        let avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
         assert_eq!(found.contains(Features::AVX2), avx2);
         assert_eq!(found.contains(Features::AVX512), avx512);
         assert_eq!(found.contains(Features::AVX512_VNNI), vnni);

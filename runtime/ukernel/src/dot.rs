@@ -4,8 +4,8 @@
 //! out = Σ_i a[i] · b[i]
 //! ```
 //!
-//! striped: lane l of 16 adds the products of i = l, l + 16, … in sequence, and then the lanes are
-//! added by halves.
+//! striped: lane l of 16 adds the products of i = l, l + 16, … in sequence, each fused with its addition,
+//! and then the lanes are added by halves.
 #![allow(unsafe_code)]
 
 use crate::gemv::nk::dots;

@@ -5,9 +5,9 @@
 //! out[b, n] = Σ_k w[k, n] · x[b, k]      weights by input  ("kn", as MatMul has them)
 //! ```
 //!
-//! Both stream the weights once for up to four rows. By output, sums are striped: lane l of 16 adds
-//! the products of k = l, l + 16, … in sequence, and then the lanes are added by halves. By input,
-//! products are added from +0 in sequence of k.
+//! Both stream the weights once for up to four rows, and fuse a product with its addition. By output,
+//! sums are striped: lane l of 16 adds the products of k = l, l + 16, … in sequence, and then the lanes
+//! are added by halves. By input, products are added from +0 in sequence of k.
 #![allow(unsafe_code)]
 
 pub mod kn;
@@ -90,7 +90,7 @@ mod tests {
     fn striped(w: &[f32], x: &[f32]) -> f32 {
         let mut lanes = [0f32; 16];
         for (i, (w, x)) in w.iter().zip(x).enumerate() {
-            lanes[i % 16] += w * x;
+            lanes[i % 16] = w.mul_add(*x, lanes[i % 16]);
         }
         for half in [8, 4, 2, 1] {
             for i in 0..half {
@@ -129,8 +129,7 @@ mod tests {
         #[test]
         fn weights_by_input(p in problem()) {
             let sum = |x: &[f32], n: usize| {
-                let products = x.iter().enumerate().map(|(k, x)| x * p.w[k * p.n + n]);
-                products.fold(0.0, |sum, product| sum + product)
+                x.iter().enumerate().fold(0.0, |sum, (k, x)| x.mul_add(p.w[k * p.n + n], sum))
             };
             let x = p.x.chunks(p.k);
             let want: Vec<f32> = x.flat_map(|x| (0..p.n).map(move |n| sum(x, n))).collect();

@@ -77,6 +77,12 @@ pub(crate) unsafe trait Lanes: Copy {
 
     fn to_array(self) -> [f32; LANES];
 
+    /// `self + a · b`, rounded once.
+    fn fused_add_product(self, a: Self, b: Self) -> Self;
+
+    /// Lane j of row i, as lane i of row j.
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES];
+
     /// `self + a · b`, rounded twice.
     #[inline(always)]
     fn add_product(self, a: Self, b: Self) -> Self {
@@ -195,10 +201,10 @@ macro_rules! variants {
         }
 
         /// # Safety
-        /// The machine has AVX2; the arguments describe live buffers, as their type says.
+        /// The machine has AVX2 and FMA; the arguments describe live buffers, as their type says.
         #[cfg(target_arch = "x86_64")]
         #[unsafe(no_mangle)]
-        #[target_feature(enable = "avx2")]
+        #[target_feature(enable = "avx2,fma")]
         unsafe extern "C" fn $avx2(args: *const $args) {
             // SAFETY: the caller's.
             unsafe { $body::<$crate::lanes::Avx2>(&*args) }

@@ -5,7 +5,7 @@
 //! there; it exists in several **variants**, one an instruction set (and packed layout). All variants
 //! of a kernel give **the same bits** (any NaN counts as equal to any other), and the scalar one is
 //! their oracle. That holds because sums of integers are exact, sums of floats are in an order that
-//! the module states, and nothing fuses a multiplication with an addition.
+//! the module states, and a multiplication is fused with an addition in all variants or in none.
 //!
 //! An entry point is `unsafe extern "C" fn(*const Args)`, exported as `trine_` + the name of its
 //! variant, so that code generators call it through a symbol. It never panics and never allocates.
@@ -27,6 +27,7 @@ pub mod exp;
 pub mod gemv;
 mod lanes;
 mod layout;
+pub mod matmul;
 pub mod pad;
 pub mod quantize;
 pub mod signsum_f32;

@@ -1,6 +1,8 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
-use crate::{Features, attention, dot, dot_i8, exp, gemv, pad, quantize, signsum_f32, signsum_i8, softmax};
+use crate::{
+    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, signsum_f32, signsum_i8, softmax,
+};
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
 pub type Entry<A> = unsafe extern "C" fn(*const A);
@@ -65,6 +67,7 @@ pub fn all() -> impl Iterator<Item = Listed> {
         .chain(of(pad::VARIANTS))
         .chain(of(gemv::nk::VARIANTS))
         .chain(of(gemv::kn::VARIANTS))
+        .chain(of(matmul::VARIANTS))
         .chain(of(dot::VARIANTS))
         .chain(of(exp::VARIANTS))
         .chain(of(softmax::VARIANTS))

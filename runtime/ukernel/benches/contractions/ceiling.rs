@@ -21,6 +21,10 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
             // SAFETY: the machine has the features.
             measure("avx512vnni", 64, || unsafe { x86_64::dot() });
         }
+        if here.contains(Features::AVX512) {
+            // SAFETY: the machine has the features.
+            measure("f32/avx512", 16, || unsafe { x86_64::fused_multiply_add() });
+        }
         if here.contains(Features::AVX2) {
             // SAFETY: the machine has the features.
             measure("avx2", 32, || unsafe { x86_64::multiply_and_add() });
@@ -47,6 +51,29 @@ mod x86_64 {
                 "vpdpbusd zmm3, zmm15, zmm14", "vpdpbusd zmm4, zmm15, zmm14", "vpdpbusd zmm5, zmm15, zmm14",
                 "vpdpbusd zmm6, zmm15, zmm14", "vpdpbusd zmm7, zmm15, zmm14", "vpdpbusd zmm8, zmm15, zmm14",
                 "vpdpbusd zmm9, zmm15, zmm14", "vpdpbusd zmm10, zmm15, zmm14", "vpdpbusd zmm11, zmm15, zmm14",
+                "dec {turns}",
+                "jnz 2b",
+                "vzeroupper",
+                turns = inout(reg) TURNS => _,
+                out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _,
+                out("zmm6") _, out("zmm7") _, out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _,
+                out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
+                options(nomem, nostack)
+            );
+        }
+    }
+
+    /// # Safety
+    /// The machine has AVX-512 F.
+    pub unsafe fn fused_multiply_add() {
+        // SAFETY: writes only the registers that it names.
+        unsafe {
+            asm!(
+                "2:",
+                "vfmadd231ps zmm0, zmm15, zmm14", "vfmadd231ps zmm1, zmm15, zmm14", "vfmadd231ps zmm2, zmm15, zmm14",
+                "vfmadd231ps zmm3, zmm15, zmm14", "vfmadd231ps zmm4, zmm15, zmm14", "vfmadd231ps zmm5, zmm15, zmm14",
+                "vfmadd231ps zmm6, zmm15, zmm14", "vfmadd231ps zmm7, zmm15, zmm14", "vfmadd231ps zmm8, zmm15, zmm14",
+                "vfmadd231ps zmm9, zmm15, zmm14", "vfmadd231ps zmm10, zmm15, zmm14", "vfmadd231ps zmm11, zmm15, zmm14",
                 "dec {turns}",
                 "jnz 2b",
                 "vzeroupper",

@@ -8,6 +8,7 @@
 
 mod ceiling;
 mod dense;
+mod matmul;
 mod measure;
 mod memory;
 mod ternary;
@@ -36,6 +37,7 @@ fn main() {
     ternary::int8(&mut criterion, &mut table);
     ternary::float(&mut criterion, &mut table);
     dense::int8(&mut criterion, &mut table);
+    matmul::float(&mut criterion, &mut table);
     criterion.final_summary();
     print!("{table}");
 }

@@ -1,7 +1,8 @@
 //! Weights by input: rows of weights, scaled, are added to the outputs.
 //!
-//! Each pass over the outputs takes a few inputs, and reads as many rows of weights in sequence while
-//! it asks for the next. Outputs are cut into panels that stay in the second cache between passes.
+//! One row of activations takes an input at a time, so that memory is read as one stream, which the
+//! processor foresees better than any request. Several rows take a few inputs in a pass over the outputs,
+//! and ask for the next. Outputs are cut into panels that stay in the second cache between passes.
 
 use super::{GemvF32, blocks};
 use crate::lanes::{LANES, Lanes, prefetch, variants};
@@ -17,7 +18,7 @@ const PANEL: usize = 16384;
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
-unsafe fn gemv<L: Lanes>(args: &GemvF32) {
+pub(crate) unsafe fn gemv<L: Lanes>(args: &GemvF32) {
     // SAFETY: the caller's; blocks stay inside the ranges.
     unsafe {
         blocks!(args.rows, |b| {
@@ -44,6 +45,12 @@ unsafe fn panels<L: Lanes, const R: usize>(args: &GemvF32, b: usize) {
             }
             let w = args.w.add(from);
             let x = args.x.add(b * args.x_stride);
+            if R == 1 {
+                for k in 0..args.k {
+                    add_inputs::<L, R, 1>(args, w.add(k * args.w_stride), x.add(k), out, n);
+                }
+                continue;
+            }
             blocks!(args.k, |k| {
                 4 => add_inputs::<L, R, 4>(args, w.add(k * args.w_stride), x.add(k), out, n),
                 1 => add_inputs::<L, R, 1>(args, w.add(k * args.w_stride), x.add(k), out, n),
@@ -74,14 +81,16 @@ unsafe fn add_inputs<L: Lanes, const R: usize, const K: usize>(
             let mut weights = [L::splat(0.0); K];
             for (k, weights) in weights.iter_mut().enumerate() {
                 let row = w.add(k * args.w_stride);
-                prefetch(row.wrapping_add(K * args.w_stride + i));
+                if R > 1 {
+                    prefetch(row.wrapping_add(K * args.w_stride + i));
+                }
                 *weights = L::load_at(row, i, n, 0.0);
             }
             for (r, scales) in scales.iter().enumerate() {
                 let out = out.add(r * args.out_stride);
                 let mut sum = L::load_at(out, i, n, 0.0);
                 for (weights, &scale) in weights.iter().zip(scales) {
-                    sum = sum.add_product(*weights, L::splat(scale));
+                    sum = sum.fused_add_product(*weights, L::splat(scale));
                 }
                 sum.store_at(out, i, n);
             }

@@ -14,7 +14,7 @@ const PREFETCH: usize = 512;
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
-unsafe fn gemv<L: Lanes>(args: &GemvF32) {
+pub(crate) unsafe fn gemv<L: Lanes>(args: &GemvF32) {
     // SAFETY: the caller's; blocks stay inside the ranges.
     unsafe {
         blocks!(args.rows, |b| {
@@ -67,7 +67,7 @@ pub(crate) unsafe fn dots<L: Lanes, const R: usize, const N: usize>(
                 let w = L::load_at(row, i, k, 0.0);
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let x = L::load_at(x.wrapping_add(r * x_stride), i, k, 0.0);
-                    sums[n] = sums[n].add_product(w, x);
+                    sums[n] = sums[n].fused_add_product(w, x);
                 }
             }
         }

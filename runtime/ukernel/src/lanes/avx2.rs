@@ -2,6 +2,7 @@
 
 use super::{LANES, Lanes};
 use core::arch::x86_64::*;
+use core::array;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256, __m256);
@@ -44,7 +45,35 @@ pub(super) unsafe fn sum(eight: __m256) -> f32 {
     }
 }
 
-// SAFETY: by the contract of the trait, each of these runs in a function that enables AVX2, which is
+/// Eight rows of eight, as their columns.
+///
+/// # Safety
+/// The machine has AVX.
+#[inline(always)]
+unsafe fn transpose(rows: [__m256; 8]) -> [__m256; 8] {
+    // Blocks of 4 · 4 are transposed in the halves of the registers; then the halves are.
+    // SAFETY: the caller's.
+    unsafe {
+        let mut halves = rows;
+        for i in [0, 4] {
+            let [a, b, c, d] = [rows[i], rows[i + 1], rows[i + 2], rows[i + 3]];
+            let low = [_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)];
+            let high = [_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)];
+            for (half, [ab, cd]) in [low, high].into_iter().enumerate() {
+                halves[i + 2 * half] = _mm256_shuffle_ps::<0x44>(ab, cd);
+                halves[i + 2 * half + 1] = _mm256_shuffle_ps::<0xee>(ab, cd);
+            }
+        }
+        let mut columns = halves;
+        for j in 0..4 {
+            columns[j] = _mm256_permute2f128_ps::<0x20>(halves[j], halves[j + 4]);
+            columns[j + 4] = _mm256_permute2f128_ps::<0x31>(halves[j], halves[j + 4]);
+        }
+        columns
+    }
+}
+
+// SAFETY: by the contract of the trait, each of these runs in a function that enables AVX2 and FMA, which is
 // all that the intrinsics need; pointers are the caller's.
 unsafe impl Lanes for Avx2 {
     #[inline(always)]
@@ -180,6 +209,23 @@ unsafe impl Lanes for Avx2 {
         // SAFETY: as above; the array has 16 lanes.
         unsafe { self.store(lanes.as_mut_ptr()) };
         lanes
+    }
+
+    #[inline(always)]
+    fn fused_add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: as above.
+        unsafe { Self(_mm256_fmadd_ps(a.0, b.0, self.0), _mm256_fmadd_ps(a.1, b.1, self.1)) }
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        // SAFETY: as above.
+        unsafe {
+            let upper = [transpose(array::from_fn(|i| rows[i].0)), transpose(array::from_fn(|i| rows[i].1))];
+            let lower =
+                [transpose(array::from_fn(|i| rows[i + 8].0)), transpose(array::from_fn(|i| rows[i + 8].1))];
+            array::from_fn(|j| Self(upper[j / 8][j % 8], lower[j / 8][j % 8]))
+        }
     }
 
     #[inline(always)]

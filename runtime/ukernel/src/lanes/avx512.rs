@@ -124,6 +124,43 @@ unsafe impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn fused_add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        // Blocks of 4 · 4 are transposed in the quarters of the registers; then the quarters are.
+        // SAFETY: as above.
+        unsafe {
+            let mut quarters = [_mm512_setzero_ps(); LANES];
+            for i in (0..LANES).step_by(4) {
+                let [a, b, c, d] = [rows[i].0, rows[i + 1].0, rows[i + 2].0, rows[i + 3].0];
+                let low = [_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d)];
+                let high = [_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d)];
+                for (half, [ab, cd]) in [low, high].into_iter().enumerate() {
+                    let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+                    quarters[i + 2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+                    quarters[i + 2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+                }
+            }
+            let mut columns = rows;
+            for j in 0..4 {
+                let [a, b, c, d] = [quarters[j], quarters[j + 4], quarters[j + 8], quarters[j + 12]];
+                // Quarters 0 and 2 of both, then 1 and 3.
+                let even = [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d)];
+                let odd = [_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d)];
+                columns[j] = Self(_mm512_shuffle_f32x4::<0x88>(even[0], even[1]));
+                columns[j + 4] = Self(_mm512_shuffle_f32x4::<0x88>(odd[0], odd[1]));
+                columns[j + 8] = Self(_mm512_shuffle_f32x4::<0xdd>(even[0], even[1]));
+                columns[j + 12] = Self(_mm512_shuffle_f32x4::<0xdd>(odd[0], odd[1]));
+            }
+            columns
+        }
+    }
+
+    #[inline(always)]
     fn sum(self) -> f32 {
         // SAFETY: as above.
         unsafe {

@@ -106,4 +106,14 @@ unsafe impl Lanes for Scalar {
     fn to_array(self) -> [f32; LANES] {
         self.0
     }
+
+    #[inline(always)]
+    fn fused_add_product(self, a: Self, b: Self) -> Self {
+        Self(array::from_fn(|i| libm::fmaf(a.0[i], b.0[i], self.0[i])))
+    }
+
+    #[inline(always)]
+    fn transpose(rows: [Self; LANES]) -> [Self; LANES] {
+        array::from_fn(|j| Self(array::from_fn(|i| rows[i].0[j])))
+    }
 }

@@ -1,0 +1,53 @@
+//! Weights that are floats.
+
+use super::measure::{Table, ThreadTime, Work};
+use super::memory::read;
+use super::{Case, for_each};
+use criterion::Criterion;
+use std::cell::LazyCell;
+use std::hint::black_box;
+use trine_ukernel::Features;
+use trine_ukernel::matmul::{MatmulF32, SCRATCH, VARIANTS};
+
+/// Outputs and inputs: the projections of a small language model by input, and its head by output.
+const SHAPES: [(usize, usize); 4] = [(576, 576), (1536, 576), (576, 1536), (49152, 576)];
+const BY_OUTPUT: usize = 49152;
+
+pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
+    let here = Features::detect();
+    let variants = VARIANTS.iter().filter(|v| v.needs != Features::NONE);
+    let variants: Vec<_> = variants.filter(|v| here.contains(v.needs)).collect();
+    for_each(c, "matmul_f32", &SHAPES, |group, case| {
+        let &Case { n, k, rows, .. } = case;
+        let weights = LazyCell::new(|| case.weights.place(&1f32.to_le_bytes().repeat(n * k)));
+        let (b_row, b_column) = if n == BY_OUTPUT { (1, k) } else { (n, 1) };
+        let x = vec![1f32; rows * k];
+        let (mut out, mut scratch) = (vec![0f32; rows * n], vec![0f32; SCRATCH]);
+        let work = Work { bytes: 4 * n * k, operations: 2 * rows * n * k };
+        for v in &variants {
+            let kernel = || {
+                let args = MatmulF32 {
+                    a: x.as_ptr(),
+                    a_row: k as isize,
+                    a_column: 1,
+                    b: weights.next().as_ptr().cast(),
+                    b_row: b_row as isize,
+                    b_column: b_column as isize,
+                    c: out.as_mut_ptr(),
+                    c_row: n as isize,
+                    m: rows,
+                    k,
+                    n_begin: 0,
+                    n_end: n,
+                    scratch: scratch.as_mut_ptr(),
+                };
+                // SAFETY: the buffers have the sizes that the arguments give, the copies of the weights are
+                // aligned to lines, and the machine has the features.
+                unsafe { (v.entry)(black_box(&args)) };
+            };
+            table.measure(group, (&case.name, v.name()), work, kernel, || {
+                black_box(read(weights.next()));
+            });
+        }
+    });
+}

@@ -1,0 +1,160 @@
+//! Dense f32 matrix products:
+//!
+//! ```text
+//! c[m, n] = Σ_k a[m, k] · b[k, n]
+//! ```
+//!
+//! Products are added from +0 in sequence of k, each fused with its addition, so results depend
+//! neither on how the outputs are cut into calls nor on how many rows a call has; except that one
+//! row with `b` by output (`b_row` = 1) is a dot product, striped as in [`dot`](crate::dot).
+//!
+//! `b` is cut into panels of as many columns as a register tile has. A panel is packed, k by k, into
+//! scratch that stays in the second cache, and every tile of rows reads it there; meanwhile the next
+//! one is asked for. Few rows are not worth that: they stream `b`.
+#![allow(unsafe_code)]
+
+mod pack;
+mod tile;
+
+use crate::gemv::{GemvF32, kn, nk};
+use crate::lanes::{LANES, variants};
+use pack::{Panel, pack};
+use tile::{Ahead, Tile, Tiles};
+
+/// Values of scratch that a call needs.
+pub const SCRATCH: usize = DEPTH * WIDTH;
+
+/// The most columns of a packed panel: calls that start at multiples of it leave no others over.
+pub const WIDTH: usize = 3 * LANES;
+
+/// Up to this many rows `b` is streamed, best all its columns in one call.
+pub const FEW_ROWS: usize = 4;
+
+/// The most k of a packed panel.
+const DEPTH: usize = 1024;
+
+/// The arguments. Strides are in values.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MatmulF32 {
+    /// f32[m, k].
+    pub a: *const f32,
+    /// From a row of `a` to the next, and from a column to the next.
+    pub a_row: isize,
+    pub a_column: isize,
+    /// f32[k, n].
+    pub b: *const f32,
+    pub b_row: isize,
+    pub b_column: isize,
+    /// f32[m, n]; the columns asked for are written. Apart from all else.
+    pub c: *mut f32,
+    pub c_row: isize,
+    pub m: usize,
+    pub k: usize,
+    /// Columns to compute, `n_begin .. n_end`: how threads share a call.
+    pub n_begin: usize,
+    pub n_end: usize,
+    /// f32[[`SCRATCH`]], of this call alone.
+    pub scratch: *mut f32,
+}
+
+variants! {
+    MatmulF32, matmul =>
+    trine_matmul_f32_scalar, trine_matmul_f32_avx2, trine_matmul_f32_avx512
+}
+
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn matmul<L: Tiles>(args: &MatmulF32) {
+    let MatmulF32 { m, k, n_begin, n_end, .. } = *args;
+    if n_begin >= n_end {
+        return;
+    }
+    // SAFETY: the caller's; a stride that is 1 or that rows have is not negative.
+    unsafe {
+        if k == 0 {
+            for row in 0..m {
+                args.c.offset(row as isize * args.c_row).add(n_begin).write_bytes(0, n_end - n_begin);
+            }
+        } else if m <= FEW_ROWS && args.a_column == 1 && args.b_column == 1 {
+            kn::gemv::<L>(&stream(args, args.b_row));
+        } else if m == 1 && args.a_column == 1 && args.b_row == 1 {
+            nk::gemv::<L>(&stream(args, args.b_column));
+        } else {
+            panels::<L>(args);
+        }
+    }
+}
+
+fn stream(args: &MatmulF32, w_stride: isize) -> GemvF32 {
+    GemvF32 {
+        w: args.b,
+        w_stride: w_stride as usize,
+        x: args.a,
+        x_stride: args.a_row as usize,
+        out: args.c,
+        out_stride: args.c_row as usize,
+        rows: args.m,
+        k: args.k,
+        n_begin: args.n_begin,
+        n_end: args.n_end,
+    }
+}
+
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn panels<L: Tiles>(args: &MatmulF32) {
+    let mut next = panel::<L>(args, args.n_begin, 0);
+    while let Some((n, k, panel)) = next {
+        next = match (k + panel.depth, n + panel.columns) {
+            (k, _) if k < args.k => self::panel::<L>(args, n, k),
+            (_, n) => self::panel::<L>(args, n, 0),
+        };
+        // SAFETY: the caller's; the panel lies in `b`, its rows and columns in `a` and `c`, and it
+        // has no more of them than scratch.
+        unsafe {
+            pack::<L>(&panel, args.scratch, L::VECTORS);
+            let mut tile = Tile {
+                a: args.a.offset(k as isize * args.a_column),
+                a_row: args.a_row,
+                a_column: args.a_column,
+                b: args.scratch,
+                c: args.c.add(n),
+                c_row: args.c_row,
+                depth: panel.depth,
+                columns: panel.columns,
+                adds: k > 0,
+                ahead: Ahead::none(args.scratch),
+            };
+            for (i, row) in (0..args.m).step_by(L::ROWS).enumerate() {
+                tile.ahead = match &next {
+                    Some((_, _, next)) if i * LANES < next.columns => next.ahead(i),
+                    _ => Ahead::none(args.scratch),
+                };
+                tile.a = args.a.offset(k as isize * args.a_column + row as isize * args.a_row);
+                tile.c = args.c.offset(row as isize * args.c_row).add(n);
+                L::tile(&tile, L::ROWS.min(args.m - row));
+            }
+        }
+    }
+}
+
+/// The panel at column `n` and row `k` of `b`, if there is one.
+#[inline(always)]
+fn panel<L: Tiles>(args: &MatmulF32, n: usize, k: usize) -> Option<(usize, usize, Panel)> {
+    (n < args.n_end).then(|| {
+        let panel = Panel {
+            b: args.b.wrapping_offset(n as isize * args.b_column + k as isize * args.b_row),
+            row: args.b_row,
+            column: args.b_column,
+            depth: DEPTH.min(args.k - k),
+            columns: (L::VECTORS * LANES).min(args.n_end - n),
+        };
+        (n, k, panel)
+    })
+}
+
+#[cfg(test)]
+mod tests;

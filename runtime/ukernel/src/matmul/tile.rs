@@ -1,0 +1,124 @@
+//! The register tile: a few rows of `a` times a packed panel.
+//!
+//! All its sums are in registers for the whole depth of the panel. Its size is the instruction set's:
+//! enough sums in flight to hide the latency of an addition, as many as there are registers.
+
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{Avx2, Avx512};
+use crate::lanes::{LANES, Lanes, Scalar, prefetch};
+
+/// One tile's work.
+pub(super) struct Tile {
+    pub a: *const f32,
+    pub a_row: isize,
+    pub a_column: isize,
+    /// f32[depth, 16 · vectors].
+    pub b: *const f32,
+    pub c: *mut f32,
+    pub c_row: isize,
+    pub depth: usize,
+    /// Columns of `c`.
+    pub columns: usize,
+    /// Whether `c` holds the sums so far.
+    pub adds: bool,
+    pub ahead: Ahead,
+}
+
+/// Memory to ask for on the way, a line for each k: `step` values apart, and every 16 lines starting
+/// anew `block` values on.
+pub(super) struct Ahead {
+    pub start: *const f32,
+    pub step: isize,
+    pub block: isize,
+}
+
+impl Ahead {
+    /// Asks for one line, which is in the cache.
+    #[inline(always)]
+    pub fn none(cached: *const f32) -> Ahead {
+        Ahead { start: cached, step: 0, block: 0 }
+    }
+}
+
+/// The tile of an instruction set.
+pub(super) trait Tiles: Lanes {
+    const ROWS: usize;
+    const VECTORS: usize;
+
+    /// The products of the first `rows` ≤ [`Tiles::ROWS`] rows.
+    ///
+    /// # Safety
+    /// The rows, panel and columns exist, and `b` is packed for [`Tiles::VECTORS`].
+    unsafe fn tile(tile: &Tile, rows: usize);
+}
+
+macro_rules! tiles {
+    ($lanes:ty, $rows:literal x $vectors:literal, rows below: $($fewer:literal)+) => {
+        impl Tiles for $lanes {
+            const ROWS: usize = $rows;
+            const VECTORS: usize = $vectors;
+
+            #[inline(always)]
+            unsafe fn tile(tile: &Tile, rows: usize) {
+                // SAFETY: the caller's.
+                unsafe {
+                    match rows {
+                        $($fewer => sums::<Self, $fewer, $vectors>(tile),)+
+                        _ => sums::<Self, $rows, $vectors>(tile),
+                    }
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+tiles! { Avx512, 8 x 3, rows below: 1 2 3 4 5 6 7 }
+#[cfg(target_arch = "x86_64")]
+tiles! { Avx2, 6 x 1, rows below: 1 2 3 4 5 }
+tiles! { Scalar, 4 x 1, rows below: 1 2 3 }
+
+/// # Safety
+/// `R` rows of `a` and `c`, and `V` vectors in each row of `b`, exist.
+#[inline(always)]
+unsafe fn sums<L: Lanes, const R: usize, const V: usize>(tile: &Tile) {
+    let mut sums = [[L::splat(0.0); V]; R];
+    // SAFETY: the caller's; columns from `columns` on are not touched.
+    unsafe {
+        if tile.adds {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let c = tile.c.offset(r as isize * tile.c_row);
+                for (v, sum) in sums.iter_mut().enumerate().filter(|(v, _)| v * LANES < tile.columns) {
+                    *sum = L::load_at(c, v * LANES, tile.columns, 0.0);
+                }
+            }
+        }
+        let (mut a, mut b, mut ahead) = (tile.a, tile.b, tile.ahead.start);
+        for k in (0..tile.depth).step_by(LANES) {
+            let mut line = ahead;
+            for _ in k..tile.depth.min(k + LANES) {
+                prefetch(line);
+                line = line.wrapping_offset(tile.ahead.step);
+                let mut columns = [L::splat(0.0); V];
+                for (v, column) in columns.iter_mut().enumerate() {
+                    *column = L::load(b.add(v * LANES));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let a = L::splat(*a.wrapping_offset(r as isize * tile.a_row));
+                    for (sum, column) in sums.iter_mut().zip(columns) {
+                        *sum = sum.fused_add_product(a, column);
+                    }
+                }
+                a = a.wrapping_offset(tile.a_column);
+                b = b.add(V * LANES);
+            }
+            ahead = ahead.wrapping_offset(tile.ahead.block);
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            let c = tile.c.offset(r as isize * tile.c_row);
+            for (v, sum) in sums.into_iter().enumerate().filter(|(v, _)| v * LANES < tile.columns) {
+                sum.store_at(c, v * LANES, tile.columns);
+            }
+        }
+    }
+}
