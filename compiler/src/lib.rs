@@ -9,6 +9,7 @@ mod error;
 pub mod evaluate;
 pub mod export;
 mod files;
+mod gather_weights;
 pub mod generate;
 pub mod import;
 mod language_model;

@@ -9,7 +9,7 @@ use crate::error::RunError;
 /// Cache lines, and the widest vectors.
 pub const ALIGN: usize = 64;
 /// From this size on memory is aligned to huge pages, and the kernel is asked to use them.
-const HUGE: usize = 2 << 20;
+pub const HUGE: usize = 2 << 20;
 
 /// Zeroed bytes, aligned to a cache line or, when large, to a huge page.
 pub struct AlignedBytes {
