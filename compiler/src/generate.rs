@@ -6,6 +6,7 @@ use trine_ir::Tensor;
 use trine_runtime::{Program, RunError, Session, SessionOptions, View};
 
 use crate::error::Error;
+pub use crate::language_model::Lengths;
 use crate::language_model::{self, Role, cache_name, empty_cache, floats, logits_output, refuse, row};
 
 /// A language model and what it has read.

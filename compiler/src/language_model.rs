@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use half::{bf16, f16};
 use trine_ir::tensor::cast_bytes;
-use trine_ir::{Elem, Tensor, Type};
+use trine_ir::{Dim, Elem, Tensor, Type};
 use trine_runtime::{Port, Program, View};
 
 use crate::error::Error;
@@ -40,6 +40,37 @@ pub(crate) fn role(name: &str) -> Result<Role, Error> {
 pub(crate) fn cache_name(input: &str) -> Option<&str> {
     PAST.iter().find_map(|prefix| input.strip_prefix(prefix))
 }
+
+/// The dimensions in which runs of a decoder differ, whatever the model calls them.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Lengths {
+    /// Tokens that are read.
+    pub new: Dim,
+    /// Positions in the caches.
+    pub past: Option<Dim>,
+    /// What the mask covers: the positions of both.
+    pub mask: Option<Dim>,
+}
+
+impl Lengths {
+    /// The lengths of a decoder. Programs that are no decoders are refused.
+    pub fn new(program: &Program) -> Result<Lengths, Error> {
+        let (mut new, mut past, mut mask) = (None, None, None);
+        for port in &program.inputs {
+            let dim = |axis: usize| port.ty.dims.get(axis).cloned();
+            match role(&port.name)? {
+                Role::Ids => new = dim(1),
+                Role::Past => past = dim(CACHE_AXIS),
+                Role::Mask => mask = dim(1),
+                Role::Positions => {}
+            }
+        }
+        Ok(Lengths { new: new.ok_or_else(|| refuse("it has no input `input_ids`"))?, past, mask })
+    }
+}
+
+/// Positions of a cache `[batch, heads, positions, size]`.
+const CACHE_AXIS: usize = 2;
 
 /// The inputs for one row of tokens that nothing came before.
 pub(crate) fn window<'a>(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trine::generate::Decoder;
+use trine::generate::{Decoder, Lengths};
 use trine::{Error, Program, Session, SessionOptions, View};
 
 use super::args::{CompileArgs, ThreadArgs};
@@ -24,7 +24,7 @@ const WARM_UP: usize = 3;
 /// Fewest runs that a percentile is taken of.
 const MIN_RUNS: usize = 20;
 
-/// Prompt length of decoders unless `--dim seq=` says otherwise, and how many tokens are decoded behind it.
+/// Prompt length of decoders unless `--dim` says otherwise, and how many tokens are decoded behind it.
 const PROMPT: usize = 128;
 const DECODED: usize = 64;
 
@@ -35,8 +35,8 @@ Examples:
   trine bench model.onnx -O0 --backend interpret        what compiling gains
 
 Inputs are made up: token ids are drawn at random, masks are ones, positions count up, other integers are
-zero, and real numbers are drawn from [-1, 1). Dimensions that --dim does not give are 1, but for decoders
-seq is 128 and the caches are empty.";
+zero, and real numbers are drawn from [-1, 1). Dimensions that --dim does not give are 1, but decoders read 128
+tokens with empty caches.";
 
 /// Measure how fast a model runs
 ///
@@ -72,13 +72,19 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let program = Arc::new(compile(&args.model, &args.compile.options())?);
     let compiling = start.elapsed();
     let threads = args.threads.threads();
-    let decoder = Decoder::new(program.clone(), threads, PROMPT.max(given(&args.dims, "seq")) + DECODED);
-    let dims = Dims::new(&program, &args.dims, if decoder.is_ok() { PROMPT } else { 1 })?;
+    let lengths = match Lengths::new(&program) {
+        Ok(lengths) => Some(lengths),
+        Err(Error::NotADecoder(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let dims = Dims::new(&program, &args.dims, lengths.as_ref(), PROMPT)?;
+    let seq = lengths.map_or(1, |lengths| dims.get(&lengths.new));
+    let decoder = Decoder::new(program.clone(), threads, seq + DECODED);
     let progress = Progress::new(format!("running {}", args.model.display()));
     let budget = Duration::from_secs_f64(args.seconds);
     let times = times(&program, &dims, threads, budget)?;
     let rates = match decoder {
-        Ok(decoder) => Some(rates(decoder, &program, dims.get("seq"), budget)?),
+        Ok(decoder) => Some(rates(decoder, &program, seq, budget)?),
         Err(Error::NotADecoder(_)) => None,
         Err(error) => return Err(error.into()),
     };
@@ -184,10 +190,6 @@ fn time(seconds: f64) -> String {
         s if s < 1.0 => format!("{:.2} ms", s * 1e3),
         s => format!("{s:.2} s"),
     }
-}
-
-fn given(dims: &[(String, usize)], name: &str) -> usize {
-    dims.iter().find(|(n, _)| n == name).map_or(0, |(_, size)| *size)
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

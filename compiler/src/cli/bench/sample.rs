@@ -5,6 +5,7 @@ use std::fmt;
 
 use half::{bf16, f16};
 use serde_json::json;
+use trine::generate::Lengths;
 use trine::{Program, Tensor};
 use trine_ir::{Dim, DimEnv, Elem, TensorError};
 
@@ -15,14 +16,20 @@ use crate::cli::failure::Failure;
 pub struct Dims(BTreeMap<String, usize>);
 
 impl Dims {
-    /// What is given, and defaults for the rest; `seq` is the default of the dimension called so.
-    pub fn new(program: &Program, given: &[(String, usize)], seq: usize) -> Result<Dims, Failure> {
+    /// What is given, and defaults for the rest: 1, but decoders read `prompt` tokens with empty caches.
+    pub fn new(
+        program: &Program,
+        given: &[(String, usize)],
+        lengths: Option<&Lengths>,
+        prompt: usize,
+    ) -> Result<Dims, Failure> {
         let ports = program.inputs.iter().flat_map(|p| p.ty.dims.iter().flat_map(Dim::symbols));
         let mut dims: BTreeMap<String, usize> = ports.map(|s| (s.to_string(), 1)).collect();
         for (name, size) in &mut dims {
-            match name.as_str() {
-                "seq" | "sequence_length" | "seq_len" => *size = seq,
-                name if name.starts_with("past") => *size = 0,
+            match lengths {
+                Some(lengths) if is(&lengths.new, name) => *size = prompt,
+                Some(lengths) if lengths.past.as_ref().is_some_and(|past| is(past, name)) => *size = 0,
+                None if name.starts_with("past") => *size = 0,
                 _ => {}
             }
         }
@@ -39,12 +46,32 @@ impl Dims {
             }
             dims.insert(name.clone(), *size);
         }
-        Ok(Dims(dims))
+        let mut dims = Dims(dims);
+        if let Some(lengths) = lengths {
+            dims.cover(lengths, given);
+        }
+        Ok(dims)
     }
 
-    /// The size of a dimension, 1 if there is none of that name.
-    pub fn get(&self, name: &str) -> usize {
-        self.0.get(name).copied().unwrap_or(1)
+    /// Makes the mask as long as what it covers, where its length has a name of its own.
+    fn cover(&mut self, lengths: &Lengths, given: &[(String, usize)]) {
+        let past = lengths.past.as_ref().map_or(0, |past| self.get(past));
+        let total = past.saturating_add(self.get(&lengths.new));
+        let of_its_own = |name: &&String| {
+            let differs =
+                !is(&lengths.new, name) && !lengths.past.as_ref().is_some_and(|past| is(past, name));
+            let free = given.iter().all(|(given, _)| given != *name);
+            differs && free && lengths.mask.as_ref().is_some_and(|mask| is(mask, name))
+        };
+        if let Some(name) = self.0.keys().find(of_its_own).cloned() {
+            self.0.insert(name, total);
+        }
+    }
+
+    /// The size of a dimension; 1 if it is none of these, nor constant.
+    pub fn get(&self, dim: &Dim) -> usize {
+        let named = || self.0.iter().find(|(name, _)| is(dim, name)).map(|(_, size)| *size);
+        dim.as_const().or_else(named).unwrap_or(1)
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -56,6 +83,11 @@ impl fmt::Display for Dims {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.0.iter().try_for_each(|(name, size)| write!(f, ", {}={size}", name.escape_debug()))
     }
+}
+
+/// Whether the dimension is the symbol called so.
+fn is(dim: &Dim, name: &str) -> bool {
+    *dim == Dim::symbol(name)
 }
 
 /// Reads `seq=128`.
@@ -145,6 +177,21 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn masks_cover_what_is_read_and_what_was() {
+        let dim = |name: &str| Dim::symbol(name);
+        let lengths = Lengths { new: dim("s"), past: Some(dim("p")), mask: Some(dim("past_s___s")) };
+        let sizes = |names: &[(&str, usize)]| names.iter().map(|(n, size)| (n.to_string(), *size)).collect();
+        let mut dims = Dims(sizes(&[("s", 5), ("p", 3), ("past_s___s", 1)]));
+        dims.cover(&lengths, &[]);
+        assert_eq!(dims.get(&dim("past_s___s")), 8);
+        dims.cover(&Lengths { mask: Some(dim("s")), ..lengths.clone() }, &[]);
+        assert_eq!(dims.get(&dim("s")), 5);
+        let mut dims = Dims(sizes(&[("s", 5), ("p", 3), ("past_s___s", 9)]));
+        dims.cover(&lengths, &[("past_s___s".into(), 9)]);
+        assert_eq!(dims.get(&dim("past_s___s")), 9);
+    }
 
     #[test]
     fn dims_are_read() {
