@@ -17,6 +17,7 @@ pub mod reduce;
 pub mod rotary;
 pub mod rows;
 pub mod sign_sum;
+pub mod sizes;
 pub mod target;
 pub mod terms;
 pub mod view;
@@ -79,6 +80,7 @@ pub enum Plan<'g> {
     Attention(Box<attention::Plan<'g>>),
     Rotary(Box<rotary::Plan<'g>>),
     Gather(gather::Plan<'g>),
+    Sizes(sizes::Plan<'g>),
 }
 
 impl<'g> Plan<'g> {
@@ -93,6 +95,7 @@ impl<'g> Plan<'g> {
             Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
             Op::Rotary(_) => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
             Op::Gather(_) => Some(gather::Plan::new(graph).map(Plan::Gather)),
+            Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),
             _ => None,
         });
         anchor.unwrap_or_else(|| rows::Plan::new(graph).map(Plan::Rows))
@@ -112,7 +115,9 @@ impl<'g> Plan<'g> {
             Plan::Rows(plan) => Scratch { shared: none, part: plan.scratch()? },
             Plan::Matmul(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch() },
             Plan::Attention(plan) => Scratch { shared: none, part: plan.part_scratch()? },
-            Plan::Rotary(_) | Plan::Gather(_) => Scratch { shared: none.clone(), part: none },
+            Plan::Rotary(_) | Plan::Gather(_) | Plan::Sizes(_) => {
+                Scratch { shared: none.clone(), part: none }
+            }
             Plan::SignSum(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch()? },
         })
     }
@@ -126,6 +131,7 @@ impl<'g> Plan<'g> {
             Plan::Attention(plan) => plan.work(),
             Plan::Rotary(plan) => plan.work(),
             Plan::Gather(plan) => plan.work(),
+            Plan::Sizes(plan) => plan.work(),
         }
     }
 
@@ -137,6 +143,7 @@ impl<'g> Plan<'g> {
             Plan::Attention(plan) => attention::emit(plan, e),
             Plan::Rotary(plan) => rotary::emit(plan, e),
             Plan::Gather(plan) => gather::emit(plan, e),
+            Plan::Sizes(plan) => sizes::emit(plan, e),
         }
     }
 }

@@ -296,7 +296,7 @@ fn states(module: &Module, main: &Graph) -> Vec<State> {
                 let output = main.outputs().iter().position(|o| *o == made)?;
                 // An op that asks for the shape reads nothing of what lies there.
                 let users = main.users(outer);
-                let reads = users.iter().filter(|(u, _)| !matches!(main.op(*u), Some(Op::Shape(_)))).count();
+                let reads = users.iter().filter(|(u, slot)| reads_data(module, main, *u, *slot)).count();
                 let alone = reads == 1 && !main.outputs().contains(&outer) && main.use_count(made) == 1;
                 alone.then_some(State { input, output, axis: 2 })
             })();
@@ -304,6 +304,20 @@ fn states(module: &Module, main: &Graph) -> Vec<State> {
         }
     }
     states
+}
+
+/// Whether a node reads more of its operand than its dimensions.
+fn reads_data(module: &Module, graph: &Graph, node: NodeId, slot: usize) -> bool {
+    match graph.op(node) {
+        Some(Op::Shape(_) | Op::Size(_)) => false,
+        Some(Op::Call(call)) => module.functions.get(&call.f.0).is_none_or(|function| {
+            let body = &function.graph;
+            body.params().get(slot).is_none_or(|param| {
+                body.users(*param).iter().any(|(user, slot)| reads_data(module, body, *user, *slot))
+            })
+        }),
+        _ => true,
+    }
 }
 
 fn is_aligned(tensor: &Tensor) -> bool {

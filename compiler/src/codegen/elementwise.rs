@@ -28,6 +28,7 @@ pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
         return true;
     }
     match op {
+        Op::Cos(_) | Op::Sin(_) => all(&[Elem::F32]),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Min(_) | Op::Max(_) => all(&[Elem::I64, Elem::I32]),
         Op::Equal(_) => all(&[Elem::F32, Elem::I64, Elem::I32, Elem::Bool]),
         Op::Less(_) | Op::LessOrEqual(_) | Op::Greater(_) | Op::GreaterOrEqual(_) => {
@@ -43,9 +44,14 @@ pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
     }
 }
 
+/// Whether the op is a call of a function of one number, so that it has no vector form.
+pub fn is_call(op: &Op) -> bool {
+    matches!(op, Op::Cos(_) | Op::Sin(_))
+}
+
 /// Whether the op takes more than a few instructions.
 pub fn is_costly(op: &Op, operands: &[Option<trine_ir::Value>]) -> bool {
-    terms::cost(op, &present(operands)).is_some_and(|c| c > COSTLY)
+    is_call(op) || terms::cost(op, &present(operands)).is_some_and(|c| c > COSTLY)
 }
 
 pub fn literal(e: &mut Emit, literal: Literal, ty: ClifType) -> Result<ClifValue> {
@@ -73,6 +79,8 @@ pub fn emit(
     let malformed = || CodegenError::malformed("an elementwise op");
     let arg = |i: usize| args.get(i).copied().flatten().ok_or_else(malformed);
     Ok(match op {
+        Op::Cos(_) => e.call("trine_cos_f32", &[arg(0)?], Some(F32))?.ok_or_else(malformed)?,
+        Op::Sin(_) => e.call("trine_sin_f32", &[arg(0)?], Some(F32))?.ok_or_else(malformed)?,
         Op::Add(_) => e.b.ins().iadd(arg(0)?, arg(1)?),
         Op::Sub(_) => e.b.ins().isub(arg(0)?, arg(1)?),
         Op::Mul(_) => e.b.ins().imul(arg(0)?, arg(1)?),

@@ -111,21 +111,14 @@ impl Emit<'_> {
         let blocks = self.b.ins().iadd_imm_s(total, grain - 1);
         let grain_value = self.int(grain);
         let blocks = self.b.ins().udiv(blocks, grain_value);
-        let mut bound = |part: Value| {
-            let scaled = self.b.ins().imul(blocks, part);
-            let block = self.b.ins().udiv(scaled, self.parts);
-            let at = self.b.ins().imul(block, grain_value);
-            self.b.ins().smin(at, total)
-        };
-        let begin = bound(self.part);
         let next = self.b.ins().iadd_imm_s(self.part, 1);
-        let mut bound = |part: Value| {
+        let [begin, end] = [self.part, next].map(|part| {
             let scaled = self.b.ins().imul(blocks, part);
             let block = self.b.ins().udiv(scaled, self.parts);
             let at = self.b.ins().imul(block, grain_value);
             self.b.ins().smin(at, total)
-        };
-        (begin, bound(next))
+        });
+        (begin, end)
     }
 
     /// `for i in (begin..end).step_by(step)`, carrying values from round to round.

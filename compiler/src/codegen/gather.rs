@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I8, I8X16, I32, I64};
-use trine_ir::{Dim, Elem, Graph, Op};
+use trine_ir::{Dim, Elem, Graph, Literal, Op};
 use trine_runtime::kernel::STATUS_INDEX;
 
 use super::emit::{ClifValue, Emit, Result};
@@ -13,7 +13,13 @@ use super::{CodegenError, Shape};
 pub struct Plan<'g> {
     graph: &'g Graph,
     table: View,
-    indices: View,
+    indices: Indices,
+}
+
+enum Indices {
+    View(View),
+    /// One index, known when the kernel is compiled.
+    Literal(i64),
 }
 
 impl<'g> Plan<'g> {
@@ -24,9 +30,18 @@ impl<'g> Plan<'g> {
             let view = View::of(graph, graph.operand(output.node, slot)?)?;
             (view.is_dense() && view.offset.as_const() == Some(0)).then_some(view)
         };
-        let (table, indices) = (operand(0)?, operand(1)?);
+        let literal = graph.operand(output.node, 1).and_then(|v| graph.as_literal(v));
+        let indices = match literal {
+            Some(Literal::I64(index)) => Indices::Literal(index),
+            _ => Indices::View(operand(1)?),
+        };
+        let table = operand(0)?;
         let alone = graph.order().iter().filter(|n| graph.op(**n).is_some()).count() == 1;
-        let fits = op.axis == 0 && table.elem.bits() >= 8 && matches!(indices.elem, Elem::I64 | Elem::I32);
+        let whole = match &indices {
+            Indices::View(view) => matches!(view.elem, Elem::I64 | Elem::I32),
+            Indices::Literal(_) => true,
+        };
+        let fits = op.axis == 0 && table.elem.bits() >= 8 && whole;
         (alone && fits).then_some(Plan { graph, table, indices })
     }
 
@@ -35,7 +50,10 @@ impl<'g> Plan<'g> {
     }
 
     fn rows(&self) -> Option<Dim> {
-        self.indices.dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+        match &self.indices {
+            Indices::View(view) => view.dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)),
+            Indices::Literal(_) => Some(Dim::constant(1)),
+        }
     }
 
     /// Bytes of a row of the table.
@@ -52,20 +70,23 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let count = e.size(&plan.table.dims[0])?;
     let width = e.size(&plan.width().ok_or_else(overflow)?)?;
     let rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
-    let (table, indices) = (e.arg(plan.table.arg), e.arg(plan.indices.arg));
+    let table = e.arg(plan.table.arg);
     let out = e.arg(shape.result(0));
     let (begin, end) = e.share(rows, 1);
     let zero = e.int(0);
     let status = e.for_range(begin, end, 1, &[zero], |e, row, status| {
-        let index = match plan.indices.elem {
-            Elem::I64 => {
-                let place = e.at(indices, row, 8);
-                e.load(I64, place, 0)
-            }
-            _ => {
-                let place = e.at(indices, row, 4);
-                let index = e.load(I32, place, 0);
-                e.b.ins().sextend(I64, index)
+        let index = match &plan.indices {
+            Indices::Literal(index) => e.int(*index),
+            Indices::View(view) => {
+                let bytes = if view.elem == Elem::I64 { 8 } else { 4 };
+                let base = e.arg(view.arg);
+                let place = e.at(base, row, bytes);
+                if bytes == 8 {
+                    e.load(I64, place, 0)
+                } else {
+                    let index = e.load(I32, place, 0);
+                    e.b.ins().sextend(I64, index)
+                }
             }
         };
         let wrapped = e.b.ins().iadd(index, count);

@@ -119,7 +119,7 @@ impl<'g> Plan<'g> {
         }
         for value in graph.results(node) {
             let ty = graph.ty(value);
-            let full = ty.dims == self.domain;
+            let full = ty.dims == self.domain || ty.rank() == 0 && self.is_number();
             let by_row = ty.back(0).and_then(Dim::as_const) == Some(1)
                 && ty.dims[..ty.rank() - 1] == self.domain[..self.domain.len().max(1) - 1];
             if !(full || by_row) {
@@ -127,7 +127,7 @@ impl<'g> Plan<'g> {
             }
             clif_type(ty.elem)?;
             let quantized = matches!(op, Op::QuantizeRows(_));
-            self.vector &= ty.elem == Elem::F32 || quantized;
+            self.vector &= (ty.elem == Elem::F32 || quantized) && !elementwise::is_call(op);
         }
         for operand in graph.operands(node).into_iter().flatten() {
             match graph.def(operand.node) {
@@ -144,6 +144,11 @@ impl<'g> Plan<'g> {
         }
         self.nodes.push(node);
         Some(())
+    }
+
+    /// Whether the domain is a single element.
+    fn is_number(&self) -> bool {
+        self.domain == [Dim::constant(1)]
     }
 
     fn leaf(&mut self, value: Value) -> Option<()> {

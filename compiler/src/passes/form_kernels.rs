@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::attr::SymbolRef;
+use trine_ir::dim::Symbol;
 use trine_ir::graph::Operands;
 use trine_ir::op::Stage;
 use trine_ir::ops::Call;
-use trine_ir::{Def, Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
+use trine_ir::{Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
 
 use crate::codegen::{CodegenError, Plan, Target, view::is_view};
 use crate::pass::{Cx, PassError};
@@ -228,8 +229,20 @@ impl<'g> Former<'g> {
     fn emittable(&self, nodes: &BTreeSet<usize>) -> Option<bool> {
         [true, false].into_iter().find(|absorb| {
             let body = self.body(nodes, *absorb);
-            !body.outputs.is_empty() && Plan::new(&body.graph, self.target).is_some()
+            !body.outputs.is_empty()
+                && self.sizes_are_known(&body.graph)
+                && Plan::new(&body.graph, self.target).is_some()
         })
+    }
+
+    /// Whether the sizes of results follow from what is there before: a kernel cannot tell a size.
+    fn sizes_are_known(&self, body: &Graph) -> bool {
+        let symbols = |graph: &Graph, values: &[Value]| -> FxHashSet<Symbol> {
+            values.iter().flat_map(|v| graph.ty(*v).dims.iter().flat_map(Dim::symbols)).collect()
+        };
+        let known = symbols(self.graph, self.graph.params());
+        let given = symbols(body, body.params());
+        symbols(body, body.outputs()).iter().all(|s| known.contains(s) || given.contains(s))
     }
 
     fn insert(&mut self, group: Group) {
@@ -371,17 +384,4 @@ fn replace(module: &mut Module, bodies: Vec<Body>) {
             replaced.insert(*old, new);
         }
     }
-}
-
-/// The kernels of the module and, for each, how often it is called.
-pub fn calls(module: &Module) -> FxHashMap<String, usize> {
-    let mut counts = FxHashMap::default();
-    for function in module.functions.values() {
-        for node in function.graph.order() {
-            if let Def::Op(Op::Call(call)) = function.graph.def(node) {
-                *counts.entry(call.f.0.clone()).or_default() += 1;
-            }
-        }
-    }
-    counts
 }

@@ -33,6 +33,7 @@ pub mod quantize;
 pub mod signsum_f32;
 pub mod signsum_i8;
 pub mod softmax;
+pub mod trig;
 mod variant;
 
 pub use cpu::Features;

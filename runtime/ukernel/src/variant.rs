@@ -44,7 +44,7 @@ pub fn by_name<A, L>(variants: &'static [Variant<A, L>], name: &str) -> Option<&
 
 /// Every exported symbol and its address.
 pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
-    all().map(|v| (v.symbol, v.address))
+    all().map(|v| (v.symbol, v.address)).chain(crate::trig::SYMBOLS)
 }
 
 /// A variant of any kernel, as lists show it.
