@@ -93,6 +93,9 @@ impl Options {
         if self.head == Head::I8 || (self.head == Head::Auto && self.ternarize.is_some()) {
             pipeline = pipeline.with("quantize-head", BEFORE_LOWERING)?;
         }
+        if self.activations == Activations::I8 && module.stage <= Stage::Ternary {
+            pipeline = pipeline.with("quantize-activations", BEFORE_LOWERING)?;
+        }
         Ok(pipeline)
     }
 

@@ -33,13 +33,17 @@ pub fn optimize(module: &mut Module, pipeline: &Pipeline, driver: &mut Driver) -
 /// One warning for all layers that are no longer what the model says.
 pub fn warn_of_losses(report: &Report) {
     let is_lossy = |pass: &str| PASSES.iter().any(|p| p.name == pass && p.exactness == Exactness::Lossy);
-    for step in report.steps.iter().filter(|s| is_lossy(s.pass) && !s.layers.is_empty()) {
-        let lines: Vec<String> = step.layers.iter().map(|l| format!("  {l}")).collect();
-        warn(format!(
-            "`{}` changed the weights of {} layers; outputs are approximations\n{}",
-            step.pass,
-            lines.len(),
-            lines.join("\n")
-        ));
+    for step in report.steps.iter().filter(|s| is_lossy(s.pass)) {
+        let layers = step.layers.iter().map(|l| format!("  {l}"));
+        let notes = step.notes.iter().map(|n| format!("  {n}"));
+        let (what, lines): (_, Vec<String>) = match step.layers.is_empty() {
+            false => ("the weights", layers.collect()),
+            true => ("what is summed in", notes.collect()),
+        };
+        if !lines.is_empty() {
+            let (pass, count, lines) = (step.pass, lines.len(), lines.join("\n"));
+            let of = if step.layers.is_empty() { "" } else { " of" };
+            warn(format!("`{pass}` changed {what}{of} {count} layers; outputs are approximations\n{lines}"));
+        }
     }
 }
