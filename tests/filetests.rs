@@ -1,4 +1,4 @@
-//! Tests that are programs: `ir/{text,verify,passes,models,run}/*.ir`, each an input, `---`, and the whole text
+//! Tests that are programs: `ir/{text,verify,passes,models,clif,run}/*.ir`, each an input, `---`, and the whole text
 //! that must come out. `BLESS=1 cargo test --test filetests` rewrites what stands behind the `---`.
 //!
 //! Comments at the head of an input steer it:
@@ -7,6 +7,8 @@
 //! // passes: simplify,ternarize{method=twn}    the pipeline (in `passes/`)
 //! // import: lm/f32.onnx                       the model under `tests/models` (in `models/`, without text)
 //! // tolerance: 0.05                           where the model itself leaves room (in `passes/`)
+//! // target: x86-64-v3                         the CPU that kernels are for (in `clif/`)
+//! // kernel: signsum_i8_cranelift_2bit_32      a microkernel to take instead of the best (in `clif/`)
 //! // fill @w: ternary 0.5 32                   what a constant without data holds, see `filetests/fill.rs`
 //! // const @x: f32[2] = [1.0,2.0]              an input of `@main` (in `run/`)
 //! ```
@@ -14,6 +16,8 @@
 //! In `passes/` every function is also run before and after on random inputs, and the results must agree as
 //! far as the passes promise: to the bit, or to rounding. So must they on modules drawn at random.
 
+#[path = "filetests/clif.rs"]
+mod clif;
 #[path = "filetests/compare.rs"]
 mod compare;
 #[path = "filetests/fill.rs"]
@@ -40,6 +44,7 @@ fn main() {
         ("verify", verify_test),
         ("passes", passes_test),
         ("models", models_test),
+        ("clif", clif_test),
         ("run", run_test),
     ] {
         let mut files: Vec<_> = fs::read_dir(root.join(folder))
@@ -129,6 +134,13 @@ fn models_test(input: &Input) -> Result<String, Failed> {
         &pipeline,
         None,
     )
+}
+
+/// The kernels of the module as Cranelift's text.
+fn clif_test(input: &Input) -> Result<String, Failed> {
+    let cpu = input.header("target").next().ok_or("no `// target:` at the head")?;
+    let forced = input.header("kernel").map(String::from).collect();
+    clif::kernels(input.module()?, cpu, forced)
 }
 
 fn run_passes(before: Module, pipeline: &Pipeline, tolerance: Option<f64>) -> Result<String, Failed> {

@@ -163,8 +163,8 @@ pub fn define(
 
 /// The kernel in Cranelift's own text.
 pub fn clif(symbols: &Symbols, function: &Function, target: &Target) -> Result<String, CodegenError> {
-    let mut jit = jit::Jit::new(target);
-    let (_, context) = translate(jit.module(), symbols, "kernel", function, target)?;
+    let mut file = object::ObjectFile::new(target, "kernel")?;
+    let (_, context) = translate(file.module(), symbols, "kernel", function, target)?;
     Ok(context.func.display().to_string())
 }
 
