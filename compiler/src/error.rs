@@ -7,6 +7,7 @@ use trine_runtime::RunError;
 
 use crate::build::BuildError;
 use crate::calibrate::CalibrateError;
+use crate::codegen::CodegenError;
 use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
 use crate::import::ImportError;
@@ -80,6 +81,8 @@ impl Error {
                 Fault::Usage
             }
             Error::Pass(PassError::Broke { .. }) => Fault::Trine,
+            // A target is what a user names, by a triple, a CPU or a microkernel.
+            Error::Build(BuildError::Codegen(CodegenError::Target { .. })) => Fault::Input,
             Error::Build(BuildError::Codegen(_) | BuildError::Malformed(_))
             | Error::Object(ObjectError::Build(BuildError::Codegen(_) | BuildError::Malformed(_))) => {
                 Fault::Trine

@@ -327,6 +327,36 @@ fn list_shows_what_there_is() {
     assert!(succeed(&["--help"]).contains("Exit codes"));
 }
 
+/// Every microkernel that this machine has gives the same output; others are refused by name.
+#[test]
+fn microkernels_can_be_named() {
+    let listed = succeed(&["list", "kernels"]);
+    let (_, names) = listed.split_once("TRINE_UKERNEL can name").unwrap();
+    let names: Vec<&str> = names.split_whitespace().filter(|w| w.starts_with("signsum_")).collect();
+    assert!(names.contains(&"signsum_i8_scalar_trits"), "{listed}");
+    let folder = tempfile::tempdir().unwrap();
+    let (model, input) = (model("digits/mlp.onnx"), digits("mlp.x"));
+    let run = |name: &str| {
+        let out = folder.path().join("out.npz");
+        let args = ["run", &model, "-i", &input, "-o", out.to_str().unwrap()];
+        let result = command(&args).env("TRINE_UKERNEL", name).output().unwrap();
+        (result, out)
+    };
+    let logits = |name: &str| {
+        let (result, out) = run(name);
+        assert!(result.status.success(), "{name}: {}", String::from_utf8_lossy(&result.stderr));
+        array(&out, "logits").bytes().to_vec()
+    };
+    let scalar = logits("signsum_i8_scalar_trits,signsum_f32_scalar_trits");
+    for name in names {
+        assert_eq!(logits(name), scalar, "{name}");
+    }
+    let (result, _) = run("signsum_i8_mmx");
+    let message = String::from_utf8(result.stderr).unwrap();
+    assert_eq!(result.status.code(), Some(1), "{message}");
+    assert!(message.contains("signsum_i8_mmx") && message.contains("signsum_i8_scalar_trits"), "{message}");
+}
+
 #[test]
 fn mistakes_on_the_command_line_end_with_2() {
     let mlp = model("digits/mlp.onnx");

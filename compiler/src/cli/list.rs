@@ -5,6 +5,7 @@ mod onnx;
 use std::io::Write;
 
 use clap::ValueEnum;
+use trine::codegen::choice;
 use trine::pass::Exactness;
 use trine::passes::{LEVELS, PASSES};
 use trine::ternarize::{Axes, METHODS, OPTIONS, Tier};
@@ -130,6 +131,8 @@ fn kernels(out: &mut Out) -> Outcome {
         let runs = if host.contains(kernel.needs) { "" } else { "  (not on this machine)" };
         writeln!(out, "{:width$}  {}{runs}", kernel.name, kernel.needs)?;
     }
+    let names: Vec<&str> = choice::names(host).collect();
+    writeln!(out, "\nTRINE_UKERNEL can name, for ternary layers:\n{}", columns(names.iter()))?;
     Ok(())
 }
 

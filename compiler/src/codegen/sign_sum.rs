@@ -8,9 +8,10 @@ use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::Geometry;
 
+use super::choice::{Contraction, Layer, Product};
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::{self, Region, Source};
-use super::target::{Contraction, Target};
+use super::target::Target;
 use super::view::View;
 use super::{ArgLayout, CodegenError, Shape, contraction};
 
@@ -51,11 +52,11 @@ impl<'g> Plan<'g> {
         let (x, w) = (graph.operand(select, 0)?, graph.operand(select, 1)?);
         let int8 = graph.ty(x).elem == Elem::I8;
         let [n, k] = graph.ty(w).static_dims()?.try_into().ok()?;
-        let (layout, contraction) = match graph.op(select) {
-            Some(Op::WeightProducts(_)) => target.dot_int8()?,
-            _ => target.sign_sum(int8, n, k)?,
+        let product = match (graph.op(select), int8) {
+            (Some(Op::WeightProducts(_)), _) => Product::Int8Int8,
+            (_, true) => Product::TritsInt8,
+            (_, false) => Product::TritsF32,
         };
-        let geometry = Geometry::new(layout, n, k, group.group).ok()?;
         let param = |v: Value| graph.params().iter().position(|p| *p == v);
         let row_scale = match graph.operand(rescale, 2) {
             Some(s) => Some(View::of(graph, s)?),
@@ -66,6 +67,9 @@ impl<'g> Plan<'g> {
             None => None,
         };
         let x = View::of(graph, x)?;
+        let rows =
+            x.dims[..x.dims.len() - 1].iter().try_fold(1, |all: usize, d| all.checked_mul(d.as_const()?));
+        let (geometry, contraction) = target.sign_sum(&Layer { product, rows, n, k, group: group.group })?;
         // Rows are taken one after another.
         x.outer_stride(1).filter(|_| x.strides.last().and_then(Dim::as_const) == Some(1))?;
         let inner = [select, sum, rescale];

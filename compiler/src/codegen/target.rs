@@ -3,9 +3,11 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
 use target_lexicon::Triple;
-use trine_ukernel::{Features, Layout, best, by_name, dot_i8, signsum_f32, signsum_i8};
+use trine_ir::{Elem, Module};
+use trine_ukernel::{Features, Geometry, largest_cache};
 
-use super::{CodegenError, contraction};
+use super::CodegenError;
+use super::choice::{self, Contraction, Layer};
 
 /// What to compile for.
 #[derive(Clone)]
@@ -14,13 +16,49 @@ pub struct Target {
     pub features: Features,
     /// Microkernels that were asked for by name, before those that would be chosen.
     pub forced: Vec<String>,
+    /// Bytes of the largest cache.
+    pub cache: usize,
+    /// Whether a run finds its weights in memory, because together they exceed the cache.
+    pub streams: bool,
 }
 
+/// The cache of a machine that does not state its own.
+const USUAL_CACHE: usize = 16 << 20;
+
 impl Target {
-    /// This machine, for code that runs at once.
+    /// This machine, for code that runs at once. `TRINE_UKERNEL` may name microkernels to prefer.
     pub fn host() -> Result<Target, CodegenError> {
         let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
-        Target::finish(isa, Features::detect(), false)
+        let mut target = Target::finish(isa, Features::detect(), false)?;
+        target.cache = largest_cache().unwrap_or(USUAL_CACHE);
+        if let Some(names) = std::env::var_os("TRINE_UKERNEL") {
+            target.force(&names.to_string_lossy())?;
+        }
+        Ok(target)
+    }
+
+    /// The target for programs of `module`: whether its weights stay in the cache from run to run.
+    pub fn for_module(mut self, module: &Module) -> Target {
+        let bytes = module.consts.values().map(|tensor| match tensor.elem() {
+            Elem::Trit => tensor.dims().iter().product::<usize>() / 4,
+            _ => tensor.bytes().len(),
+        });
+        self.streams = bytes.fold(0, usize::saturating_add) > self.cache;
+        self
+    }
+
+    /// Prefers the microkernels called `names`, separated by commas. Each must be one of
+    /// [`choice::names`].
+    pub fn force(&mut self, names: &str) -> Result<(), CodegenError> {
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let fitting: Vec<&str> = choice::names(self.features).collect();
+            if !fitting.contains(&name) {
+                let message = format!("no microkernel `{name}` here; there are: {}", fitting.join(", "));
+                return Err(CodegenError::Target { message });
+            }
+            self.forced.push(name.into());
+        }
+        Ok(())
     }
 
     /// What code that is shipped is made for: `native`, this machine; a CPU of this architecture as Cranelift names
@@ -82,7 +120,7 @@ impl Target {
         let isa = isa
             .finish(settings::Flags::new(flags))
             .map_err(|e| CodegenError::Target { message: e.to_string() })?;
-        Ok(Target { isa, features, forced: vec![] })
+        Ok(Target { isa, features, forced: vec![], cache: USUAL_CACHE, streams: false })
     }
 
     /// What the instruction set's flags promise microkernels.
@@ -101,41 +139,8 @@ impl Target {
         stated.fold(Features::NONE, |all, (feature, _)| all.union(feature))
     }
 
-    /// What sums the ternary layer of `n` outputs and `k` inputs, and the layout of its weights.
-    pub fn sign_sum(&self, int8: bool, _n: usize, _k: usize) -> Option<(Layout, Contraction)> {
-        if int8 {
-            if self.forced.iter().any(|name| name == contraction::NAME) {
-                return Some((contraction::LAYOUT, Contraction::Own));
-            }
-            let forced = self.forced.iter().find_map(|name| by_name(signsum_i8::VARIANTS, name));
-            let variant = forced.or_else(|| best(signsum_i8::VARIANTS, self.features))?;
-            // Where there is only the oracle, vectors of 128 bits are faster.
-            if forced.is_none() && variant.needs == Features::NONE {
-                return Some((contraction::LAYOUT, Contraction::Own));
-            }
-            return Some((variant.layout, Contraction::Int8(variant.symbol)));
-        }
-        let forced = self.forced.iter().find_map(|name| by_name(signsum_f32::VARIANTS, name));
-        let variant = forced.or_else(|| best(signsum_f32::VARIANTS, self.features))?;
-        let prepare = signsum_f32::prepare(variant.layout)?.symbol;
-        Some((variant.layout, Contraction::F32 { prepare, symbol: variant.symbol }))
+    /// What sums a ternary layer, and how its weights are packed; see [`choice`](super::choice).
+    pub fn sign_sum(&self, layer: &Layer) -> Option<(Geometry, Contraction)> {
+        choice::sign_sum(self, layer)
     }
-
-    /// What sums products with int8 weights, and the layout of those.
-    pub fn dot_int8(&self) -> Option<(Layout, Contraction)> {
-        let forced = self.forced.iter().find_map(|name| by_name(dot_i8::VARIANTS, name));
-        let variant = forced.or_else(|| best(dot_i8::VARIANTS, self.features))?;
-        Some((variant.layout, Contraction::Int8(variant.symbol)))
-    }
-}
-
-/// What computes the sums of a ternary layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contraction {
-    /// A microkernel on int8, by its symbol.
-    Int8(&'static str),
-    /// Code of this compiler, on int8.
-    Own,
-    /// A microkernel on f32, and the one that prepares its activations.
-    F32 { prepare: &'static str, symbol: &'static str },
 }

@@ -64,6 +64,15 @@ impl Features {
     }
 }
 
+/// Bytes of the largest cache of this machine, as its processor states them; `None` where it does not.
+/// Other cores may share it.
+pub fn largest_cache() -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    return x86_64::largest_cache();
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// Names joined by `+`; the empty set is `baseline`.
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,6 +129,23 @@ mod x86_64 {
         found
     }
 
+    /// From the leaf of deterministic cache parameters: Intel's, else AMD's of the same form.
+    pub fn largest_cache() -> Option<usize> {
+        const INTEL: u32 = 4;
+        const AMD: u32 = 0x8000_001d;
+        let sizes = |leaf: u32| {
+            let listed = __cpuid(leaf & 0x8000_0000).eax >= leaf;
+            let caches = (0..16).map(move |i| __cpuid_count(leaf, i)).take_while(|c| c.eax & 0x1f != 0);
+            caches.take(if listed { 16 } else { 0 }).map(|c| {
+                let field =
+                    |bits: u32, shift: u32, width: u32| (bits >> shift & ((1 << width) - 1)) as usize + 1;
+                let line = field(c.ebx, 0, 12) * field(c.ebx, 12, 10) * field(c.ebx, 22, 10);
+                line.saturating_mul((c.ecx as usize).saturating_add(1))
+            })
+        };
+        sizes(INTEL).chain(sizes(AMD)).max()
+    }
+
     /// XCR0: the register state that the operating system saves; 0 when it cannot be read.
     fn saved_state() -> u64 {
         const XSAVE_AND_OSXSAVE: u32 = 1 << 26 | 1 << 27;
@@ -156,6 +182,14 @@ mod tests {
         assert_eq!(found.contains(Features::AVX512), avx512);
         assert_eq!(found.contains(Features::AVX512_VNNI), vnni);
         assert_eq!(found.contains(Features::AVX512_VBMI), vbmi);
+    }
+
+    /// Where a size is stated, it is one that caches have.
+    #[test]
+    fn the_largest_cache_is_of_a_credible_size() {
+        if let Some(bytes) = largest_cache() {
+            assert!((1 << 16..1 << 33).contains(&bytes), "{bytes}");
+        }
     }
 
     #[test]

@@ -87,11 +87,12 @@ impl Drop for Copies {
 /// Loads every byte once: the floor. Processors see such a stream coming, so nothing is prefetched.
 pub fn read(bytes: &[u8]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    if trine_ukernel::Features::detect().contains(trine_ukernel::Features::AVX512) {
+    if std::is_x86_feature_detected!("avx512f") {
         // SAFETY: the machine has AVX-512.
         return unsafe { read_avx512(bytes) };
     }
-    or(bytes)
+    let words = bytes.as_chunks::<8>().0;
+    words.iter().fold(0, |all, word| all | u64::from_le_bytes(*word))
 }
 
 /// # Safety
@@ -99,16 +100,14 @@ pub fn read(bytes: &[u8]) -> u64 {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn read_avx512(bytes: &[u8]) -> u64 {
-    or(bytes)
-}
-
-#[inline(always)]
-fn or(bytes: &[u8]) -> u64 {
-    let mut all = [0; 32];
-    for block in bytes.as_chunks::<256>().0 {
-        for (all, word) in all.iter_mut().zip(block.as_chunks::<8>().0) {
-            *all |= u64::from_le_bytes(*word);
+    use std::arch::x86_64::*;
+    let mut all = [_mm512_setzero_si512(); 4];
+    for lines in bytes.as_chunks::<256>().0 {
+        for (all, line) in all.iter_mut().zip(lines.as_chunks::<64>().0) {
+            // SAFETY: a line is 64 bytes.
+            *all = _mm512_or_si512(*all, unsafe { _mm512_loadu_si512(line.as_ptr().cast()) });
         }
     }
-    all.into_iter().fold(0, |a, b| a | b)
+    let [a, b, c, d] = all;
+    _mm512_reduce_or_epi64(_mm512_or_si512(_mm512_or_si512(a, b), _mm512_or_si512(c, d))) as u64
 }

@@ -1,0 +1,163 @@
+//! Which microkernel a quantized layer gets: the first that was asked for by name, else the cheapest.
+//!
+//! The best kernel of an instruction set takes weights at two bits, which unpack almost for free. Five
+//! weights a byte take more instructions, and a fifth fewer bytes. So bytes decide where they are what
+//! a call waits for, which is when all of these hold:
+//!
+//! - the constants of the program together exceed the largest cache, so that each run reads them from
+//!   memory again;
+//! - the layer has few rows, or as many as are known only at run time: one row in generation, which
+//!   asks for the most;
+//! - packing is really smaller once groups are padded to whole steps.
+
+use trine_ukernel::{Features, Geometry, Layout, Variant, best, by_name, dot_i8, signsum_f32, signsum_i8};
+
+use super::contraction;
+use super::target::Target;
+
+/// What a layer multiplies: its weights by its activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    TritsF32,
+    TritsInt8,
+    Int8Int8,
+}
+
+/// A quantized layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer {
+    pub product: Product,
+    /// Rows of activations, where they are known.
+    pub rows: Option<usize>,
+    /// Outputs and inputs.
+    pub n: usize,
+    pub k: usize,
+    /// Inputs that share a sum.
+    pub group: usize,
+}
+
+/// From so many rows on arithmetic takes longer than reading weights does.
+const MANY_ROWS: usize = 3;
+
+/// What computes the sums of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contraction {
+    /// A microkernel on int8, by its symbol.
+    Int8(&'static str),
+    /// Code of this compiler, on int8.
+    Own,
+    /// A microkernel on f32, and the one that prepares its activations.
+    F32 { prepare: &'static str, symbol: &'static str },
+}
+
+/// What can be asked for by name where the machine has `features`.
+pub fn names(features: Features) -> impl Iterator<Item = &'static str> {
+    fn of<A, L>(
+        variants: &'static [Variant<A, L>],
+        features: Features,
+    ) -> impl Iterator<Item = &'static str> {
+        variants.iter().filter(move |v| features.contains(v.needs)).map(Variant::name)
+    }
+    let own = [contraction::NAME].into_iter();
+    let ternary = of(signsum_i8::VARIANTS, features).chain(of(signsum_f32::VARIANTS, features));
+    own.chain(ternary).chain(of(dot_i8::VARIANTS, features))
+}
+
+/// What sums `layer` on `target`, and how its weights are packed; `None` when nothing can.
+pub fn sign_sum(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
+    let (layout, contraction) = match layer.product {
+        Product::TritsF32 => float(target)?,
+        Product::TritsInt8 => int8(target, layer)?,
+        Product::Int8Int8 => dot_int8(target)?,
+    };
+    Some((geometry(layer, layout)?, contraction))
+}
+
+fn int8(target: &Target, layer: &Layer) -> Option<(Layout, Contraction)> {
+    let own = (contraction::LAYOUT, Contraction::Own);
+    for name in &target.forced {
+        if name == contraction::NAME {
+            return Some(own);
+        }
+        if let Some(forced) = by_name(signsum_i8::VARIANTS, name) {
+            return Some((forced.layout, Contraction::Int8(forced.symbol)));
+        }
+    }
+    let usual = best(signsum_i8::VARIANTS, target.features)?;
+    // Where there is only the oracle, vectors of 128 bits are faster.
+    if usual.needs == Features::NONE {
+        return Some(own);
+    }
+    let mut denser = signsum_i8::VARIANTS.iter().filter(|v| v.layout == Layout::FiveInEight16);
+    let denser = denser.find(|v| target.features.contains(v.needs));
+    let chosen = denser.filter(|v| waits_for_bytes(target, layer, usual.layout, v.layout)).unwrap_or(usual);
+    Some((chosen.layout, Contraction::Int8(chosen.symbol)))
+}
+
+fn waits_for_bytes(target: &Target, layer: &Layer, usual: Layout, denser: Layout) -> bool {
+    let bytes = |layout| geometry(layer, layout).map_or(usize::MAX, |g| g.bytes);
+    let few = layer.rows.is_none_or(|rows| rows < MANY_ROWS);
+    target.streams && few && bytes(denser) < bytes(usual) / 10 * 9
+}
+
+fn float(target: &Target) -> Option<(Layout, Contraction)> {
+    let forced = target.forced.iter().find_map(|name| by_name(signsum_f32::VARIANTS, name));
+    let variant = forced.or_else(|| best(signsum_f32::VARIANTS, target.features))?;
+    let prepare = signsum_f32::prepare(variant.layout)?.symbol;
+    Some((variant.layout, Contraction::F32 { prepare, symbol: variant.symbol }))
+}
+
+fn dot_int8(target: &Target) -> Option<(Layout, Contraction)> {
+    let forced = target.forced.iter().find_map(|name| by_name(dot_i8::VARIANTS, name));
+    let variant = forced.or_else(|| best(dot_i8::VARIANTS, target.features))?;
+    Some((variant.layout, Contraction::Int8(variant.symbol)))
+}
+
+fn geometry(layer: &Layer, layout: Layout) -> Option<Geometry> {
+    Geometry::new(layout, layer.n, layer.k, layer.group).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYER: Layer = Layer { product: Product::TritsInt8, rows: None, n: 2560, k: 2560, group: 2560 };
+
+    fn target(streams: bool) -> Target {
+        let mut target = Target::host().unwrap();
+        target.features = Features::AVX512.union(Features::AVX512_VNNI).union(Features::AVX512_VBMI);
+        target.forced.clear();
+        target.streams = streams;
+        target
+    }
+
+    fn layout(target: &Target, layer: &Layer) -> Layout {
+        sign_sum(target, layer).unwrap().0.layout
+    }
+
+    #[test]
+    fn bytes_decide_where_weights_come_from_memory() {
+        assert_eq!(layout(&target(false), &LAYER), Layout::TwoBit32);
+        assert_eq!(layout(&target(true), &LAYER), Layout::FiveInEight16);
+        let many = Layer { rows: Some(32), ..LAYER };
+        assert_eq!(layout(&target(true), &many), Layout::TwoBit32);
+        let short = Layer { group: 32, ..LAYER };
+        assert_eq!(layout(&target(true), &short), Layout::TwoBit32);
+        let mut without = target(true);
+        without.features = Features::AVX2;
+        assert_eq!(layout(&without, &LAYER), Layout::TwoBit32);
+    }
+
+    #[test]
+    fn names_force_and_strangers_are_refused() {
+        let mut target = target(true);
+        target.force("signsum_i8_scalar_trits, signsum_f32_scalar_trits").unwrap();
+        assert_eq!(layout(&target, &LAYER), Layout::Trits);
+        assert_eq!(layout(&target, &Layer { product: Product::TritsF32, ..LAYER }), Layout::Trits);
+        let error = target.force("signsum_i8_mmx").unwrap_err().to_string();
+        assert!(error.contains("no microkernel `signsum_i8_mmx`"), "{error}");
+        assert!(error.contains("signsum_i8_avx512vnni_2bit_32"), "{error}");
+        target.features = Features::NONE;
+        assert!(target.force("signsum_i8_avx2_2bit_32").is_err());
+    }
+}
