@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use trine_ir::{Module, Tensor};
-use trine_runtime::arena::{ALIGN, AlignedBytes, HUGE};
+use trine_runtime::arena::{ALIGN, AlignedBytes, HUGE, page_out};
 use trine_runtime::{Constant, RunError};
 
 use crate::build::BuildError;
@@ -68,7 +68,11 @@ fn copy(tensors: &[Tensor], total: usize) -> Result<AlignedBytes, RunError> {
         rest = behind;
         copies.push((&mut to[..from.len()], from));
     }
-    copies.into_par_iter().for_each(|(to, from)| to.copy_from_slice(from));
+    copies.into_par_iter().for_each(|(to, from)| {
+        to.copy_from_slice(from);
+        // Or a model would be in memory twice.
+        page_out(from);
+    });
     Ok(weights)
 }
 

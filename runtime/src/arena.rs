@@ -94,3 +94,18 @@ fn advise_huge(start: NonNull<u8>, layout: Layout) {
 
 #[cfg(not(target_os = "linux"))]
 fn advise_huge(_: NonNull<u8>, _: Layout) {}
+
+/// Says that `bytes` are not read again soon: pages of a mapped file leave memory, and come back when they are.
+#[cfg(target_os = "linux")]
+pub fn page_out(bytes: &[u8]) {
+    /// Of x86-64; where pages are larger, the advice is refused.
+    const PAGE: usize = 4096;
+    let start = bytes.as_ptr().align_offset(PAGE).min(bytes.len());
+    let whole = &bytes[start..];
+    let len = whole.len() / PAGE * PAGE;
+    // SAFETY: the range is whole pages of live memory; the advice changes no contents, and may be refused.
+    unsafe { libc::madvise(whole.as_ptr().cast_mut().cast(), len, libc::MADV_PAGEOUT) };
+}
+
+#[cfg(not(target_os = "linux"))]
+pub fn page_out(_: &[u8]) {}
