@@ -1,3 +1,5 @@
+//! Every variant of the product against the oracle, and the oracle against f64.
+
 use super::*;
 use crate::Variant;
 use crate::lanes::testing::{for_each_variant, same};
