@@ -1,8 +1,9 @@
 //! Weights by input: rows of weights, scaled, are added to the outputs.
 //!
 //! One row of activations takes an input at a time, so that memory is read as one stream, which the
-//! processor foresees better than any request. Several rows take a few inputs in a pass over the outputs,
-//! and ask for the next. Outputs are cut into panels that stay in the second cache between passes.
+//! processor foresees better than any request. Where threads share the outputs, each reads a part of every row of
+//! weights: no stream any more, so it asks for the rows to come. Several rows take a few inputs in a pass over the
+//! outputs, and ask for the next. Outputs are cut into panels that stay in the second cache between passes.
 
 use super::{GemvF32, blocks};
 use crate::lanes::{LANES, Lanes, prefetch, variants};
@@ -14,6 +15,8 @@ variants! {
 
 /// Outputs of a panel.
 const PANEL: usize = 16384;
+/// Weights that are asked for ahead of their use.
+const AHEAD: usize = 1024;
 
 /// # Safety
 /// The arguments describe live buffers.
@@ -46,20 +49,21 @@ unsafe fn panels<L: Lanes, const R: usize>(args: &GemvF32, b: usize) {
             let w = args.w.add(from);
             let x = args.x.add(b * args.x_stride);
             if R == 1 {
+                let ahead = if n < args.w_stride { AHEAD.div_ceil(n) } else { 0 };
                 for k in 0..args.k {
-                    add_inputs::<L, R, 1>(args, w.add(k * args.w_stride), x.add(k), out, n);
+                    add_inputs::<L, R, 1>(args, w.add(k * args.w_stride), x.add(k), out, n, ahead);
                 }
                 continue;
             }
             blocks!(args.k, |k| {
-                4 => add_inputs::<L, R, 4>(args, w.add(k * args.w_stride), x.add(k), out, n),
-                1 => add_inputs::<L, R, 1>(args, w.add(k * args.w_stride), x.add(k), out, n),
+                4 => add_inputs::<L, R, 4>(args, w.add(k * args.w_stride), x.add(k), out, n, 4),
+                1 => add_inputs::<L, R, 1>(args, w.add(k * args.w_stride), x.add(k), out, n, 1),
             });
         }
     }
 }
 
-/// Adds `K` inputs to `n` outputs of `R` rows.
+/// Adds `K` inputs to `n` outputs of `R` rows, and asks for the weights `ahead` inputs further on.
 ///
 /// # Safety
 /// `K` rows of `n` weights and `R` rows of `K` inputs are readable, `R` rows of `n` outputs writable.
@@ -70,6 +74,7 @@ unsafe fn add_inputs<L: Lanes, const R: usize, const K: usize>(
     x: *const f32,
     out: *mut f32,
     n: usize,
+    ahead: usize,
 ) {
     // SAFETY: the caller's; `i` is below `n`.
     unsafe {
@@ -81,8 +86,8 @@ unsafe fn add_inputs<L: Lanes, const R: usize, const K: usize>(
             let mut weights = [L::splat(0.0); K];
             for (k, weights) in weights.iter_mut().enumerate() {
                 let row = w.add(k * args.w_stride);
-                if R > 1 {
-                    prefetch(row.wrapping_add(K * args.w_stride + i));
+                if ahead > 0 {
+                    prefetch(row.wrapping_add(ahead * args.w_stride + i));
                 }
                 *weights = L::load_at(row, i, n, 0.0);
             }
