@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use trine_ir::{Module, Tensor};
-use trine_runtime::arena::{ALIGN, AlignedBytes, HUGE, page_out};
+use trine_runtime::arena::{ALIGN, AlignedBytes, FileMappings, HUGE};
 use trine_runtime::{Constant, RunError};
 
 use crate::build::BuildError;
@@ -59,6 +59,9 @@ fn place(tensor: &Tensor) -> (usize, usize) {
 
 /// The tensors in order, each from a cache line on.
 fn copy(tensors: &[Tensor], total: usize) -> Result<AlignedBytes, RunError> {
+    // Or a model would be in memory twice.
+    let mapped = FileMappings::now();
+    tensors.iter().for_each(|tensor| mapped.release(tensor.bytes()));
     let mut weights = AlignedBytes::zeroed(total)?;
     let mut rest = weights.as_mut_slice();
     let mut copies = vec![];
@@ -70,8 +73,7 @@ fn copy(tensors: &[Tensor], total: usize) -> Result<AlignedBytes, RunError> {
     }
     copies.into_par_iter().for_each(|(to, from)| {
         to.copy_from_slice(from);
-        // Or a model would be in memory twice.
-        page_out(from);
+        mapped.release(from);
     });
     Ok(weights)
 }

@@ -95,17 +95,68 @@ fn advise_huge(start: NonNull<u8>, layout: Layout) {
 #[cfg(not(target_os = "linux"))]
 fn advise_huge(_: NonNull<u8>, _: Layout) {}
 
-/// Says that `bytes` are not read again soon: pages of a mapped file leave memory, and come back when they are.
+/// What this process maps from files and cannot write to: start and end of each range.
+pub struct FileMappings(Vec<(usize, usize)>);
+
+impl FileMappings {
+    /// As they are now; none where the system does not tell.
+    pub fn now() -> FileMappings {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        let range = |line: &str| {
+            // start-end permissions offset device inode path
+            let mut fields = line.split_ascii_whitespace();
+            let (range, permissions) = (fields.next()?, fields.next()?);
+            let is_file = fields.nth(3).is_some_and(|path| path.starts_with('/'));
+            let (start, end) = range.split_once('-')?;
+            let address = |text| usize::from_str_radix(text, 16).ok();
+            (is_file && permissions.starts_with("r--")).then_some((address(start)?, address(end)?))
+        };
+        FileMappings(maps.lines().filter_map(range).collect())
+    }
+
+    /// Takes the pages of `bytes` from this process if they are a file's; the system still has them, and gives
+    /// them back when they are read.
+    pub fn release(&self, bytes: &[u8]) {
+        let start = bytes.as_ptr().addr();
+        if self.0.iter().any(|(from, to)| *from <= start && start + bytes.len() <= *to) {
+            release(bytes);
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
-pub fn page_out(bytes: &[u8]) {
+fn release(bytes: &[u8]) {
     /// Of x86-64; where pages are larger, the advice is refused.
     const PAGE: usize = 4096;
     let start = bytes.as_ptr().align_offset(PAGE).min(bytes.len());
     let whole = &bytes[start..];
     let len = whole.len() / PAGE * PAGE;
-    // SAFETY: the range is whole pages of live memory; the advice changes no contents, and may be refused.
-    unsafe { libc::madvise(whole.as_ptr().cast_mut().cast(), len, libc::MADV_PAGEOUT) };
+    // SAFETY: whole pages of a mapping of a file that nothing can have written to: what is read next is the file.
+    unsafe { libc::madvise(whole.as_ptr().cast_mut().cast(), len, libc::MADV_DONTNEED) };
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn page_out(_: &[u8]) {}
+fn release(_: &[u8]) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releasing_changes_nothing_that_is_read() {
+        static MAPPED: [u8; 1 << 16] = [7; 1 << 16];
+        let own = vec![7u8; 1 << 16];
+        let mapped = FileMappings::now();
+        for bytes in [&MAPPED[..], &MAPPED[1..], &own] {
+            mapped.release(bytes);
+            assert!(bytes.iter().all(|b| *b == 7));
+        }
+    }
+
+    #[test]
+    fn what_may_be_written_to_is_no_file() {
+        let own = vec![0u8; 1 << 20];
+        let start = own.as_ptr().addr();
+        assert!(!FileMappings::now().0.iter().any(|(from, to)| *from <= start && start < *to));
+    }
+}
