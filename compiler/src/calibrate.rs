@@ -7,7 +7,6 @@
 mod apply;
 mod cut;
 mod data;
-mod int8;
 mod layers;
 mod partial;
 mod plan;
@@ -25,9 +24,9 @@ use crate::error::Error;
 use crate::passes::ternarize::glob;
 use crate::ternarize::{Depth, Recipe, Refusal, Statistics};
 
+pub use crate::ternarize::Int8;
 pub use apply::apply;
 pub use data::Data;
-pub use int8::Int8;
 pub use layers::{Kept, Linear};
 pub use rounded::{Rounded, Weights};
 

@@ -10,6 +10,7 @@ mod codebook;
 mod depth;
 mod find;
 mod grid;
+mod int8;
 mod layer;
 mod linalg;
 mod matrix;
@@ -28,6 +29,7 @@ mod statistics;
 
 pub use depth::{Choice, Depth, allocate, choices};
 pub use find::find;
+pub use int8::Int8;
 pub use layer::{absorb_bias, linear, weights, weights_name};
 pub use matrix::Matrix;
 pub use method::{Axes, Method, Tier};

@@ -94,12 +94,12 @@ impl Weights {
 
     /// The share of zeros, 0 to 1.
     pub fn zeros(&self) -> f64 {
-        let share = |zeros: usize, all: usize| zeros as f64 / all.max(1) as f64;
         match self {
             Weights::Planes(planes) => planes.zeros(),
-            Weights::Int8(int8) => share(int8.codes.iter().filter(|q| **q == 0).count(), int8.codes.len()),
+            Weights::Int8(int8) => int8.zeros(),
             Weights::Kept(matrix) => {
-                share(matrix.values.iter().filter(|v| **v == 0.0).count(), matrix.values.len())
+                let zeros = matrix.values.iter().filter(|v| **v == 0.0).count();
+                zeros as f64 / matrix.values.len().max(1) as f64
             }
         }
     }

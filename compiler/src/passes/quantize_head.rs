@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use trine_ir::ops::Int8Matmul;
-use trine_ir::{Module, Stage, Tensor, TensorError};
+use trine_ir::{Module, Stage, Tensor};
 
 use super::ternarize::last_linear;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, refuse, rule};
-use crate::ternarize::{self, Layer, Matrix};
+use crate::ternarize::{self, Int8, Layer, Matrix};
 
 const NAME: &str = "quantize-head";
 
@@ -40,58 +40,25 @@ fn quantize(head: Option<trine_ir::NodeId>, layers: Rc<RefCell<Vec<Layer>>>) -> 
         if matrix.k == 0 || matrix.values.iter().any(|v| !v.is_finite()) {
             return refuse("the weights are not finite");
         }
-        let rows = Rows::of(&matrix);
-        layers.borrow_mut().push(rows.report(&base, &matrix));
-        let (q, scale) = rows.tensors()?;
-        let q = g.constant(&format!("{base}.int8"), q);
-        let scale = g.constant(&format!("{base}.scale"), scale);
-        Ok(g.add(Int8Matmul { group: matrix.k }, &[m[&x], q, scale])?)
+        let rows = Int8::round(&matrix);
+        layers.borrow_mut().push(report(&rows, &base, &matrix));
+        let Int8 { n, k, codes, scales } = rows;
+        let q = g.constant(&format!("{base}.int8"), Tensor::from_vec(vec![n, k], codes)?);
+        let scale = g.constant(&format!("{base}.scale"), Tensor::from_vec(vec![n, 1], scales)?);
+        Ok(g.add(Int8Matmul { group: k }, &[m[&x], q, scale])?)
     })
 }
 
-/// `q` `[n, k]` and a scale a row.
-struct Rows {
-    n: usize,
-    k: usize,
-    q: Vec<i8>,
-    scales: Vec<f32>,
-}
-
-impl Rows {
-    fn of(w: &Matrix) -> Rows {
-        let (mut q, mut scales) = (Vec::with_capacity(w.values.len()), Vec::with_capacity(w.n));
-        for row in w.values.chunks(w.k) {
-            let absmax = row.iter().fold(0f32, |m, v| m.max(v.abs()));
-            let inverse = if absmax > 0.0 { 127.0 / absmax } else { 0.0 };
-            q.extend(row.iter().map(|v| (v * inverse).round_ties_even() as i8));
-            scales.push(absmax / 127.0);
-        }
-        Rows { n: w.n, k: w.k, q, scales }
-    }
-
-    fn tensors(self) -> Result<(Tensor, Tensor), TensorError> {
-        Ok((Tensor::from_vec(vec![self.n, self.k], self.q)?, Tensor::from_vec(vec![self.n, 1], self.scales)?))
-    }
-
-    fn report(&self, weights: &str, w: &Matrix) -> Layer {
-        let (mut lost, mut all) = (0f64, 0f64);
-        let rows = w.values.chunks(self.k).zip(self.q.chunks(self.k)).zip(&self.scales);
-        for ((w, q), scale) in rows {
-            for (w, q) in w.iter().zip(q) {
-                lost += (f64::from(*w) - f64::from(*q) * f64::from(*scale)).powi(2);
-                all += f64::from(*w).powi(2);
-            }
-        }
-        Layer {
-            weights: weights.into(),
-            n: self.n,
-            k: self.k,
-            group: self.k,
-            planes: 1,
-            method: "int8".into(),
-            error: if all > 0.0 { lost / all } else { 0.0 },
-            zeros: self.q.iter().filter(|q| **q == 0).count() as f64 / self.q.len() as f64,
-            bits: 8.0 + 32.0 / self.k as f64,
-        }
+fn report(rows: &Int8, weights: &str, w: &Matrix) -> Layer {
+    Layer {
+        weights: weights.into(),
+        n: rows.n,
+        k: rows.k,
+        group: rows.k,
+        planes: 1,
+        method: "int8".into(),
+        error: rows.relative_weight_error(w),
+        zeros: rows.zeros(),
+        bits: rows.bits(),
     }
 }

@@ -1,7 +1,7 @@
 //! Linear layers over int8 weights, whole and lowered: the products, whose sums and rescaling are those of
 //! [ternary](super::ternary) layers.
 
-use super::ternary::{check_bias, check_scale, sum_wrapping, weight_dims};
+use super::ternary::{infer_linear, sum_wrapping, weight_dims};
 use super::*;
 use crate::ty::Elem;
 use crate::{bail, op};
@@ -24,16 +24,7 @@ impl OpDef for Int8Matmul {
     const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        let (x, w, scale) = (&args[0], &args[1], &args[2]);
-        let (n, k) = weight_dims(w, Elem::I8)?;
-        if x.elem != Elem::F32 || x.back(0) != Some(&Dim::constant(k)) {
-            bail!("operands {x} and {w} do not multiply: the last axis must be {k} of f32");
-        }
-        check_scale(scale, n, groups(k, self.group), self.group)?;
-        check_bias(args.get(3), n)?;
-        let mut y = x.clone();
-        *y.dims.last_mut().expect("has a last axis") = Dim::constant(n);
-        Ok(vec![y])
+        infer_linear(args, Elem::I8, self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {

@@ -54,16 +54,7 @@ impl OpDef for TernaryMatmul {
     const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        let (x, w, scale) = (&args[0], &args[1], &args[2]);
-        let (n, k) = weight_dims(w, Elem::Trit)?;
-        if x.elem != Elem::F32 || x.back(0) != Some(&Dim::constant(k)) {
-            bail!("operands {x} and {w} do not multiply: the last axis must be {k} of f32");
-        }
-        check_scale(scale, n, groups(k, self.group), self.group)?;
-        check_bias(args.get(3), n)?;
-        let mut y = x.clone();
-        *y.dims.last_mut().expect("has a last axis") = Dim::constant(n);
-        Ok(vec![y])
+        infer_linear(args, Elem::Trit, self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -240,6 +231,20 @@ impl OpDef for Rescale {
     }
 }
 
+/// The type of a linear layer of `x`, quantized weights of such elements, scales and perhaps a bias.
+pub(super) fn infer_linear(args: Args<Type>, weights: Elem, group: usize) -> OpResult<Vec<Type>> {
+    let (x, w, scale) = (&args[0], &args[1], &args[2]);
+    let (n, k) = weight_dims(w, weights)?;
+    if x.elem != Elem::F32 || x.back(0) != Some(&Dim::constant(k)) {
+        bail!("operands {x} and {w} do not multiply: the last axis must be {k} of f32");
+    }
+    check_scale(scale, n, groups(k, group), group)?;
+    check_bias(args.get(3), n)?;
+    let mut y = x.clone();
+    *y.dims.last_mut().expect("has a last axis") = Dim::constant(n);
+    Ok(vec![y])
+}
+
 /// `[n, k]` of weights of such elements.
 pub(super) fn weight_dims(w: &Type, elem: Elem) -> OpResult<(usize, usize)> {
     match w.static_dims().as_deref() {
@@ -248,7 +253,7 @@ pub(super) fn weight_dims(w: &Type, elem: Elem) -> OpResult<(usize, usize)> {
     }
 }
 
-pub(super) fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -> OpResult<()> {
+fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -> OpResult<()> {
     if group == 0 {
         bail!("a group has no elements");
     }
@@ -258,7 +263,7 @@ pub(super) fn check_scale(scale: &Type, n: usize, groups: usize, group: usize) -
     Ok(())
 }
 
-pub(super) fn check_bias(bias: Option<&Type>, n: usize) -> OpResult<()> {
+fn check_bias(bias: Option<&Type>, n: usize) -> OpResult<()> {
     match bias {
         Some(b) if *b != Type::new(Elem::F32, [n]) => bail!("the bias is f32[{n}], got {b}"),
         _ => Ok(()),

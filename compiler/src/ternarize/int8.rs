@@ -1,6 +1,6 @@
-//! Weights as int8 with a scale a row, `W ≈ s·q` with `s = max|w| / 127`: what sensitive layers may be kept as.
+//! Weights as int8 with a scale a row, `W ≈ s·q` with `s = max|w| / 127`: what heads and sensitive layers may be kept as.
 
-use crate::ternarize::Matrix;
+use super::Matrix;
 
 /// Rows of int8 with a scale each.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,18 @@ impl Int8 {
     pub fn dequantized(&self) -> Vec<f32> {
         let rows = self.codes.chunks(self.k).zip(&self.scales);
         rows.flat_map(|(row, scale)| row.iter().map(move |q| f32::from(*q) * scale)).collect()
+    }
+
+    /// `‖W − Q‖² / ‖W‖²`.
+    pub fn relative_weight_error(&self, w: &Matrix) -> f64 {
+        let lost = w.values.iter().zip(self.dequantized());
+        let lost: f64 = lost.map(|(w, q)| (f64::from(*w) - f64::from(q)).powi(2)).sum();
+        if lost > 0.0 { lost / w.squares() } else { 0.0 }
+    }
+
+    /// The share of zeros, 0 to 1.
+    pub fn zeros(&self) -> f64 {
+        self.codes.iter().filter(|q| **q == 0).count() as f64 / self.codes.len().max(1) as f64
     }
 
     /// Bits a weight, scales counted.
