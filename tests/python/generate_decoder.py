@@ -23,6 +23,25 @@ SOURCES = ["generate_decoder.py", "decoder.py", "styles.py", "linear.py", "graph
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    add_options(parser)
+    parser.add_argument("--style", choices=STYLES, default="decomposed17")
+    parser.add_argument("--linears", choices=LINEARS, default="f32", help="how ternary weights are written")
+    parser.add_argument("--block", type=int, default=64, help="block size of nbits2")
+    parser.add_argument("--accuracy-level", type=int, choices=range(5), default=0, help="of nbits2: 4 allows int8")
+    a = parser.parse_args()
+    config, weights = decoder(parser, a)
+    options = {name: value for name, value in vars(a).items() if name != "output"}
+    stamp = digest(repr(sorted(options.items())), *(HERE / source for source in SOURCES))
+
+    def build(folder: Path) -> None:
+        spelling = {"block": a.block, "accuracy_level": a.accuracy_level}
+        export(folder / "model.onnx", config, weights, a.style, a.linears, **spelling, external_data=True)
+
+    build_once(a.output, stamp, build)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say which decoder it is, however it is written."""
     sizes = {"hidden": 256, "layers": 4, "ffn": 688, "heads": 8, "kv-heads": 2, "vocab": 4096, "max-positions": 2048}
     for name, value in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=value)
@@ -30,14 +49,13 @@ def main() -> None:
     parser.add_argument("--no-sub-norms", action="store_true", help="leave out BitNet's norms in front of o and down")
     parser.add_argument("--quantize-activations", action="store_true", help="round projection inputs as BitNet does")
     parser.add_argument("--dense", action="store_true", help="gaussian f32 weights, not ternary ones")
-    parser.add_argument("--style", choices=STYLES, default="decomposed17")
-    parser.add_argument("--linears", choices=LINEARS, default="f32", help="how ternary weights are written")
-    parser.add_argument("--block", type=int, default=64, help="block size of nbits2")
     parser.add_argument("--seed", type=int, default=0)
-    a = parser.parse_args()
+
+
+def decoder(parser: argparse.ArgumentParser, a: argparse.Namespace) -> tuple[Config, "RandomWeights"]:
+    """What the options of `add_options` ask for."""
     if a.hidden % (2 * a.heads) or a.heads % a.kv_heads:
         parser.error("--hidden must be an even multiple of --heads, and --heads a multiple of --kv-heads")
-
     config = Config(
         vocab=a.vocab,
         hidden=a.hidden,
@@ -50,14 +68,7 @@ def main() -> None:
         activation=a.activation,
         quantize_activations=a.quantize_activations,
     )
-    weights = RandomWeights(config, a.dense, not a.no_sub_norms, a.seed)
-    options = {name: value for name, value in vars(a).items() if name != "output"}
-    stamp = digest(repr(sorted(options.items())), *(HERE / source for source in SOURCES))
-
-    def build(folder: Path) -> None:
-        export(folder / "model.onnx", config, weights, a.style, a.linears, block=a.block, external_data=True)
-
-    build_once(a.output, stamp, build)
+    return config, RandomWeights(config, a.dense, not a.no_sub_norms, a.seed)
 
 
 class RandomWeights:
@@ -86,14 +97,20 @@ class RandomWeights:
     def __contains__(self, name: str) -> bool:
         return _kind(name) in self._shapes
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[_kind(name)]
+
     def __getitem__(self, name: str) -> np.ndarray | Ternary:
-        shape = self._shapes[_kind(name)]
+        shape = self.shape(name)
         rng = np.random.default_rng([self._seed, zlib.crc32(name.encode())])
         if len(shape) == 1:
             return rng.uniform(0.5, 1.5, shape).astype(np.float32)
         spread = np.float32(shape[1] ** -0.5)
         if self._dense or _kind(name) == "embed_tokens":
-            return rng.standard_normal(shape, np.float32) * spread
+            values = rng.standard_normal(shape, np.float32)
+            # In place: an embedding can be a gigabyte.
+            values *= spread
+            return values
         trits = rng.integers(-1, 2, shape, np.int8)
         return Ternary(trits, rng.uniform(0.5, 1.5, shape[0]).astype(np.float32) * spread)
 
