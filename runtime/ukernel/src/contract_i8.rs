@@ -76,7 +76,7 @@ impl ContractI8 {
 /// |cell| { 1 => .., 2 => .., .. })` takes the arm of a block's size. Sizes count up from 1, and rows
 /// are shared among as few blocks as the last of them allows, evenly: a straggler would read the
 /// weights as often as a full block.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! for_each_block {
     ($args:expr, $layout:expr, |$cell:ident| { $($rows:literal => $run:expr,)+ }) => {
         const MOST: usize = [$($rows),+].len();
@@ -98,14 +98,14 @@ macro_rules! for_each_block {
         }
     };
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use for_each_block;
 
 /// Four neighbouring activations, as the lane that is broadcast.
 ///
 /// # Safety
 /// Four bytes at `x` are readable.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 pub(crate) unsafe fn four(x: *const i8) -> i32 {
     // SAFETY: the caller's.

@@ -22,18 +22,24 @@ impl Features {
     /// AVX-512 VBMI: `vpermb`.
     pub const AVX512_VBMI: Self = Self(1 << 3);
 
-    const NAMES: [(Self, &'static str); 4] = [
+    /// The dot products of NEON: `sdot`. NEON itself is part of the target.
+    pub const NEON_DOTPROD: Self = Self(1 << 4);
+
+    const NAMES: [(Self, &'static str); 5] = [
         (Self::AVX2, "avx2"),
         (Self::AVX512, "avx512"),
         (Self::AVX512_VNNI, "avx512vnni"),
         (Self::AVX512_VBMI, "avx512vbmi"),
+        (Self::NEON_DOTPROD, "neondotprod"),
     ];
 
     /// The features of this machine.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         return x86_64::detect();
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+        return aarch64::detect();
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_os = "linux"))))]
         Self::NONE
     }
 
@@ -162,6 +168,27 @@ mod x86_64 {
     }
 }
 
+#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+mod aarch64 {
+    use super::Features;
+
+    /// ID_AA64ISAR0_EL1: the dot products.
+    const DP: u64 = 0xf << 44;
+
+    pub fn detect() -> Features {
+        let isar0: u64;
+        // SAFETY: Linux answers for the register, with what all cores have.
+        unsafe {
+            core::arch::asm!(
+                "mrs {}, ID_AA64ISAR0_EL1",
+                out(reg) isar0,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        if isar0 & DP != 0 { Features::NEON_DOTPROD } else { Features::NONE }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +209,16 @@ mod tests {
         assert_eq!(found.contains(Features::AVX512), avx512);
         assert_eq!(found.contains(Features::AVX512_VNNI), vnni);
         assert_eq!(found.contains(Features::AVX512_VBMI), vbmi);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[test]
+    fn agrees_with_the_standard_library() {
+        let found = Features::detect();
+        // `tests/neon.rs` reads what was tested.
+        std::println!("{found}");
+        let dotprod = std::arch::is_aarch64_feature_detected!("dotprod");
+        assert_eq!(found.contains(Features::NEON_DOTPROD), dotprod);
     }
 
     /// Where a size is stated, it is one that caches have.

@@ -13,6 +13,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use crate::contract_i8::ContractI8;
@@ -33,6 +35,13 @@ pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
         needs: Features::AVX2,
         layout: Layout::EightBit32,
         entry: avx2::trine_dot_i8_avx2_8bit_32,
+    },
+    #[cfg(target_arch = "aarch64")]
+    Variant {
+        symbol: "trine_dot_i8_neon_8bit_32",
+        needs: Features::NEON_DOTPROD,
+        layout: Layout::EightBit32,
+        entry: neon::trine_dot_i8_neon_8bit_32,
     },
     Variant {
         symbol: "trine_dot_i8_scalar_8bit_32",

@@ -28,6 +28,8 @@ pub mod gemv;
 mod lanes;
 mod layout;
 pub mod matmul;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub mod pad;
 pub mod quantize;
 pub mod signsum_f32;

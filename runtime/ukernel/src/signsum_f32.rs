@@ -144,6 +144,7 @@ impl SignSumF32 {
     }
 
     /// Prepared values from a row to the next.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn prepared_stride(&self, layout: Layout) -> usize {
         self.groups * self.steps(layout) * step_len(layout)

@@ -15,6 +15,8 @@ mod avx2;
 mod avx512vbmi;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use crate::contract_i8::ContractI8;
@@ -43,6 +45,13 @@ pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
         needs: Features::AVX2,
         layout: Layout::TwoBit32,
         entry: avx2::trine_signsum_i8_avx2_2bit_32,
+    },
+    #[cfg(target_arch = "aarch64")]
+    Variant {
+        symbol: "trine_signsum_i8_neon_2bit_32",
+        needs: Features::NEON_DOTPROD,
+        layout: Layout::TwoBit32,
+        entry: neon::trine_signsum_i8_neon_2bit_32,
     },
     Variant {
         symbol: "trine_signsum_i8_scalar_trits",

@@ -1,0 +1,82 @@
+//! The microkernels of aarch64 against their oracles, where the machine is another: the tests of `trine-ukernel`,
+//! compiled for aarch64 and emulated, on a processor that has dot products and on one that lacks them.
+//!
+//! Needs QEMU, a linker and a standard library for aarch64. `TRINE_OFFLINE=1` skips what is not there, aloud.
+#![cfg(not(target_arch = "aarch64"))]
+
+use std::path::Path;
+use std::process::Command;
+
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+const LINKER: &str = "aarch64-linux-gnu-gcc";
+const EMULATOR: &str = "qemu-aarch64";
+
+/// The compiler that runs these tests, then Debian's.
+const COMPILERS: [&str; 2] = ["rustc", "/usr/bin/rustc"];
+
+const INSTALL: &str = "\
+install gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user, and a standard library for aarch64: \
+`rustup target add aarch64-unknown-linux-gnu`, or on Debian, after `dpkg --add-architecture arm64`, rustc-web and \
+libstd-rust-web-dev:arm64; TRINE_OFFLINE=1 skips this test";
+
+/// Dependencies that the tests spend time in; optimising the others would take longer than it saves.
+const HOT: [&str; 5] = ["proptest", "rand", "rand_core", "rand_xorshift", "chacha20"];
+
+/// Processors, and the features that they have.
+const PROCESSORS: [(&str, &str); 2] = [("max", "neondotprod"), ("cortex-a53", "baseline")];
+
+#[test]
+fn kernels_of_aarch64_agree_with_their_oracles() {
+    let compiler = COMPILERS.into_iter().find(|compiler| targets(compiler));
+    let tools = [LINKER, EMULATOR].iter().all(|tool| succeeds(tool, &["--version"]));
+    let (Some(compiler), true) = (compiler, tools) else {
+        assert!(std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1"), "{INSTALL}");
+        eprintln!("SKIPPED: no cross compiler, linker or emulator for aarch64, and TRINE_OFFLINE=1 is set");
+        return;
+    };
+    for (processor, features) in PROCESSORS {
+        let output = test(compiler, processor);
+        assert!(output.lines().any(|line| line == features), "`{processor}` is not `{features}`:\n{output}");
+    }
+}
+
+/// Whether `compiler` has a standard library for aarch64.
+fn targets(compiler: &str) -> bool {
+    let Ok(output) = Command::new(compiler).args(["--print", "target-libdir", "--target", TARGET]).output()
+    else {
+        return false;
+    };
+    let folder = String::from_utf8_lossy(&output.stdout);
+    output.status.success() && Path::new(folder.trim_end()).is_dir()
+}
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+}
+
+/// Runs the unit tests on `processor`, and returns what they print.
+fn test(compiler: &str, processor: &str) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--locked", "--package", "trine-ukernel", "--lib", "--target", TARGET]);
+    let levels = HOT.map(|package| (package, 2));
+    for (package, level) in [("\"*\"", 0)].into_iter().chain(levels) {
+        cargo.arg("--config").arg(format!("profile.dev.package.{package}.opt-level={level}"));
+    }
+    cargo.args(["--", "--show-output"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // What was set for this machine's compiler is not for that one.
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
+        cargo.env_remove(variable);
+    }
+    let variable = |suffix| format!("CARGO_TARGET_{}_{suffix}", TARGET.to_uppercase().replace('-', "_"));
+    cargo
+        .env("RUSTC", compiler)
+        .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("aarch64"))
+        .env(variable("LINKER"), LINKER)
+        .env(variable("RUNNER"), format!("{EMULATOR} -cpu {processor}"))
+        // The emulator then needs no libraries.
+        .env(variable("RUSTFLAGS"), "-D warnings -C target-feature=+crt-static");
+    let output = cargo.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{TARGET} on `{processor}`:\n{stdout}\n{stderr}");
+    stdout.into_owned()
+}
