@@ -10,6 +10,7 @@
 //!   asks for the most;
 //! - packing is really smaller once groups are padded to whole steps.
 
+use trine_ukernel::contract_i8::{self, ContractI8};
 use trine_ukernel::{Features, Geometry, Layout, Variant, best, by_name, dot_i8, signsum_f32, signsum_i8};
 
 use super::contraction;
@@ -42,8 +43,8 @@ const MANY_ROWS: usize = 3;
 /// What computes the sums of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contraction {
-    /// A microkernel on int8, by its symbol.
-    Int8(&'static str),
+    /// A microkernel on int8, by its symbol, and the bytes that it works in.
+    Int8 { symbol: &'static str, scratch: usize },
     /// Code of this compiler, on int8.
     Own,
     /// A microkernel on f32, and the one that prepares its activations.
@@ -65,22 +66,21 @@ pub fn names(features: Features) -> impl Iterator<Item = &'static str> {
 
 /// What sums `layer` on `target`, and how its weights are packed; `None` when nothing can.
 pub fn sign_sum(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
-    let (layout, contraction) = match layer.product {
-        Product::TritsF32 => float(target)?,
-        Product::TritsInt8 => int8(target, layer)?,
-        Product::Int8Int8 => dot_int8(target)?,
-    };
-    Some((geometry(layer, layout)?, contraction))
+    match layer.product {
+        Product::TritsF32 => float(target, layer),
+        Product::TritsInt8 => int8(target, layer),
+        Product::Int8Int8 => dot_int8(target, layer),
+    }
 }
 
-fn int8(target: &Target, layer: &Layer) -> Option<(Layout, Contraction)> {
-    let own = (contraction::LAYOUT, Contraction::Own);
+fn int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
+    let own = (geometry(layer, contraction::LAYOUT)?, Contraction::Own);
     for name in &target.forced {
         if name == contraction::NAME {
             return Some(own);
         }
         if let Some(forced) = by_name(signsum_i8::VARIANTS, name) {
-            return Some((forced.layout, Contraction::Int8(forced.symbol)));
+            return microkernel(layer, forced);
         }
     }
     let usual = best(signsum_i8::VARIANTS, target.features)?;
@@ -91,7 +91,13 @@ fn int8(target: &Target, layer: &Layer) -> Option<(Layout, Contraction)> {
     let mut denser = signsum_i8::VARIANTS.iter().filter(|v| v.layout == Layout::FiveInEight16);
     let denser = denser.find(|v| target.features.contains(v.needs));
     let chosen = denser.filter(|v| waits_for_bytes(target, layer, usual.layout, v.layout)).unwrap_or(usual);
-    Some((chosen.layout, Contraction::Int8(chosen.symbol)))
+    microkernel(layer, chosen)
+}
+
+fn microkernel(layer: &Layer, v: &Variant<ContractI8, Layout>) -> Option<(Geometry, Contraction)> {
+    let g = geometry(layer, v.layout)?;
+    let scratch = contract_i8::scratch(v, &g, layer.rows);
+    Some((g, Contraction::Int8 { symbol: v.symbol, scratch }))
 }
 
 fn waits_for_bytes(target: &Target, layer: &Layer, usual: Layout, denser: Layout) -> bool {
@@ -100,17 +106,16 @@ fn waits_for_bytes(target: &Target, layer: &Layer, usual: Layout, denser: Layout
     target.streams && few && bytes(denser) < bytes(usual) / 10 * 9
 }
 
-fn float(target: &Target) -> Option<(Layout, Contraction)> {
+fn float(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
     let forced = target.forced.iter().find_map(|name| by_name(signsum_f32::VARIANTS, name));
     let variant = forced.or_else(|| best(signsum_f32::VARIANTS, target.features))?;
     let prepare = signsum_f32::prepare(variant.layout)?.symbol;
-    Some((variant.layout, Contraction::F32 { prepare, symbol: variant.symbol }))
+    Some((geometry(layer, variant.layout)?, Contraction::F32 { prepare, symbol: variant.symbol }))
 }
 
-fn dot_int8(target: &Target) -> Option<(Layout, Contraction)> {
+fn dot_int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
     let forced = target.forced.iter().find_map(|name| by_name(dot_i8::VARIANTS, name));
-    let variant = forced.or_else(|| best(dot_i8::VARIANTS, target.features))?;
-    Some((variant.layout, Contraction::Int8(variant.symbol)))
+    microkernel(layer, forced.or_else(|| best(dot_i8::VARIANTS, target.features))?)
 }
 
 fn geometry(layer: &Layer, layout: Layout) -> Option<Geometry> {
@@ -146,6 +151,23 @@ mod tests {
         let mut without = target(true);
         without.features = Features::AVX2;
         assert_eq!(layout(&without, &LAYER), Layout::TwoBit32);
+    }
+
+    /// Tiles read what the kernels of a few rows read, and want memory unless there are only a few.
+    #[test]
+    fn tiles_are_preferred_and_given_scratch() {
+        let mut target = target(true);
+        let usual = layout(&target, &LAYER);
+        target.features = target.features.union(Features::AMX_INT8);
+        let chosen = |rows| sign_sum(&target, &Layer { rows, ..LAYER }).unwrap();
+        let of = |contraction| match contraction {
+            Contraction::Int8 { symbol, scratch } => (symbol, scratch > 0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(chosen(None).0.layout, usual);
+        assert_eq!(of(chosen(None).1), ("trine_signsum_i8_amx_5in8_16", true));
+        assert_eq!(of(chosen(Some(1)).1), ("trine_signsum_i8_amx_5in8_16", false));
+        assert_eq!(of(chosen(Some(128)).1), ("trine_signsum_i8_amx_2bit_32", true));
     }
 
     #[test]

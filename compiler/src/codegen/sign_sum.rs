@@ -103,9 +103,17 @@ impl<'g> Plan<'g> {
         self.rows()?.mul(&Dim::constant(row))?.add(&Dim::constant(64))
     }
 
-    /// Scratch of each part: activations as the microkernel reads them.
+    /// Scratch of each part: what the microkernel works in, then activations as it reads them.
     pub fn part_scratch(&self) -> Option<Dim> {
-        self.rows()?.mul(&Dim::constant(self.prepared_row_bytes()))?.add(&Dim::constant(128))
+        let own = self.kernel_scratch().checked_add(128)?;
+        self.rows()?.mul(&Dim::constant(self.prepared_row_bytes()))?.add(&Dim::constant(own))
+    }
+
+    fn kernel_scratch(&self) -> usize {
+        match self.contraction {
+            Contraction::Int8 { scratch, .. } => scratch.next_multiple_of(64),
+            Contraction::Own | Contraction::F32 { .. } => 0,
+        }
     }
 
     pub fn work(&self) -> Option<Dim> {
@@ -184,9 +192,10 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             let operands = contraction::Operands { weights, x, x_sums, out: sums, rows, first, last };
             contraction::emit(e, &g, &operands)?;
         }
-        Contraction::Int8(symbol) => {
-            let (x, x_sums) = pad_int8(plan, e, rows, own_start)?;
-            let fields = [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last];
+        Contraction::Int8 { symbol, .. } => {
+            let after = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
+            let (x, x_sums) = pad_int8(plan, e, rows, after)?;
+            let fields = [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last, own_start];
             e.call_with_struct(symbol, &fields)?;
         }
         Contraction::F32 { prepare, symbol } => {

@@ -1,7 +1,12 @@
 //! How a contraction of int8 activations is called, whatever the weights.
 #![allow(unsafe_code)]
 
-use crate::Layout;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+
+use crate::{Geometry, Layout, Variant};
 
 /// The arguments, with sizes as in the [`Geometry`](crate::Geometry) of the weights.
 #[repr(C)]
@@ -23,6 +28,19 @@ pub struct ContractI8 {
     /// Tiles to compute, `tile_begin .. tile_end`: how threads share a call.
     pub tile_begin: usize,
     pub tile_end: usize,
+    /// As many bytes as [`scratch`] says, of this thread alone; else anything.
+    pub scratch: *mut u8,
+}
+
+/// Bytes that a call of `variant` works in, with weights of geometry `g` and so many rows; `None` if only the
+/// call knows.
+pub fn scratch(variant: &Variant<ContractI8, Layout>, g: &Geometry, rows: Option<usize>) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if variant.needs.contains(amx::NEEDS) {
+        return amx::scratch(g, rows);
+    }
+    let _ = (variant, g, rows);
+    0
 }
 
 /// One group of one tile: where the kernel proper starts reading and writing.
@@ -124,11 +142,12 @@ pub(crate) mod testing {
     pub type Case = (usize, usize, usize, Vec<i8>, Vec<i8>);
 
     /// Shapes with tails on every side, the groups that models have, and batches that fall on every
-    /// block of rows and between.
+    /// block of rows and between; inputs that are cut, and rows that are taken in several passes.
     pub fn cases(weights: RangeInclusive<i8>) -> impl Strategy<Value = Case> {
         let group = prop_oneof![Just(usize::MAX), Just(32), Just(64), Just(128), Just(256), 1usize..200];
-        let rows = prop_oneof![2 => Just(1usize), 6 => 1usize..41, 1 => Just(128)];
-        (1usize..80, 1usize..300, rows, group).prop_flat_map(move |(n, k, rows, group)| {
+        let rows = prop_oneof![2 => Just(1usize), 6 => 1usize..41, 2 => 16usize..161, 1 => Just(128)];
+        let k = prop_oneof![6 => 1usize..300, 1 => 1000usize..2600];
+        (1usize..80, k, rows, group).prop_flat_map(move |(n, k, rows, group)| {
             let weights = prop::collection::vec(weights.clone(), n * k);
             let x = prop::collection::vec(any::<i8>(), rows * k);
             (Just(n), Just(k), Just(group), weights, x)
@@ -170,6 +189,7 @@ pub(crate) mod testing {
             run[..values.len()].copy_from_slice(values);
             x_sums[i] = values.iter().map(|&v| i32::from(v)).sum();
         }
+        let mut scratch = vec![0xff; scratch(v, g, Some(rows))];
         let mut out = vec![i32::MIN; rows * g.groups * g.n_padded];
         for range in [0..g.tiles / 2, g.tiles / 2..g.tiles] {
             let args = ContractI8 {
@@ -183,6 +203,7 @@ pub(crate) mod testing {
                 n_padded: g.n_padded,
                 tile_begin: range.start,
                 tile_end: range.end,
+                scratch: scratch.as_mut_ptr(),
             };
             // SAFETY: the buffers have the sizes of `g`; callers only pass variants that run here.
             unsafe { (v.entry)(&args) };

@@ -21,15 +21,20 @@ impl Features {
     pub const AVX512_VNNI: Self = Self(1 << 2);
     /// AVX-512 VBMI: `vpermb`.
     pub const AVX512_VBMI: Self = Self(1 << 3);
-
+    /// AVX-VNNI: `vpdpbusd` of 256 bits where there is no AVX-512.
+    pub const AVX_VNNI: Self = Self(1 << 4);
+    /// Tile registers that multiply int8, and the system's permission to use them.
+    pub const AMX_INT8: Self = Self(1 << 5);
     /// The dot products of NEON: `sdot`. NEON itself is part of the target.
-    pub const NEON_DOTPROD: Self = Self(1 << 4);
+    pub const NEON_DOTPROD: Self = Self(1 << 6);
 
-    const NAMES: [(Self, &'static str); 5] = [
+    const NAMES: [(Self, &'static str); 7] = [
         (Self::AVX2, "avx2"),
         (Self::AVX512, "avx512"),
         (Self::AVX512_VNNI, "avx512vnni"),
         (Self::AVX512_VBMI, "avx512vbmi"),
+        (Self::AVX_VNNI, "avxvnni"),
+        (Self::AMX_INT8, "amxint8"),
         (Self::NEON_DOTPROD, "neondotprod"),
     ];
 
@@ -97,21 +102,30 @@ impl fmt::Display for Features {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::tiles_permitted;
+
+#[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use super::Features;
     use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+    use core::sync::atomic::{AtomicU8, Ordering};
 
-    /// XCR0 bits: SSE and AVX state, then opmask and both halves of ZMM state.
+    /// XCR0 bits: SSE and AVX state, then opmask and both halves of ZMM state, then the tiles and
+    /// their configuration.
     const YMM_STATE: u64 = 0b110;
     const ZMM_STATE: u64 = 0b1110_0110;
+    const TILE_STATE: u64 = 0b11 << 17;
 
-    /// cpuid leaf 7, EBX: AVX2; F, DQ, BW, VL. ECX: VBMI, VNNI.
+    /// cpuid leaf 7, EBX: AVX2; F, DQ, BW, VL. ECX: VBMI, VNNI. EDX: AMX tiles and int8.
     const AVX2: u32 = 1 << 5;
     /// cpuid leaf 1, ECX.
     const FMA: u32 = 1 << 12;
     const AVX512: u32 = 1 << 16 | 1 << 17 | 1 << 30 | 1 << 31;
     const VBMI: u32 = 1 << 1;
     const VNNI: u32 = 1 << 11;
+    const AMX: u32 = 1 << 24 | 1 << 25;
+    /// cpuid leaf 7.1, EAX.
+    const AVX_VNNI: u32 = 1 << 4;
 
     pub fn detect() -> Features {
         let mut found = Features::NONE;
@@ -122,6 +136,9 @@ mod x86_64 {
         let leaf = __cpuid_count(7, 0);
         if leaf.ebx & AVX2 != 0 && __cpuid(1).ecx & FMA != 0 {
             found = found.union(Features::AVX2);
+            if leaf.eax >= 1 && __cpuid_count(7, 1).eax & AVX_VNNI != 0 {
+                found = found.union(Features::AVX_VNNI);
+            }
         }
         if leaf.ebx & AVX512 == AVX512 && state & ZMM_STATE == ZMM_STATE {
             found = found.union(Features::AVX512);
@@ -132,7 +149,51 @@ mod x86_64 {
                 found = found.union(Features::AVX512_VBMI);
             }
         }
+        if leaf.edx & AMX == AMX && tiles_permitted() {
+            found = found.union(Features::AMX_INT8);
+        }
         found
+    }
+
+    /// Whether this process may use tile registers. Linux saves them for those that ask, once for all of their
+    /// threads; kernels ask as well, since a program that links them need not detect anything.
+    pub(crate) fn tiles_permitted() -> bool {
+        const UNKNOWN: u8 = 0;
+        const GRANTED: u8 = 1;
+        const REFUSED: u8 = 2;
+        static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+        // Two threads may both ask; they get one answer.
+        if STATE.load(Ordering::Relaxed) == UNKNOWN {
+            let granted = saved_state() & TILE_STATE == TILE_STATE && ask_for_tiles();
+            STATE.store(if granted { GRANTED } else { REFUSED }, Ordering::Relaxed);
+        }
+        STATE.load(Ordering::Relaxed) == GRANTED
+    }
+
+    #[cfg(target_os = "linux")]
+    fn ask_for_tiles() -> bool {
+        const ARCH_PRCTL: isize = 158;
+        const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+        const TILE_DATA: usize = 18;
+        let status: isize;
+        // SAFETY: changes nothing but what state the system saves; a system call clobbers two registers.
+        unsafe {
+            core::arch::asm!(
+                "syscall",
+                inlateout("rax") ARCH_PRCTL => status,
+                in("rdi") ARCH_REQ_XCOMP_PERM,
+                in("rsi") TILE_DATA,
+                lateout("rcx") _,
+                lateout("r11") _,
+                options(nostack)
+            );
+        }
+        status == 0
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn ask_for_tiles() -> bool {
+        false
     }
 
     /// From the leaf of deterministic cache parameters: Intel's, else AMD's of the same form.
@@ -209,6 +270,18 @@ mod tests {
         assert_eq!(found.contains(Features::AVX512), avx512);
         assert_eq!(found.contains(Features::AVX512_VNNI), vnni);
         assert_eq!(found.contains(Features::AVX512_VBMI), vbmi);
+        assert_eq!(found.contains(Features::AVX_VNNI), avx2 && std::is_x86_feature_detected!("avxvnni"));
+    }
+
+    /// What the system says the processor has, it also lets programs use.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[test]
+    fn agrees_with_the_system_about_tiles() {
+        let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+        let flags: std::vec::Vec<&str> =
+            cpu.lines().find(|l| l.starts_with("flags")).unwrap().split(' ').collect();
+        let amx = flags.contains(&"amx_tile") && flags.contains(&"amx_int8");
+        assert_eq!(Features::detect().contains(Features::AMX_INT8), amx);
     }
 
     #[cfg(target_arch = "aarch64")]

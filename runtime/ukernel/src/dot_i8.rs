@@ -10,6 +10,8 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
@@ -22,6 +24,13 @@ use crate::{Features, Layout, Variant};
 
 /// Preferred first. All read one layout.
 pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_dot_i8_amx_8bit_32",
+        needs: crate::contract_i8::amx::NEEDS,
+        layout: Layout::EightBit32,
+        entry: amx::trine_dot_i8_amx_8bit_32,
+    },
     #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_dot_i8_avx512vnni_8bit_32",
@@ -71,7 +80,9 @@ mod tests {
     fn extremes_are_exact() {
         for k in [4096, Geometry::MAX_GROUP - 1] {
             for (weight, value) in [(127, 127), (127, -128), (-128, 127), (-128, -128)] {
-                check(VARIANTS, &(1, k, k, vec![weight; k], vec![value; k]));
+                for rows in [1, 17] {
+                    check(VARIANTS, &(1, k, k, vec![weight; k], vec![value; rows * k]));
+                }
             }
         }
     }

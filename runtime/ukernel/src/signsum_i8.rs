@@ -10,6 +10,8 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vbmi;
@@ -25,6 +27,20 @@ use crate::{Features, Layout, Variant};
 /// Preferred first. `5in8_16` reads a fifth fewer bytes than `2bit_32`: it wins where weights stream
 /// from memory and loses where they stay in a cache, so it is the caller's to ask for.
 pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_signsum_i8_amx_2bit_32",
+        needs: crate::contract_i8::amx::NEEDS,
+        layout: Layout::TwoBit32,
+        entry: amx::trine_signsum_i8_amx_2bit_32,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_signsum_i8_amx_5in8_16",
+        needs: crate::contract_i8::amx::NEEDS,
+        layout: Layout::FiveInEight16,
+        entry: amx::trine_signsum_i8_amx_5in8_16,
+    },
     #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_avx512vnni_2bit_32",
@@ -81,7 +97,9 @@ mod tests {
     fn extremes_are_exact() {
         for k in [4096, Geometry::MAX_GROUP] {
             for (trit, value) in [(1, 127), (1, -128), (-1, 127), (-1, -128)] {
-                check(VARIANTS, &(1, k, k, vec![trit; k], vec![value; k]));
+                for rows in [1, 17] {
+                    check(VARIANTS, &(1, k, k, vec![trit; k], vec![value; rows * k]));
+                }
             }
         }
     }

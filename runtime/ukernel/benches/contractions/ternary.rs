@@ -6,7 +6,7 @@ use super::{Case, SHAPES, for_each};
 use criterion::Criterion;
 use std::cell::LazyCell;
 use std::hint::black_box;
-use trine_ukernel::contract_i8::ContractI8;
+use trine_ukernel::contract_i8::{ContractI8, scratch};
 use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepare, prepared_len};
 use trine_ukernel::signsum_i8;
 use trine_ukernel::{Features, Geometry};
@@ -24,6 +24,7 @@ pub fn int8(c: &mut Criterion<ThreadTime>, table: &mut Table) {
             let x = vec![1i8; rows * g.k_padded()];
             let x_sums = vec![g.k_padded() as i32; rows];
             let mut out = vec![0; rows * g.n_padded];
+            let mut scratch = vec![0; scratch(v, &g, Some(rows))];
             let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
             let kernel = || {
                 let args = ContractI8 {
@@ -37,6 +38,7 @@ pub fn int8(c: &mut Criterion<ThreadTime>, table: &mut Table) {
                     n_padded: g.n_padded,
                     tile_begin: 0,
                     tile_end: g.tiles,
+                    scratch: scratch.as_mut_ptr(),
                 };
                 // SAFETY: the buffers have the sizes of `g` and the machine has the features.
                 unsafe { (v.entry)(black_box(&args)) };

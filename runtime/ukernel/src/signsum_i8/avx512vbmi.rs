@@ -112,7 +112,7 @@ unsafe fn rows<const R: usize>(digits: &Digits, args: &ContractI8, cell: &Cell) 
 }
 
 /// The tables that turn a byte into its digits.
-struct Digits {
+pub struct Digits {
     plain: __m512i,
     escaped: __m512i,
     escaped_fifth: __m512i,
@@ -120,7 +120,7 @@ struct Digits {
 
 impl Digits {
     #[target_feature(enable = "avx512f")]
-    fn new() -> Self {
+    pub fn new() -> Self {
         const TABLES: [[u8; 64]; 3] = tables();
         // SAFETY: each table is 64 bytes.
         let [plain, escaped, escaped_fifth] =
@@ -131,7 +131,7 @@ impl Digits {
     /// Digits 0 to 3 as 2-bit fields, and digit 4 in the top two bits of the second register.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-    fn of(&self, bytes: __m512i) -> [__m512i; 2] {
+    pub fn of(&self, bytes: __m512i) -> [__m512i; 2] {
         let escape = _mm512_cmpge_epu8_mask(bytes, _mm512_set1_epi8(192u8 as i8));
         let plain = _mm512_permutexvar_epi8(bytes, self.plain);
         [

@@ -1,0 +1,43 @@
+//! `8bit_32` in tile registers; a few rows stay with vectors.
+
+use super::avx512vnni::trine_dot_i8_avx512vnni_8bit_32;
+use crate::Layout;
+use crate::contract_i8::ContractI8;
+use crate::contract_i8::amx::{ROWS, Weights, contract};
+use crate::cpu::tiles_permitted;
+use core::arch::x86_64::*;
+
+/// Bytes ahead of the load.
+const PREFETCH: usize = 4096;
+
+/// # Safety
+/// The machine has what [`NEEDS`](crate::contract_i8::amx::NEEDS) says; the arguments are as [`ContractI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+pub unsafe extern "C" fn trine_dot_i8_amx_8bit_32(args: *const ContractI8) {
+    // SAFETY: the caller's.
+    unsafe {
+        match (*args).rows >= ROWS && tiles_permitted() {
+            true => contract(&Bytes, &*args),
+            false => trine_dot_i8_avx512vnni_8bit_32(args),
+        }
+    }
+}
+
+/// Bytes lie as tiles want them, but for the outputs that come between: they are only moved together.
+struct Bytes;
+
+impl Weights for Bytes {
+    const LAYOUT: Layout = Layout::EightBit32;
+    const OFFSET: i32 = 128;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
+    unsafe fn unpack(&self, from: *const u8, to: *mut u8) {
+        // SAFETY: the caller's; a prefetch of any address is harmless.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH).cast());
+            _mm512_store_si512(to.cast(), _mm512_loadu_si512(from.cast()));
+        }
+    }
+}
