@@ -48,7 +48,7 @@ pub struct AttentionF32 {
 
 variants! {
     AttentionF32, attention =>
-    trine_attention_f32_scalar, trine_attention_f32_avx2, trine_attention_f32_avx512
+    trine_attention_f32_scalar, trine_attention_f32_neon, trine_attention_f32_avx2, trine_attention_f32_avx512
 }
 
 /// # Safety

@@ -24,7 +24,10 @@ pub struct DotF32 {
     pub out: *mut f32,
 }
 
-variants! { DotF32, dot => trine_dot_f32_scalar, trine_dot_f32_avx2, trine_dot_f32_avx512 }
+variants! {
+    DotF32, dot =>
+    trine_dot_f32_scalar, trine_dot_f32_neon, trine_dot_f32_avx2, trine_dot_f32_avx512
+}
 
 /// # Safety
 /// The arguments describe live buffers.

@@ -22,7 +22,10 @@ pub struct ExpF32 {
     pub n: usize,
 }
 
-variants! { ExpF32, exp_all => trine_exp_f32_scalar, trine_exp_f32_avx2, trine_exp_f32_avx512 }
+variants! {
+    ExpF32, exp_all =>
+    trine_exp_f32_scalar, trine_exp_f32_neon, trine_exp_f32_avx2, trine_exp_f32_avx512
+}
 
 /// # Safety
 /// The arguments describe live buffers.

@@ -1,6 +1,6 @@
 //! Sixteen f32 side by side: the vector that the dense kernels are written in, once for all machines.
 //!
-//! Its width is fixed, whatever the registers: one on AVX-512, two on AVX2, an array elsewhere. So a
+//! Its width is fixed, whatever the registers: one on AVX-512, two on AVX2, four on NEON, an array elsewhere. So a
 //! body generic over [`Lanes`] performs the same operations in the same order on each, and the bits
 //! agree by construction. The entry points of an instruction set, which [`variants`] makes, enable
 //! its features, and everything here is inlined into them.
@@ -12,8 +12,12 @@ use core::array;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
 pub(crate) use scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use {avx2::Avx2, avx512::Avx512};
@@ -161,13 +165,15 @@ pub(crate) fn prefetch<T>(address: *const T) {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(address.cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    crate::neon::prefetch(address);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;
 }
 
 /// The variants of a kernel whose body is generic over [`Lanes`], and the table of them.
 macro_rules! variants {
-    ($args:ty, $body:ident => $scalar:ident, $avx2:ident, $avx512:ident) => {
+    ($args:ty, $body:ident => $scalar:ident, $neon:ident, $avx2:ident, $avx512:ident) => {
         /// Preferred first.
         pub static VARIANTS: &[$crate::Variant<$args>] = &[
             #[cfg(target_arch = "x86_64")]
@@ -184,6 +190,13 @@ macro_rules! variants {
                 layout: (),
                 entry: $avx2,
             },
+            #[cfg(target_arch = "aarch64")]
+            $crate::Variant {
+                symbol: stringify!($neon),
+                needs: $crate::Features::NONE,
+                layout: (),
+                entry: $neon,
+            },
             $crate::Variant {
                 symbol: stringify!($scalar),
                 needs: $crate::Features::NONE,
@@ -198,6 +211,16 @@ macro_rules! variants {
         unsafe extern "C" fn $scalar(args: *const $args) {
             // SAFETY: the caller's.
             unsafe { $body::<$crate::lanes::Scalar>(&*args) }
+        }
+
+        /// # Safety
+        /// The arguments describe live buffers, as their type says.
+        #[cfg(target_arch = "aarch64")]
+        #[unsafe(no_mangle)]
+        #[target_feature(enable = "neon")]
+        unsafe extern "C" fn $neon(args: *const $args) {
+            // SAFETY: the caller's.
+            unsafe { $body::<$crate::lanes::Neon>(&*args) }
         }
 
         /// # Safety

@@ -60,7 +60,7 @@ pub struct MatmulF32 {
 
 variants! {
     MatmulF32, matmul =>
-    trine_matmul_f32_scalar, trine_matmul_f32_avx2, trine_matmul_f32_avx512
+    trine_matmul_f32_scalar, trine_matmul_f32_neon, trine_matmul_f32_avx2, trine_matmul_f32_avx512
 }
 
 /// # Safety

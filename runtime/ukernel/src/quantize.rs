@@ -34,7 +34,7 @@ pub struct QuantizeF32 {
 
 variants! {
     QuantizeF32, quantize_rows =>
-    trine_quantize_f32_scalar, trine_quantize_f32_avx2, trine_quantize_f32_avx512
+    trine_quantize_f32_scalar, trine_quantize_f32_neon, trine_quantize_f32_avx2, trine_quantize_f32_avx512
 }
 
 /// # Safety

@@ -29,7 +29,7 @@ pub struct SoftmaxF32 {
 
 variants! {
     SoftmaxF32, softmax_rows =>
-    trine_softmax_f32_scalar, trine_softmax_f32_avx2, trine_softmax_f32_avx512
+    trine_softmax_f32_scalar, trine_softmax_f32_neon, trine_softmax_f32_avx2, trine_softmax_f32_avx512
 }
 
 /// # Safety

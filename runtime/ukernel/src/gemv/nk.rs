@@ -5,7 +5,7 @@ use crate::lanes::{LANES, Lanes, prefetch, variants};
 
 variants! {
     GemvF32, gemv =>
-    trine_gemv_nk_f32_scalar, trine_gemv_nk_f32_avx2, trine_gemv_nk_f32_avx512
+    trine_gemv_nk_f32_scalar, trine_gemv_nk_f32_neon, trine_gemv_nk_f32_avx2, trine_gemv_nk_f32_avx512
 }
 
 /// Values ahead of a load.

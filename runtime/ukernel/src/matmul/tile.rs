@@ -3,6 +3,8 @@
 //! All its sums are in registers for the whole depth of the panel. Its size is the instruction set's:
 //! enough sums in flight to hide the latency of an addition, as many as there are registers.
 
+#[cfg(target_arch = "aarch64")]
+use crate::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
 use crate::lanes::{LANES, Lanes, Scalar, prefetch};
@@ -76,6 +78,8 @@ macro_rules! tiles {
 tiles! { Avx512, 8 x 3, rows below: 1 2 3 4 5 6 7 }
 #[cfg(target_arch = "x86_64")]
 tiles! { Avx2, 6 x 1, rows below: 1 2 3 4 5 }
+#[cfg(target_arch = "aarch64")]
+tiles! { Neon, 5 x 1, rows below: 1 2 3 4 }
 tiles! { Scalar, 4 x 1, rows below: 1 2 3 }
 
 /// # Safety
