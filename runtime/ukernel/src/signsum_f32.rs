@@ -22,6 +22,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use crate::{Features, Geometry, Layout, Variant};
@@ -79,6 +81,13 @@ pub static VARIANTS: &[Variant<SignSumF32, Layout>] = &[
         layout: Layout::TwoBitTriples32,
         entry: avx2::trine_signsum_f32_avx2_2bit15_32,
     },
+    #[cfg(target_arch = "aarch64")]
+    Variant {
+        symbol: "trine_signsum_f32_neon_3in5_64",
+        needs: Features::NONE,
+        layout: Layout::ThreeInFive64,
+        entry: neon::trine_signsum_f32_neon_3in5_64,
+    },
     Variant {
         symbol: "trine_signsum_f32_scalar_trits",
         needs: Features::NONE,
@@ -103,6 +112,13 @@ pub static PREPARE: &[Variant<PrepareF32, Layout>] = &[
         layout: Layout::TwoBitTriples32,
         entry: avx2::trine_prepare_f32_avx2_2bit15_32,
     },
+    #[cfg(target_arch = "aarch64")]
+    Variant {
+        symbol: "trine_prepare_f32_neon_3in5_64",
+        needs: Features::NONE,
+        layout: Layout::ThreeInFive64,
+        entry: neon::trine_prepare_f32_neon_3in5_64,
+    },
     Variant {
         symbol: "trine_prepare_f32_scalar_trits",
         needs: Features::NONE,
@@ -124,10 +140,27 @@ pub const fn prepared_len(geometry: &Geometry) -> usize {
 /// Prepared values of one step.
 const fn step_len(layout: Layout) -> usize {
     match layout {
-        Layout::ThreeInFive64 => 6 * 32,
+        Layout::ThreeInFive64 => 6 * TABLE,
         Layout::TwoBitTriples32 => 15 * 4,
         _ => layout.k_step(),
     }
+}
+
+/// Values of the table of a triple: the 27 sums that three trits can make of it, padded.
+const TABLE: usize = 32;
+
+/// `[i][c]` is digit i of code c of `3in5_64`, less one; codes from 27 on occur in no weights.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const fn trits_of_codes() -> [[f32; TABLE]; 3] {
+    let mut trits = [[0.0; TABLE]; 3];
+    let mut code = 0;
+    while code < 27 {
+        trits[0][code] = (code % 3) as f32 - 1.0;
+        trits[1][code] = (code / 3 % 3) as f32 - 1.0;
+        trits[2][code] = (code / 9) as f32 - 1.0;
+        code += 1;
+    }
+    trits
 }
 
 impl SignSumF32 {

@@ -5,7 +5,7 @@
 //! addition do the work of three weights for 16 outputs. The lookup reads the low five bits only, so
 //! the dword is just shifted from triple to triple.
 
-use super::{PrepareF32, SignSumF32};
+use super::{PrepareF32, SignSumF32, TABLE, trits_of_codes};
 use crate::Layout;
 use core::arch::x86_64::*;
 
@@ -15,7 +15,6 @@ const LAYOUT: Layout = Layout::ThreeInFive64;
 const PREFETCH: usize = 2048;
 
 const TRIPLES: usize = 6;
-const TABLE: usize = 32;
 
 /// # Safety
 /// The machine has AVX-512 F, BW, DQ and VL; the arguments are as [`SignSumF32`] says.
@@ -89,11 +88,10 @@ unsafe fn rows<const R: usize>(args: &SignSumF32, tile: usize, group: usize, row
 #[unsafe(no_mangle)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe extern "C" fn trine_prepare_f32_avx512_3in5_64(args: *const PrepareF32) {
-    const TRITS: [[[f32; 16]; 3]; 2] = trits_of_codes();
-    // SAFETY: the caller's; a step of this layout is six tables of 32 values, and the arrays that
-    // are loaded have 16.
+    const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
+    // SAFETY: the caller's; a step of this layout is six tables of 32 values, as many as the arrays have.
     unsafe {
-        let trits = TRITS.map(|half| half.map(|digit| _mm512_loadu_ps(digit.as_ptr())));
+        let trits = [0, 16].map(|from| TRITS.each_ref().map(|t| _mm512_loadu_ps(t.as_ptr().add(from))));
         (*args).for_each_step::<{ 3 * TRIPLES }>(LAYOUT, |x, to| {
             for (triple, &[x0, x1, x2]) in x.as_chunks::<3>().0.iter().enumerate() {
                 let (x0, x1, x2) = (_mm512_set1_ps(x0), _mm512_set1_ps(x1), _mm512_set1_ps(x2));
@@ -105,20 +103,4 @@ pub unsafe extern "C" fn trine_prepare_f32_avx512_3in5_64(args: *const PrepareF3
             }
         });
     }
-}
-
-/// `[c / 16][i][c % 16]` is digit i of code c less one; codes from 27 on occur in no weights.
-const fn trits_of_codes() -> [[[f32; 16]; 3]; 2] {
-    let mut trits = [[[0.0; 16]; 3]; 2];
-    let mut code = 0;
-    while code < 27 {
-        let digits = [code % 3, code / 3 % 3, code / 9];
-        let mut i = 0;
-        while i < 3 {
-            trits[code / 16][i][code % 16] = digits[i] as f32 - 1.0;
-            i += 1;
-        }
-        code += 1;
-    }
-    trits
 }
