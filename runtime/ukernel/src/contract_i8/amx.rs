@@ -11,10 +11,14 @@
 //! The weights of a chunk are unpacked into one buffer that stays in the first cache. During the last
 //! block of rows each tile that was read for the last time is overwritten with one of the next chunk: vector
 //! units unpack while tiles multiply. Between the chunks of a group, sums wait in the order of tiles.
+//!
+//! What comes next is asked for in small portions, a few lines with each tile: tiles come from the second cache,
+//! and the buffers that fetch them are those that would wait for memory.
 
 use super::ContractI8;
 use super::tiles::{BYTES, DEPTH, ROW, SIDE, Tiles};
 use crate::{Features, Geometry, Layout};
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 /// What processors with tiles also have, and these kernels use.
@@ -22,7 +26,7 @@ pub const NEEDS: Features =
     Features::AMX_INT8.union(Features::AVX512).union(Features::AVX512_VNNI).union(Features::AVX512_VBMI);
 
 /// From so many rows on tiles are faster than vectors.
-pub const ROWS: usize = 10;
+pub const ROWS: usize = 8;
 
 /// Rows of a block, and outputs of a panel.
 const BLOCK: usize = 2 * SIDE;
@@ -45,6 +49,9 @@ pub trait Weights {
 
     /// What packing added to each weight.
     const OFFSET: i32;
+
+    /// Whether the weights of the next chunk are so few that earlier blocks of rows can ask for them.
+    const SPARSE: bool;
 
     /// Turns 16 outputs of one packed step, 64 bytes, into as many rows of a tile as it has quadruples of
     /// inputs. Rows are 64 bytes.
@@ -203,14 +210,15 @@ impl<W: Weights> Pass<'_, W> {
             if let Some(next) = next {
                 source = Source::new(self, next);
             }
+            let mut coming = source.lines::<W>(tiles * (self.rows.div_ceil(BLOCK) - 1));
             for first in (0..self.rows).step_by(BLOCK) {
                 let rows = BLOCK.min(self.rows - first);
                 let ahead = (first + BLOCK >= self.rows).then_some(&mut source);
                 // SAFETY: the block's rows are packed, and the chunk is unpacked.
                 unsafe {
                     match rows <= SIDE {
-                        true => self.block::<1>(piece, tiles, first, rows, ahead),
-                        false => self.block::<2>(piece, tiles, first, rows, ahead),
+                        true => self.block::<1>(piece, tiles, first, rows, &mut coming, ahead),
+                        false => self.block::<2>(piece, tiles, first, rows, &mut coming, ahead),
                     }
                 }
             }
@@ -221,7 +229,7 @@ impl<W: Weights> Pass<'_, W> {
         }
     }
 
-    /// `M` row tiles of a chunk; the buffer is left to `ahead`.
+    /// `M` row tiles of a chunk; the buffer is left to `ahead`, whose weights are asked for until then.
     ///
     /// # Safety
     /// The rows are packed, and the chunk is unpacked.
@@ -233,9 +241,10 @@ impl<W: Weights> Pass<'_, W> {
         tiles: usize,
         first: usize,
         rows: usize,
+        coming: &mut Lines,
         ahead: Option<&mut Source>,
     ) {
-        let Piece { group, chunk, .. } = piece;
+        let Piece { tile, group, chunk } = piece;
         let alone = self.rows <= BLOCK;
         let before = group * self.cut.tiles + self.cut.start(chunk);
         // SAFETY: the buffers are as large as the plan says; outputs that are written exist.
@@ -249,16 +258,27 @@ impl<W: Weights> Pass<'_, W> {
             } else if !alone {
                 self.tiles.fill::<M>(sums);
             }
+            let last = chunk + 1 == self.cut.chunks;
+            let at = self.args.at_row(&self.args.cell(W::LAYOUT, tile, group), self.row + first);
+            let mut outputs = Lines {
+                at: [at.out.cast(), at.out.wrapping_add(SIDE).cast()],
+                apart: 4 * self.args.out_stride(),
+                left: if last { rows } else { 0 },
+                portion: 4,
+            };
             let mut weights = self.chunk;
             match ahead {
                 None => {
                     for _ in 0..tiles {
+                        coming.ask(|line| _mm_prefetch::<_MM_HINT_T1>(line.cast()));
+                        outputs.ask(prefetch_to_write);
                         self.tiles.multiply::<M, COLUMN>(x, weights);
                         (x, weights) = (x.add(M * BYTES), weights.add(BYTES));
                     }
                 }
                 Some(source) => {
                     for tile in 1..=tiles {
+                        outputs.ask(prefetch_to_write);
                         self.tiles.multiply::<M, COLUMN>(x, weights);
                         (x, weights) = (x.add(M * BYTES), weights.add(BYTES));
                         source.unpack_to(self, tile * SIDE);
@@ -266,7 +286,7 @@ impl<W: Weights> Pass<'_, W> {
                     source.unpack_to(self, usize::MAX);
                 }
             }
-            if chunk + 1 == self.cut.chunks {
+            if last {
                 self.store::<M>(piece, first, rows, sums);
             } else if !alone {
                 self.tiles.spill::<M>(sums);
@@ -377,6 +397,13 @@ impl Source {
         Self { columns: [at(piece.tile), second], rows: 0, steps: last - step_of(first), tiles: end - first }
     }
 
+    /// Its lines, in as many portions; none if the weights are dense, or there is but a portion of everything.
+    fn lines<W: Weights>(&self, portions: usize) -> Lines {
+        let left = if W::SPARSE && portions > 0 { self.steps } else { 0 };
+        let portion = left.div_ceil(portions.max(1));
+        Lines { at: self.columns, apart: W::LAYOUT.step_bytes(), left, portion }
+    }
+
     /// Unpacks steps that end within the first `end` rows.
     ///
     /// # Safety
@@ -393,5 +420,47 @@ impl Source {
             self.rows += Pass::<W>::STEP_ROWS;
             self.steps -= 1;
         }
+    }
+}
+
+/// Pairs of lines that are soon needed.
+struct Lines {
+    at: [*const u8; 2],
+    /// Bytes from a pair to the next, and pairs left.
+    apart: usize,
+    left: usize,
+    /// Pairs that are asked for at a time.
+    portion: usize,
+}
+
+impl Lines {
+    #[inline(always)]
+    fn ask(&mut self, prefetch: impl Fn(*const u8)) {
+        let portion = self.portion.min(self.left);
+        self.left -= portion;
+        for _ in 0..portion {
+            for line in &mut self.at {
+                prefetch(*line);
+                *line = line.wrapping_add(self.apart);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn prefetch_to_write(line: *const u8) {
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe { asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) };
+}
+
+/// Asks for the beginning of the page behind the one that is read: the processor sees a stream come within a
+/// page, and has to find it again in each.
+#[inline(always)]
+pub fn prefetch_page(from: *const u8) {
+    const PAGE: usize = 4096;
+    const BEGINNING: usize = 1024;
+    if from.addr() % PAGE < BEGINNING {
+        // SAFETY: a prefetch of any address is harmless.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(PAGE).cast()) };
     }
 }

@@ -3,12 +3,9 @@
 use super::avx512vnni::trine_dot_i8_avx512vnni_8bit_32;
 use crate::Layout;
 use crate::contract_i8::ContractI8;
-use crate::contract_i8::amx::{ROWS, Weights, contract};
+use crate::contract_i8::amx::{ROWS, Weights, contract, prefetch_page};
 use crate::cpu::tiles_permitted;
 use core::arch::x86_64::*;
-
-/// Bytes ahead of the load.
-const PREFETCH: usize = 4096;
 
 /// # Safety
 /// The machine has what [`NEEDS`](crate::contract_i8::amx::NEEDS) says; the arguments are as [`ContractI8`] says.
@@ -30,13 +27,14 @@ struct Bytes;
 impl Weights for Bytes {
     const LAYOUT: Layout = Layout::EightBit32;
     const OFFSET: i32 = 128;
+    const SPARSE: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
     unsafe fn unpack(&self, from: *const u8, to: *mut u8) {
-        // SAFETY: the caller's; a prefetch of any address is harmless.
+        // SAFETY: the caller's.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH).cast());
+            prefetch_page(from);
             _mm512_store_si512(to.cast(), _mm512_loadu_si512(from.cast()));
         }
     }

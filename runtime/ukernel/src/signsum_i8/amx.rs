@@ -4,12 +4,9 @@ use super::avx512vbmi::{Digits, trine_signsum_i8_avx512vbmi_5in8_16};
 use super::avx512vnni::trine_signsum_i8_avx512vnni_2bit_32;
 use crate::Layout;
 use crate::contract_i8::ContractI8;
-use crate::contract_i8::amx::{ROWS, Weights, contract};
+use crate::contract_i8::amx::{ROWS, Weights, contract, prefetch_page};
 use crate::cpu::tiles_permitted;
 use core::arch::x86_64::*;
-
-/// Bytes ahead of the load.
-const PREFETCH: usize = 2048;
 
 /// # Safety
 /// The machine has what [`NEEDS`](crate::contract_i8::amx::NEEDS) says; the arguments are as [`ContractI8`] says.
@@ -44,13 +41,14 @@ struct TwoBit;
 impl Weights for TwoBit {
     const LAYOUT: Layout = Layout::TwoBit32;
     const OFFSET: i32 = 1;
+    const SPARSE: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
     unsafe fn unpack(&self, from: *const u8, to: *mut u8) {
-        // SAFETY: the caller's; a prefetch of any address is harmless.
+        // SAFETY: the caller's.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH).cast());
+            prefetch_page(from);
             let packed = _mm512_loadu_si512(from.cast());
             store_fields(packed, to);
         }
@@ -62,13 +60,14 @@ struct FiveInEight(Digits);
 impl Weights for FiveInEight {
     const LAYOUT: Layout = Layout::FiveInEight16;
     const OFFSET: i32 = 1;
+    const SPARSE: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
     unsafe fn unpack(&self, from: *const u8, to: *mut u8) {
-        // SAFETY: the caller's; a prefetch of any address is harmless.
+        // SAFETY: the caller's.
         unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH).cast());
+            prefetch_page(from);
             let [first, fifth] = self.0.of(_mm512_loadu_si512(from.cast()));
             store_fields(first, to);
             let fifth = _mm512_and_si512(_mm512_srli_epi16::<6>(fifth), _mm512_set1_epi8(3));
