@@ -124,7 +124,7 @@ impl Frame<'_> {
     fn step(&mut self, function: &str, graph: &Graph, node: NodeId) -> Result<(), Error> {
         let place = || Place::new(function, graph, node);
         let results = match graph.def(node) {
-            Def::Param => return Ok(()),
+            Def::Param { .. } => return Ok(()),
             Def::Const(key) => match self.module.consts.get(key) {
                 Some(t) => vec![t.clone()],
                 None => return Err(Error::Sidecar(format!("no data for `@{key}`"))),

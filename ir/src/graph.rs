@@ -30,7 +30,10 @@ pub type Operands = SmallVec<[Option<Value>; 4]>;
 /// What a node is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Def {
-    Param,
+    Param {
+        /// Whether callers pass nothing but constants of the module: a kernel may then say how it reads them.
+        constant: bool,
+    },
     /// A constant of the module, by name.
     Const(String),
     Literal(Literal),
@@ -80,7 +83,21 @@ pub struct Graph {
 impl Graph {
     /// A new parameter after the others.
     pub fn param(&mut self, name: &str, ty: Type) -> Value {
-        let node = self.insert_node(Def::Param, vec![(name, ty)], &[]);
+        self.add_param(name, ty, false)
+    }
+
+    /// A new parameter after the others, for which callers pass constants.
+    pub fn constant_param(&mut self, name: &str, ty: Type) -> Value {
+        self.add_param(name, ty, true)
+    }
+
+    /// Whether the value is a parameter for which callers pass constants.
+    pub fn is_constant_param(&self, v: Value) -> bool {
+        *self.def(v.node) == Def::Param { constant: true }
+    }
+
+    fn add_param(&mut self, name: &str, ty: Type, constant: bool) -> Value {
+        let node = self.insert_node(Def::Param { constant }, vec![(name, ty)], &[]);
         let value = Value { node, result: 0 };
         self.params.push(value);
         value
@@ -401,7 +418,7 @@ impl Graph {
             match gone.def {
                 Def::Const(key) => drop(self.consts.remove(&key)),
                 Def::Literal(l) => drop(self.literals.remove(&l)),
-                Def::Param | Def::Op(_) => {}
+                Def::Param { .. } | Def::Op(_) => {}
             }
         }
         before - self.dag.node_count()

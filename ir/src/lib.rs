@@ -8,7 +8,7 @@
 //! const    = "const" @name ":" type ["=" "[" element {"," element} "]"]
 //! function = ("graph" | "kernel") @name "(" [param {"," param}] ")" "->" "(" result {"," result} ")"
 //!            "{" {statement} "}"
-//! param    = %name ":" type
+//! param    = ["const"] %name ":" type               const: every call passes a constant
 //! result   = operand ":" type
 //! statement= %name {"," %name} "=" mnemonic [operand {"," operand}] [attrs] ":" type {"," type} [loc]
 //! operand  = %name | @name | literal | "_"

@@ -7,8 +7,9 @@ use rustc_hash::FxHashSet;
 
 use crate::error::{Error, Place};
 use crate::eval::MAX_DEPTH;
-use crate::graph::{Def, Graph, NodeId};
-use crate::module::{MAIN, Module};
+use crate::graph::{Def, Graph, NodeId, Value};
+use crate::module::{FunctionKind, MAIN, Module};
+use crate::ops::Op;
 
 /// Checks the whole module; the first broken rule is the error.
 pub fn verify(module: &Module) -> Result<(), Error> {
@@ -29,6 +30,11 @@ fn verify_function(module: &Module, name: &str, graph: &Graph) -> Result<(), Err
     if graph.outputs().is_empty() {
         return Err(whole(name, "the function has no results"));
     }
+    if module.functions[name].kind == FunctionKind::Graph
+        && let Some(param) = graph.params().iter().find(|p| graph.is_constant_param(**p))
+    {
+        return Err(whole(name, &format!("`%{}` is const, which is for kernels", graph.name(*param))));
+    }
     let order = graph
         .try_order()
         .map_err(|node| Place::new(name, graph, node).verify("the value depends on itself"))?;
@@ -41,7 +47,7 @@ fn verify_function(module: &Module, name: &str, graph: &Graph) -> Result<(), Err
 fn verify_node(module: &Module, name: &str, graph: &Graph, node: NodeId) -> Result<(), Error> {
     let fail = |message: String| Err(Place::new(name, graph, node).verify(message));
     let op = match graph.def(node) {
-        Def::Param | Def::Literal(_) => return Ok(()),
+        Def::Param { .. } | Def::Literal(_) => return Ok(()),
         Def::Const(key) => {
             let claimed = graph.results(node).map(|v| graph.ty(v).clone()).next();
             return match module.consts.get(key).map(|t| t.ty()) {
@@ -59,6 +65,15 @@ fn verify_node(module: &Module, name: &str, graph: &Graph, node: NodeId) -> Resu
         return fail(format!("not legal in stage `{}`", module.stage.name()));
     }
     let operands = graph.operands(node);
+    if let Op::Call(call) = op
+        && let Some(callee) = module.functions.get(&call.f.0).map(|f| &f.graph)
+    {
+        let mut passed = operands.iter().zip(callee.params());
+        let is_constant = |v: Option<Value>| v.is_some_and(|v| graph.const_key(v).is_some());
+        if let Some((_, param)) = passed.find(|(v, p)| callee.is_constant_param(**p) && !is_constant(**v)) {
+            return fail(format!("`%{}` of `@{}` has to be a constant", callee.name(*param), call.f.0));
+        }
+    }
     let types: Vec<_> = operands.iter().map(|o| o.map(|v| graph.ty(v))).collect();
     let inferred = op.infer(&types, module).map_err(|e| Place::new(name, graph, node).verify(e))?;
     if inferred.len() != graph.results(node).len() {

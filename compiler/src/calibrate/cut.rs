@@ -75,7 +75,7 @@ pub fn segment(module: &Module, graph: &Graph, held: &[Value], targets: &[Value]
 fn copy(graph: &Graph, node: NodeId, cut: &mut Graph, map: &mut FxHashMap<Value, Value>) {
     let value = Value { node, result: 0 };
     match graph.def(node) {
-        Def::Param => {}
+        Def::Param { .. } => {}
         Def::Const(key) => {
             let constant = cut.constant(key, graph.ty(value).clone());
             map.insert(value, constant);

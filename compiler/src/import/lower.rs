@@ -354,7 +354,7 @@ impl<'m> Importer<'m> {
             value = match outer.graph.def(value.node) {
                 Def::Const(key) => inner.graph.constant(key, outer.graph.ty(value).clone()),
                 Def::Literal(literal) => inner.graph.literal(*literal),
-                Def::Param | Def::Op(_) => *inner.captures.entry(value).or_insert_with(|| {
+                Def::Param { .. } | Def::Op(_) => *inner.captures.entry(value).or_insert_with(|| {
                     let param = inner.graph.param(outer.graph.name(value), outer.graph.ty(value).clone());
                     if let Some(elements) = outer.elements.get(&value) {
                         inner.elements.insert(param, elements.clone());

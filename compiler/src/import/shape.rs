@@ -90,7 +90,7 @@ pub(super) fn fold(level: &Level, module: &Module, v: Value) -> Option<Tensor> {
             continue;
         }
         let results = match graph.def(top.node) {
-            Def::Param => return None,
+            Def::Param { .. } => return None,
             Def::Const(key) => vec![module.consts.get(key)?.clone()],
             Def::Literal(literal) => vec![literal.tensor().ok()?],
             Def::Op(op) => {

@@ -44,7 +44,7 @@ fn frontier(g: &Rewrite) -> Vec<Value> {
     for node in &order {
         let is_known = match graph.def(*node) {
             Def::Const(_) | Def::Literal(_) => true,
-            Def::Param => false,
+            Def::Param { .. } => false,
             // Packed weights say more than what they unpack to.
             Def::Op(Op::DequantizeBlocks(_)) => false,
             Def::Op(op) => {

@@ -317,7 +317,11 @@ impl Copier<'_> {
             self.copy(v.node, members);
             return self.map[&v];
         }
-        let param = self.to.param(&format!("x{}", self.params.len()), self.from.ty(v).clone());
+        let (name, ty) = (format!("x{}", self.params.len()), self.from.ty(v).clone());
+        let param = match self.from.const_key(v) {
+            Some(_) => self.to.constant_param(&name, ty),
+            None => self.to.param(&name, ty),
+        };
         self.params.push(v);
         self.map.insert(v, param);
         param

@@ -68,7 +68,7 @@ impl Scope<'_> {
                 continue;
             }
             let pure = match self.graph.def(node) {
-                Def::Param => false,
+                Def::Param { .. } => false,
                 Def::Const(_) | Def::Literal(_) => true,
                 Def::Op(op) => op.callees().is_empty(),
             };

@@ -26,7 +26,7 @@ impl Scope<'_> {
         match self.graph.def(v.node) {
             Def::Const(key) => self.consts.get(key).cloned(),
             Def::Literal(literal) => literal.tensor().ok(),
-            Def::Param | Def::Op(_) => None,
+            Def::Param { .. } | Def::Op(_) => None,
         }
     }
 
@@ -35,7 +35,7 @@ impl Scope<'_> {
         let t = match self.graph.def(v.node) {
             Def::Literal(literal) => return Some(literal.as_f64()),
             Def::Const(key) => self.consts.get(key)?,
-            Def::Param | Def::Op(_) => return None,
+            Def::Param { .. } | Def::Op(_) => return None,
         };
         if t.len() != 1 {
             return None;

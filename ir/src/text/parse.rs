@@ -89,10 +89,14 @@ impl Parser<'_> {
         self.cursor.expect("(")?;
         while self.cursor.peek() != Some(')') {
             let at = self.cursor.position();
+            let constant = self.cursor.eat("const");
             let name = self.cursor.name('%')?;
             self.cursor.expect(":")?;
             let ty = self.ty()?;
-            let value = body.graph.param(&name, ty);
+            let value = match constant {
+                true => body.graph.constant_param(&name, ty),
+                false => body.graph.param(&name, ty),
+            };
             self.define(&mut body, at, name, value)?;
             if !self.cursor.eat(",") {
                 break;

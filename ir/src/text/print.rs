@@ -61,9 +61,16 @@ fn function(out: &mut String, symbol: &str, f: &Function, style: Style) {
         FunctionKind::Kernel => "kernel",
     };
     let list = |values: &[Value]| {
-        values.iter().map(|v| format!("{}: {}", operand(g, *v), g.ty(*v))).collect::<Vec<_>>().join(", ")
+        values.iter().map(|v| format!("{}: {}", operand(g, *v), g.ty(*v))).collect::<Vec<_>>()
     };
-    writeln!(out, "{word} {}({}) -> ({}) {{", name('@', symbol), list(g.params()), list(g.outputs()))
+    let mut params = list(g.params());
+    for (text, param) in params.iter_mut().zip(g.params()) {
+        if g.is_constant_param(*param) {
+            text.insert_str(0, "const ");
+        }
+    }
+    let (params, outputs) = (params.join(", "), list(g.outputs()).join(", "));
+    writeln!(out, "{word} {}({params}) -> ({outputs}) {{", name('@', symbol))
         .expect("strings take everything");
     for node in g.order() {
         if g.op(node).is_some() {
@@ -97,6 +104,6 @@ fn operand(g: &Graph, v: Value) -> String {
     match g.def(v.node) {
         Def::Const(key) => name('@', key),
         Def::Literal(l) => l.print(),
-        Def::Param | Def::Op(_) => name('%', g.name(v)),
+        Def::Param { .. } | Def::Op(_) => name('%', g.name(v)),
     }
 }
