@@ -337,6 +337,36 @@ fn subgraphs_nested_without_end() {
     assert!(message.starts_with("not an ONNX model: ") && message.contains("recursion"), "{message}");
 }
 
+/// A change between reading and compiling is an error; one after compiling changes nothing.
+#[test]
+fn files_that_change_after_they_were_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, data) = (folder.path().join("model.onnx"), folder.path().join("data"));
+    let location = StringStringEntryProto { key: Some("location".into()), value: Some("data".into()) };
+    let external = TensorProto {
+        raw_data: None,
+        data_location: Some(1),
+        external_data: vec![location],
+        ..tensor("t", FLOAT, &[2], &[])
+    };
+    std::fs::write(&path, encode(&with_tensor(external))).unwrap();
+    let weights: Vec<u8> = [3f32, 4.0].iter().flat_map(|w| w.to_le_bytes()).collect();
+    std::fs::write(&data, &weights).unwrap();
+
+    let (_module, sources) = trine::load_with_sources(&path).unwrap();
+    sources.check().unwrap();
+    std::fs::write(&data, [&weights[..], &weights].concat()).unwrap();
+    let message = sources.check().unwrap_err().to_string();
+    assert!(message.ends_with("data` changed while it was read"), "{message}");
+
+    std::fs::write(&data, &weights).unwrap();
+    let program = trine::compile(&path, &trine::Options::default()).unwrap();
+    std::fs::write(&data, []).unwrap();
+    let mut session = trine::Session::new(program.into(), &trine::SessionOptions::default());
+    let outputs = session.run(&[Tensor::from_vec(vec![2], vec![1f32, 2.0]).unwrap()]).unwrap();
+    assert_eq!(outputs[0].values::<f32>().unwrap().as_ref(), [4.0, 6.0]);
+}
+
 #[cfg(unix)]
 #[test]
 fn external_data() {
@@ -349,6 +379,8 @@ fn external_data() {
     std::fs::write(inside.join("sub/data"), [0; 8]).unwrap();
     std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
     std::os::unix::fs::symlink("data", inside.join("alias")).unwrap();
+    // A file of the folder under one more name: package managers make them.
+    std::fs::hard_link(inside.join("data"), inside.join("hard")).unwrap();
     std::os::unix::fs::symlink("/dev/zero", inside.join("zero")).unwrap();
     let load = |entries: &[(&str, &str)]| {
         let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
@@ -367,7 +399,7 @@ fn external_data() {
     };
     let long = outside.to_str().unwrap();
     let at = |location: &str| load(&[("location", location), ("offset", "8"), ("length", "8")]);
-    for good in ["data", "./data", "alias"] {
+    for good in ["data", "./data", "alias", "hard"] {
         at(good).unwrap();
     }
     load(&[("location", "sub/data")]).unwrap();

@@ -7,8 +7,8 @@ use trine_ir::{FunctionKind, Module};
 use trine_runtime::{Kernel, KernelFn, KernelLibrary, Program, RunError, Step, StepKind};
 
 use crate::codegen::{self, CodegenError, Target, jit::Jit};
+use crate::constants;
 use crate::draft::{Draft, draft};
-use crate::gather_weights::gather;
 
 /// Why no program came out.
 #[derive(Debug, thiserror::Error)]
@@ -26,10 +26,10 @@ pub enum BuildError {
 /// Makes a program of a verified module. Calls of kernels become machine code for `target`, this machine;
 /// every other op runs by its meaning.
 pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError> {
-    let Draft { symbols, inputs, outputs, mut consts, buffers, slots, steps, states, kernels } =
+    let Draft { symbols, inputs, outputs, consts, buffers, slots, steps, states, kernels } =
         draft(&module, target)?;
     let (functions, library) = compile(&module, &symbols, target)?;
-    gather(&mut consts, &mut module)?;
+    let consts = constants::lay_out(&consts, &mut module)?;
     let kernel = |name: String| {
         let missing = || BuildError::Malformed(format!("no kernel `@{name}`"));
         let needs = kernels.get(&name).ok_or_else(missing)?;

@@ -26,6 +26,7 @@ pub mod view;
 use cranelift_module::{FuncId, Module};
 use trine_ir::{Dim, Function, Graph, Op};
 use trine_ukernel::Geometry;
+use trine_ukernel::matmul::Panels;
 
 use emit::Symbols;
 pub use target::Target;
@@ -56,7 +57,7 @@ impl CodegenError {
 }
 
 /// How a kernel reads an argument that is a constant.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ArgLayout {
     /// Row-major, as it is.
     Dense,
@@ -64,6 +65,8 @@ pub enum ArgLayout {
     Weights(Geometry),
     /// Scales `[n, groups]` as `[groups, n_padded]`.
     Scales(Geometry),
+    /// Dense f32 weights packed for a microkernel.
+    Panels(Panels),
 }
 
 /// Bytes of scratch: shared by all parts, then for each part.
@@ -105,6 +108,7 @@ impl<'g> Plan<'g> {
     pub fn layout(&self, arg: usize) -> ArgLayout {
         match self {
             Plan::SignSum(plan) => plan.layout(arg),
+            Plan::Matmul(plan) => plan.layout(arg),
             _ => ArgLayout::Dense,
         }
     }

@@ -8,7 +8,7 @@ use trine_runtime::{Program, StepKind};
 use crate::build::build;
 use crate::codegen::Target;
 use crate::error::Error;
-use crate::files::load;
+use crate::files::load_with_sources;
 use crate::object::{Object, object};
 use crate::options::{Backend, Options};
 use crate::pass::{Driver, Report};
@@ -29,9 +29,11 @@ use crate::passes::form_kernels;
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Error> {
-    let mut module = load(path)?;
+    let (mut module, sources) = load_with_sources(path)?;
     optimize(&mut module, options)?;
-    build_program(module, options)
+    let program = build_program(module, options)?;
+    sources.check()?;
+    Ok(program)
 }
 
 /// Runs the passes that `options` ask for. What each did is in the report.

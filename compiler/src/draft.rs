@@ -1,16 +1,16 @@
-//! A program but for its code: constants packed, buffers planned, steps in order, kernels by name.
+//! A program but for its code: constants named, buffers planned, steps in order, kernels by name.
 //!
 //! What runs at once and what goes into an object file are made of the same draft.
 
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Tensor, Type, Value};
-use trine_runtime::arena::AlignedBytes;
-use trine_runtime::{Buffer, Constant, Place, Port, Size, State, Step, StepKind};
+use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Type, Value};
+use trine_runtime::{Buffer, Place, Port, Size, State, Step, StepKind};
 
 use crate::build::BuildError;
 use crate::codegen::{ArgLayout, Plan, Target};
+use crate::constants::Wanted;
 use crate::plan_buffers;
 
 /// A program whose kernels are the names of functions.
@@ -18,7 +18,7 @@ pub struct Draft {
     pub symbols: Vec<Arc<str>>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    pub consts: Vec<Constant>,
+    pub consts: Vec<Wanted>,
     pub buffers: Vec<Buffer>,
     pub slots: usize,
     pub steps: Vec<Step<String>>,
@@ -47,7 +47,7 @@ pub fn draft(module: &Module, target: &Target) -> Result<Draft, BuildError> {
         kernels: &kernels,
         places: FxHashMap::default(),
         consts: vec![],
-        packed: FxHashMap::default(),
+        named: FxHashMap::default(),
         buffers: vec![],
         steps: vec![],
     };
@@ -97,8 +97,8 @@ struct Builder<'a> {
     symbols: &'a [Arc<str>],
     kernels: &'a FxHashMap<String, Needs>,
     places: FxHashMap<Value, Place>,
-    consts: Vec<Constant>,
-    packed: FxHashMap<(String, String), usize>,
+    consts: Vec<Wanted>,
+    named: FxHashMap<(String, ArgLayout), usize>,
     buffers: Vec<Buffer>,
     steps: Vec<Step<String>>,
 }
@@ -110,11 +110,11 @@ impl Builder<'_> {
         }
         for node in graph.order() {
             match graph.def(node) {
-                Def::Param => {}
+                Def::Param { .. } => {}
                 Def::Const(_) => {}
                 Def::Literal(l) => {
                     let tensor = l.tensor().map_err(|e| BuildError::Malformed(e.to_string()))?;
-                    self.consts.push(Constant::Tensor(tensor));
+                    self.consts.push(Wanted { tensor, layout: ArgLayout::Dense });
                     self.places.insert(Value { node, result: 0 }, Place::Const(self.consts.len() - 1));
                 }
                 Def::Op(Op::Reshape(_) | Op::Identity(_)) if self.is_alias(graph, node) => {
@@ -199,8 +199,8 @@ impl Builder<'_> {
             let missing = || BuildError::Malformed(format!("`%{}` is used before it is made", graph.name(v)));
             return self.places.get(&v).copied().ok_or_else(missing);
         };
-        let id = (key.to_string(), format!("{layout:?}"));
-        if let Some(c) = self.packed.get(&id) {
+        let id = (key.to_string(), layout);
+        if let Some(c) = self.named.get(&id) {
             return Ok(Place::Const(*c));
         }
         let tensor = self
@@ -208,44 +208,9 @@ impl Builder<'_> {
             .consts
             .get(key)
             .ok_or_else(|| BuildError::Malformed(format!("no data for `@{key}`")))?;
-        self.consts.push(pack(tensor, layout)?);
-        self.packed.insert(id, self.consts.len() - 1);
+        self.consts.push(Wanted { tensor: tensor.clone(), layout });
+        self.named.insert(id, self.consts.len() - 1);
         Ok(Place::Const(self.consts.len() - 1))
-    }
-}
-
-/// A constant as its kernel reads it.
-fn pack(tensor: &Tensor, layout: ArgLayout) -> Result<Constant, BuildError> {
-    let malformed = |e: &dyn std::fmt::Display| BuildError::Malformed(e.to_string());
-    match layout {
-        // Kernels read whole elements, which weights inside of an ONNX file need not be aligned to.
-        ArgLayout::Dense if !is_aligned(tensor) => {
-            let mut aligned = AlignedBytes::zeroed(tensor.bytes().len())?;
-            aligned.as_mut_slice().copy_from_slice(tensor.bytes());
-            let bytes = bytes::Bytes::from_owner(aligned);
-            let tensor = Tensor::new(tensor.elem(), tensor.dims().to_vec(), bytes);
-            Ok(Constant::Tensor(tensor.map_err(|e| malformed(&e))?))
-        }
-        ArgLayout::Dense => Ok(Constant::Tensor(tensor.clone())),
-        ArgLayout::Weights(geometry) => {
-            let weights = tensor.unpacked().map_err(|e| malformed(&e))?;
-            let mut packed = AlignedBytes::zeroed(geometry.bytes)?;
-            geometry
-                .pack(bytemuck::cast_slice(&weights), packed.as_mut_slice())
-                .map_err(|e| malformed(&e))?;
-            Ok(Constant::Packed(packed))
-        }
-        ArgLayout::Scales(geometry) => {
-            let scales = tensor.values::<f32>().map_err(|e| malformed(&e))?;
-            let mut packed = AlignedBytes::zeroed(4 * geometry.groups * geometry.n_padded)?;
-            let out: &mut [f32] = bytemuck::cast_slice_mut(packed.as_mut_slice());
-            for (n, row) in scales.chunks(geometry.groups).enumerate() {
-                for (g, scale) in row.iter().enumerate() {
-                    out[g * geometry.n_padded + n] = *scale;
-                }
-            }
-            Ok(Constant::Packed(packed))
-        }
     }
 }
 
@@ -318,9 +283,4 @@ fn reads_data(module: &Module, graph: &Graph, node: NodeId, slot: usize) -> bool
         }),
         _ => true,
     }
-}
-
-fn is_aligned(tensor: &Tensor) -> bool {
-    let size = tensor.elem().bits().div_ceil(8);
-    tensor.bytes().as_ptr().addr().is_multiple_of(size)
 }

@@ -23,12 +23,33 @@ use crate::import::map::Mapped;
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub fn load(path: impl AsRef<Path>) -> Result<Module, Error> {
+    Ok(load_with_sources(path)?.0)
+}
+
+/// Reads a model as [`load`] does, and says which files its weights lie in: whoever makes something lasting of them
+/// asks [`Sources::check`] afterwards.
+pub fn load_with_sources(path: impl AsRef<Path>) -> Result<(Module, Sources), Error> {
     let path = path.as_ref();
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("onnx") => import::import(path)
-            .map_err(|source| Error::Import { path: path.into(), source: Box::new(source) }),
-        Some("ir") => load_ir(path),
-        _ => Err(Error::Format { path: path.into() }),
+    let (module, files) = match path.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => import::import_mapped(path)
+            .map_err(|source| Error::Import { path: path.into(), source: Box::new(source) })?,
+        Some("ir") => load_ir(path)?,
+        _ => return Err(Error::Format { path: path.into() }),
+    };
+    Ok((module, Sources(files)))
+}
+
+/// The files that the weights of a module are mapped from.
+pub struct Sources(Vec<Mapped>);
+
+impl Sources {
+    /// An error if a file is no longer what was mapped, by length and time of change: what was computed from it
+    /// may be neither the old model nor the new.
+    pub fn check(&self) -> Result<(), Error> {
+        import::unchanged(&self.0).map_err(|source| Error::Import {
+            path: self.0.first().map(|file| file.path().into()).unwrap_or_default(),
+            source: Box::new(source),
+        })
     }
 }
 
@@ -76,22 +97,22 @@ fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::NamedTempFile::new_in(folder)
 }
 
-fn load_ir(path: &Path) -> Result<Module, Error> {
-    let read = |path: &Path| {
-        Mapped::open(path).map_err(|source| Error::Read { path: path.into(), source }).map(|m| m.bytes)
-    };
-    let bytes = read(path)?;
+fn load_ir(path: &Path) -> Result<(Module, Vec<Mapped>), Error> {
+    let open = |path: &Path| Mapped::open(path).map_err(|source| Error::Read { path: path.into(), source });
+    let bytes = open(path)?.bytes;
     let source = std::str::from_utf8(&bytes).map_err(|_| Error::NotText { path: path.into() })?;
     let fail = |error| Error::Ir { path: path.into(), error };
     let weights = weights_path(path);
-    let module = if weights.exists() {
-        sidecar::parse(source, &read(&weights)?).map_err(fail)?
+    let (module, files) = if weights.exists() {
+        let file = open(&weights)?;
+        (sidecar::parse(source, &file.bytes).map_err(fail)?, vec![file])
     } else {
-        text::parse(source)
-            .map_err(|error| Error::Ir { path: path.into(), error: without(error, &weights) })?
+        let module = text::parse(source)
+            .map_err(|error| Error::Ir { path: path.into(), error: without(error, &weights) })?;
+        (module, vec![])
     };
     verify(&module).map_err(fail)?;
-    Ok(module)
+    Ok((module, files))
 }
 
 /// Names the file that is not there in an error about a constant without data.

@@ -41,14 +41,19 @@ use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 /// Inputs that are also initializers are constants, not parameters. The weights stay in the mapped files,
 /// which must not change while the module is used.
 pub fn import(path: impl AsRef<Path>) -> Result<Module, ImportError> {
-    let path = path.as_ref();
+    Ok(import_mapped(path.as_ref())?.0)
+}
+
+/// As [`import`], with the files that were mapped.
+pub(crate) fn import_mapped(path: &Path) -> Result<(Module, Vec<Mapped>), ImportError> {
     let file = Mapped::open(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
-    let module = import_bytes(file.bytes.clone(), folder)?;
-    if !file.is_unchanged() {
-        return Err(ImportError::Changed(path.into()));
-    }
-    Ok(module)
+    let proto = ModelProto::decode(file.bytes.clone())?;
+    let files = Files::new(folder);
+    let module = lower_model(&proto, &files)?;
+    let mapped: Vec<_> = files.into_mapped().chain([file]).collect();
+    unchanged(&mapped)?;
+    Ok((module, mapped))
 }
 
 /// Reads an ONNX model from memory. `folder` is where tensors that lie in other files are looked for;
@@ -57,10 +62,8 @@ pub fn import_bytes(model: Bytes, folder: Option<&Path>) -> Result<Module, Impor
     let proto = ModelProto::decode(model)?;
     let files = Files::new(folder);
     let module = lower_model(&proto, &files)?;
-    match files.changed() {
-        Some(path) => Err(ImportError::Changed(path)),
-        None => Ok(module),
-    }
+    unchanged(&files.into_mapped().collect::<Vec<_>>())?;
+    Ok(module)
 }
 
 /// The file as it stands, for who wants to know what is in it. Tensors are slices of the mapped file.
@@ -74,8 +77,13 @@ pub fn read(path: impl AsRef<Path>) -> Result<ModelProto, ImportError> {
 pub fn take_in(model: &mut ModelProto, folder: Option<&Path>) -> Result<(), ImportError> {
     let files = Files::new(folder);
     model.graph.iter_mut().try_for_each(|graph| external::take_in(graph, &files))?;
-    match files.changed() {
-        Some(path) => Err(ImportError::Changed(path)),
+    unchanged(&files.into_mapped().collect::<Vec<_>>())
+}
+
+/// Whether files are still what was mapped.
+pub(crate) fn unchanged(files: &[Mapped]) -> Result<(), ImportError> {
+    match files.iter().find(|file| !file.is_unchanged()) {
+        Some(file) => Err(ImportError::Changed(file.path().into())),
         None => Ok(()),
     }
 }

@@ -86,7 +86,7 @@ pub fn object(module: &Module, target: &Target, name: &str) -> Result<Object, Ob
     }
     let mut consts = vec![];
     for (i, constant) in draft.consts.iter().enumerate() {
-        consts.push(file.constant(&format!("{name}.const.{i}"), constant.bytes())?);
+        consts.push(file.constant(&format!("{name}.const.{i}"), constant.to_bytes()?.as_slice())?);
     }
     let parts = Parts { draft: &draft, kernels: &kernels, consts: &consts };
     entry::define_arena_size(file.module(), &format!("{name}_arena_size"), &parts)?;
@@ -160,7 +160,7 @@ fn header(name: &str, draft: &Draft) -> String {
     out
 }
 
-/// Text that cannot end the comment it stands in.
+/// Text that neither ends the comment it stands in nor looks as if another began.
 fn comment(text: &str) -> String {
-    text.escape_debug().to_string().replace("*/", "* /")
+    text.escape_debug().to_string().replace("*/", "* /").replace("/*", "/ *")
 }

@@ -1,7 +1,7 @@
 //! Aligned memory: the arena of a session, and packed weights.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::error::RunError;
@@ -12,9 +12,24 @@ pub const ALIGN: usize = 64;
 pub const HUGE: usize = 2 << 20;
 
 /// Zeroed bytes, aligned to a cache line or, when large, to a huge page.
+///
+/// Large memory is zero as the system gives it: who writes it first pays for its pages, so that threads that fill it
+/// together share that too.
 pub struct AlignedBytes {
     start: NonNull<u8>,
     len: usize,
+    source: Source,
+}
+
+/// Where the memory goes back to.
+enum Source {
+    Nothing,
+    Allocated(Layout),
+    #[cfg(target_os = "linux")]
+    Mapped {
+        base: NonNull<u8>,
+        len: usize,
+    },
 }
 
 // SAFETY: the memory is owned and plain bytes; shared references only read it.
@@ -25,20 +40,21 @@ unsafe impl Sync for AlignedBytes {}
 impl AlignedBytes {
     pub fn zeroed(len: usize) -> Result<AlignedBytes, RunError> {
         if len == 0 {
-            return Ok(AlignedBytes { start: NonNull::<u64>::dangling().cast(), len });
+            return Ok(AlignedBytes {
+                start: NonNull::<u64>::dangling().cast(),
+                len,
+                source: Source::Nothing,
+            });
         }
         let layout = layout(len).ok_or(RunError::Memory { bytes: len })?;
-        let huge = layout.align() == HUGE;
-        // SAFETY: the layout has a size above zero.
-        let start = unsafe { if huge { alloc(layout) } else { alloc_zeroed(layout) } };
-        let start = NonNull::new(start).ok_or(RunError::Memory { bytes: len })?;
-        if huge {
-            // Advice only counts for pages that nothing has touched yet.
-            advise_huge(start, layout);
-            // SAFETY: the whole of the allocation.
-            unsafe { start.write_bytes(0, layout.size()) };
+        #[cfg(target_os = "linux")]
+        if layout.align() == HUGE {
+            return mapped(len, layout).ok_or(RunError::Memory { bytes: len });
         }
-        Ok(AlignedBytes { start, len })
+        // SAFETY: the layout has a size above zero.
+        let start = unsafe { alloc_zeroed(layout) };
+        let start = NonNull::new(start).ok_or(RunError::Memory { bytes: len })?;
+        Ok(AlignedBytes { start, len, source: Source::Allocated(layout) })
     }
 
     pub fn len(&self) -> usize {
@@ -73,9 +89,15 @@ impl AsRef<[u8]> for AlignedBytes {
 
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
-        if let (true, Some(layout)) = (self.len > 0, layout(self.len)) {
-            // SAFETY: allocated with this very layout, which is a function of `len`.
-            unsafe { dealloc(self.start.as_ptr(), layout) }
+        match self.source {
+            Source::Nothing => {}
+            // SAFETY: allocated with this very layout.
+            Source::Allocated(layout) => unsafe { dealloc(self.start.as_ptr(), layout) },
+            #[cfg(target_os = "linux")]
+            // SAFETY: the whole of a mapping that nothing else refers to.
+            Source::Mapped { base, len } => unsafe {
+                libc::munmap(base.as_ptr().cast(), len);
+            },
         }
     }
 }
@@ -86,14 +108,24 @@ fn layout(len: usize) -> Option<Layout> {
     Layout::from_size_align(len.checked_add(ALIGN)?.checked_next_multiple_of(align)?, align).ok()
 }
 
+/// Memory of huge pages, where the system has them.
 #[cfg(target_os = "linux")]
-fn advise_huge(start: NonNull<u8>, layout: Layout) {
+fn mapped(len: usize, layout: Layout) -> Option<AlignedBytes> {
+    let whole = layout.size().checked_add(layout.align())?;
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, at a place that the system chooses.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    let base = NonNull::new(base.cast::<u8>())?;
+    let skip = base.as_ptr().align_offset(layout.align());
+    // SAFETY: `skip` is below the alignment, by which the mapping is longer than the memory.
+    let start = unsafe { base.add(skip) };
     // SAFETY: the range is ours and page-aligned; the advice changes no contents, and may be refused.
     unsafe { libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE) };
+    Some(AlignedBytes { start, len, source: Source::Mapped { base, len: whole } })
 }
-
-#[cfg(not(target_os = "linux"))]
-fn advise_huge(_: NonNull<u8>, _: Layout) {}
 
 /// What this process maps from files and cannot write to: start and end of each range.
 pub struct FileMappings(Vec<(usize, usize)>);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use trine_ir::{Dim, Elem, Module, Op, Tensor, Type};
 
-use crate::arena::AlignedBytes;
 use crate::kernel::Kernel;
 
 /// A number known at run time: a polynomial over the program's symbols, by index.
@@ -117,7 +117,7 @@ pub struct Buffer {
 /// A constant as kernels read it.
 pub enum Constant {
     Tensor(Tensor),
-    Packed(AlignedBytes),
+    Packed(Bytes),
 }
 
 /// An input that a session may hold, fed by an output of the run before: a KV cache.
@@ -164,7 +164,7 @@ impl Constant {
     pub fn bytes(&self) -> &[u8] {
         match self {
             Constant::Tensor(t) => t.bytes(),
-            Constant::Packed(p) => p.as_slice(),
+            Constant::Packed(p) => p,
         }
     }
 }

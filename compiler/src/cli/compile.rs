@@ -77,11 +77,12 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let target = target.map_err(|e| trine::Error::from(BuildError::from(e)))?;
     let name = args.name.unwrap_or_else(|| identifier(&args.model));
-    let mut module = load(&args.model)?;
+    let (mut module, sources) = load(&args.model)?;
     let progress = Progress::new(format!("compiling {}", args.model.display()));
     let pipeline = options.pipeline(&module)?.without("form-kernels");
     warn_of_losses(&optimize(&mut module, &pipeline, &mut Driver::new())?);
     let object = trine::build_object(module, &target, &name)?;
+    sources.check()?;
     std::fs::create_dir_all(&args.output).map_err(|e| {
         Failure::input(format!("there can be no folder `{}`: {e}", args.output.display()), "")
     })?;

@@ -4,25 +4,27 @@ use std::path::Path;
 
 use trine::pass::{Driver, Exactness, Pipeline, Report};
 use trine::passes::PASSES;
-use trine::{Module, Options, Program};
+use trine::{Module, Options, Program, Sources};
 
 use super::failure::{Failure, warn};
 use super::progress::Progress;
 
-/// Reads a model.
-pub fn load(path: &Path) -> Result<Module, Failure> {
+/// Reads a model, and says which files its weights stay in.
+pub fn load(path: &Path) -> Result<(Module, Sources), Failure> {
     let _progress = Progress::new(format!("reading {}", path.display()));
-    Ok(trine::load(path)?)
+    Ok(trine::load_with_sources(path)?)
 }
 
 /// Compiles a model; what is lost on the way is said on standard error.
 pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
-    let mut module = load(path)?;
+    let (mut module, sources) = load(path)?;
     let _progress = Progress::new(format!("compiling {}", path.display()));
     let pipeline = options.pipeline(&module)?;
     let report = optimize(&mut module, &pipeline, &mut Driver::new())?;
     warn_of_losses(&report);
-    Ok(trine::build_program(module, options)?)
+    let program = trine::build_program(module, options)?;
+    sources.check()?;
+    Ok(program)
 }
 
 /// Runs passes.

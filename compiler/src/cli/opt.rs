@@ -63,7 +63,7 @@ fn print_after() -> PossibleValuesParser {
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
-    let mut module = load(&args.model)?;
+    let (mut module, sources) = load(&args.model)?;
     let mut driver = Driver::new();
     if let Some(when) = &args.print_ir_after {
         driver = driver.print_after(when.as_str(), |dump: Dump| eprintln!("{}", dump.text()));
@@ -83,6 +83,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         Some(path) => trine::save(&module, path)?,
         None => out.write_all(print_styled(&module, Style { locs: args.locs }).as_bytes())?,
     }
+    sources.check()?;
     Ok(())
 }
 

@@ -147,7 +147,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let start = Instant::now();
     let recipe = recipe(&args)?;
     let format = format(&args, &recipe, path)?;
-    let mut module = load(path)?;
+    let (mut module, sources) = load(path)?;
     let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
     Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
     let given = Given::read(&args, path, &module)?;
@@ -187,6 +187,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
             format!("the held-out loss rises by {rise:.3} nats a token, more than the {limit} allowed");
         return Err(Failure::input(message, "more planes or bits, other methods or kept layers cost less"));
     }
+    sources.check()?;
     write(&args, format, path, folder, &rounded, &calibrated)?;
     report.write(folder)?;
     remove(&folder.join("partial"))?;

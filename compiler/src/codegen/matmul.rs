@@ -2,18 +2,20 @@
 //!
 //! The outputs are cut into blocks of columns; each block is one call of a microkernel and one pass of the
 //! epilogue over what it left in the cache. Sums do not depend on the cut, so that it may on what is fast.
+//! Weights are packed into panels when the program is made.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::matmul::Panels;
 use trine_ukernel::{best, matmul};
 
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::{self, Region, Source, outer_offset};
 use super::target::Target;
 use super::view::View;
-use super::{CodegenError, Shape};
+use super::{ArgLayout, CodegenError, Shape};
 
 /// Columns of a block, about: outputs that stay in the second cache until the epilogue.
 const BLOCK: usize = 512;
@@ -33,6 +35,8 @@ pub struct Plan<'g> {
     result: Option<usize>,
     /// Rows of all batches as one, when `b` has none.
     folded: bool,
+    /// How `b` is packed, when it is a constant.
+    panels: Option<Panels>,
 }
 
 impl<'g> Plan<'g> {
@@ -47,6 +51,7 @@ impl<'g> Plan<'g> {
         if ty.elem != Elem::F32 || ty.rank() < 2 || a.dims.len() < 2 || b.dims.len() < 2 {
             return None;
         }
+        let panels = panels(graph, graph.operand(node, 1)?, &b, op.trans_b);
         let batch = &ty.dims[..ty.rank() - 2];
         let over = |v: View| {
             let matrix = v.dims[v.dims.len() - 2..].to_vec();
@@ -57,7 +62,7 @@ impl<'g> Plan<'g> {
         let result = graph.outputs().iter().position(|o| graph.ty(*o) == ty);
         let epilogue = rows::Plan::behind(graph, &[node])?;
         let symbol = best(matmul::VARIANTS, target.features)?.symbol;
-        Some(Plan { graph, symbol, a, b, trans_b: op.trans_b, product, epilogue, result, folded })
+        Some(Plan { graph, symbol, a, b, trans_b: op.trans_b, product, epilogue, result, folded, panels })
     }
 
     /// The product itself, when no result can hold it.
@@ -68,9 +73,16 @@ impl<'g> Plan<'g> {
         }
     }
 
-    /// What the microkernel packs into.
+    /// What the microkernel packs into, where it does.
     pub fn part_scratch(&self) -> Dim {
-        Dim::constant(PART_SCRATCH)
+        Dim::constant(if self.panels.is_some() { 0 } else { PART_SCRATCH })
+    }
+
+    pub fn layout(&self, arg: usize) -> ArgLayout {
+        match self.panels {
+            Some(panels) if arg == self.b.arg => ArgLayout::Panels(panels),
+            _ => ArgLayout::Dense,
+        }
     }
 
     pub fn work(&self) -> Option<Dim> {
@@ -83,6 +95,23 @@ impl<'g> Plan<'g> {
         let blocks = n.map(|n| n.div_ceil(BLOCK).next_multiple_of(2));
         n.zip(blocks).map_or(BLOCK, |(n, blocks)| n.div_ceil(blocks)).next_multiple_of(matmul::WIDTH)
     }
+}
+
+/// How a constant is packed that nothing else in the kernel reads: a whole matrix, as it lies or turned.
+fn panels(graph: &Graph, b: Value, view: &View, trans_b: bool) -> Option<Panels> {
+    let param = graph.params()[view.arg];
+    let [rows, columns] = graph.ty(b).static_dims()?.try_into().ok()?;
+    let whole = graph.ty(param).static_dims()?.iter().product::<usize>() == rows * columns;
+    let strides = [view.strides[0].as_const()?, view.strides[1].as_const()?];
+    let turned = match strides {
+        _ if rows * columns == 0 || !whole || view.offset != Dim::constant(0) => return None,
+        [row, 1] if row == columns => false,
+        [1, column] if column == rows => true,
+        _ => return None,
+    };
+    let (k, n) = if trans_b { (columns, rows) } else { (rows, columns) };
+    let alone = graph.is_constant_param(param) && graph.use_count(param) == 1;
+    (alone && graph.ty(param).elem == Elem::F32).then_some(Panels { k, n, transposed: trans_b != turned })
 }
 
 fn view(graph: &Graph, node: NodeId, slot: usize) -> Option<View> {
@@ -107,13 +136,15 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     };
     let shared = e.size(&plan.shared_scratch().ok_or_else(overflow)?)?;
     let shared = e.b.ins().band_imm_u(shared, !63);
-    let own = e.b.ins().imul_imm_s(e.part, PART_SCRATCH as i64);
+    let own = e.size(&plan.part_scratch())?;
+    let own = e.b.ins().imul(e.part, own);
     let own = e.b.ins().iadd(shared, own);
     let own = e.at(e.arg(shape.scratch()), own, 1);
     let (a_inner, a_row) = strides(e, &plan.a, plan.folded)?;
     let (b_last, b_row) = strides(e, &plan.b, false)?;
     let (b_row, b_column) = if plan.trans_b { (b_last, b_row) } else { (b_row, b_last) };
 
+    let packed = e.int(plan.panels.is_some().into());
     let width = columns(plan, e, m, n);
     let blocks = ceil_div(e, n, width);
     let total = e.b.ins().imul(batches, blocks);
@@ -136,7 +167,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let first_row = e.b.ins().imul(batch, m);
         let offset = e.b.ins().imul(first_row, n);
         let block_c = e.at(c, offset, 4);
-        let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own];
+        let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own, packed];
         e.call_with_struct(plan.symbol, &fields)?;
         let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
             let offset = e.b.ins().imul(row, n);

@@ -52,9 +52,9 @@ impl Files {
         }
     }
 
-    /// A file that is no longer what it was when it was mapped.
-    pub fn changed(&self) -> Option<PathBuf> {
-        self.open.borrow().values().find(|f| !f.is_unchanged()).map(|f| f.path().into())
+    /// The files that tensors were found in.
+    pub fn into_mapped(self) -> impl Iterator<Item = Mapped> {
+        self.open.into_inner().into_values()
     }
 
     fn file(&self, location: &str) -> Result<Bytes, String> {

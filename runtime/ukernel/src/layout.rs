@@ -137,7 +137,7 @@ impl Layout {
 const MAX_K_STEP: usize = 20;
 
 /// The sizes of one packed matrix.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Geometry {
     pub layout: Layout,
     /// Rows of the matrix.

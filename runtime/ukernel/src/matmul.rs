@@ -8,23 +8,27 @@
 //! neither on how the outputs are cut into calls nor on how many rows a call has; except that one
 //! row with `b` by output (`b_row` = 1) is a dot product, striped as in [`dot`](crate::dot).
 //!
-//! `b` is cut into panels of as many columns as a register tile has. A panel is packed, k by k, into
-//! scratch that stays in the second cache, and every tile of rows reads it there; meanwhile the next
-//! one is asked for. Few rows are not worth that: they stream `b`.
+//! `b` is cut into panels of columns, packed k by k, which every tile of rows reads from the second
+//! cache; meanwhile the next one is asked for. Weights are packed once, as [`Panels`]. What is not is
+//! packed panel by panel into scratch, of as many columns as a register tile has; few rows are not
+//! worth that: they stream `b`.
 #![allow(unsafe_code)]
 
 mod pack;
+mod panels;
 mod tile;
 
 use crate::gemv::{GemvF32, kn, nk};
 use crate::lanes::{LANES, variants};
 use pack::{Panel, pack};
+pub use panels::Panels;
 use tile::{Ahead, Tile, Tiles};
 
 /// Values of scratch that a call needs.
 pub const SCRATCH: usize = DEPTH * WIDTH;
 
-/// The most columns of a packed panel: calls that start at multiples of it leave no others over.
+/// Columns of a panel of [`Panels`], and the most of one in scratch: calls that start at multiples of it leave no
+/// others over.
 pub const WIDTH: usize = 3 * LANES;
 
 /// Up to this many rows `b` is streamed, best all its columns in one call.
@@ -42,8 +46,9 @@ pub struct MatmulF32 {
     /// From a row of `a` to the next, and from a column to the next.
     pub a_row: isize,
     pub a_column: isize,
-    /// f32[k, n].
+    /// f32[k, n], or packed as [`Panels`].
     pub b: *const f32,
+    /// From a row of `b` to the next, and from a column to the next, unless it is packed.
     pub b_row: isize,
     pub b_column: isize,
     /// f32[m, n]; the columns asked for are written. Apart from all else.
@@ -51,11 +56,13 @@ pub struct MatmulF32 {
     pub c_row: isize,
     pub m: usize,
     pub k: usize,
-    /// Columns to compute, `n_begin .. n_end`: how threads share a call.
+    /// Columns to compute, `n_begin .. n_end`: how threads share a call. Where `b` is packed it begins at a panel.
     pub n_begin: usize,
     pub n_end: usize,
-    /// f32[[`SCRATCH`]], of this call alone.
+    /// f32[[`SCRATCH`]], of this call alone; not needed where `b` is packed.
     pub scratch: *mut f32,
+    /// 1 where `b` is packed, else 0.
+    pub packed: usize,
 }
 
 variants! {
@@ -77,6 +84,8 @@ unsafe fn matmul<L: Tiles>(args: &MatmulF32) {
             for row in 0..m {
                 args.c.offset(row as isize * args.c_row).add(n_begin).write_bytes(0, n_end - n_begin);
             }
+        } else if args.packed == 1 {
+            weights::<L>(args);
         } else if m <= FEW_ROWS && args.a_column == 1 && args.b_column == 1 {
             kn::gemv::<L>(&stream(args, args.b_row));
         } else if m == 1 && args.a_column == 1 && args.b_row == 1 {
@@ -102,6 +111,52 @@ fn stream(args: &MatmulF32, w_stride: isize) -> GemvF32 {
     }
 }
 
+/// Products with weights that are packed.
+///
+/// # Safety
+/// The arguments describe live buffers.
+#[inline(always)]
+unsafe fn weights<L: Tiles>(args: &MatmulF32) {
+    let MatmulF32 { a, m, k, .. } = *args;
+    for n in (args.n_begin..args.n_end).step_by(WIDTH) {
+        let columns = WIDTH.min(args.n_end - n);
+        let panel = args.b.wrapping_add(n * k);
+        let mut tile = Tile {
+            a,
+            a_row: args.a_row,
+            a_column: args.a_column,
+            b: panel,
+            b_row: WIDTH,
+            c: args.c.wrapping_add(n),
+            c_row: args.c_row,
+            depth: k,
+            columns,
+            adds: false,
+            ahead: Ahead::stream(panel),
+        };
+        // SAFETY: the caller's: the panel is one of `b`, its columns are in `c`, and rows are below `m`.
+        unsafe {
+            if m == 1 {
+                L::row(&tile);
+                continue;
+            }
+            for (i, row) in (0..m).step_by(L::ROWS).enumerate() {
+                tile.a = a.offset(row as isize * args.a_row);
+                if m > L::ROWS {
+                    tile.ahead = Ahead::share(panel.wrapping_add(WIDTH * k), i, k);
+                }
+                let rows = L::ROWS.min(m - row);
+                for from in (0..columns).step_by(L::VECTORS * LANES) {
+                    tile.b = panel.add(from);
+                    tile.c = args.c.offset(row as isize * args.c_row).add(n + from);
+                    tile.columns = columns - from;
+                    L::tile(&tile, rows);
+                }
+            }
+        }
+    }
+}
+
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
@@ -121,6 +176,7 @@ unsafe fn panels<L: Tiles>(args: &MatmulF32) {
                 a_row: args.a_row,
                 a_column: args.a_column,
                 b: args.scratch,
+                b_row: L::VECTORS * LANES,
                 c: args.c.add(n),
                 c_row: args.c_row,
                 depth: panel.depth,

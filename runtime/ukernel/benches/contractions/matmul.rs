@@ -7,7 +7,7 @@ use criterion::Criterion;
 use std::cell::LazyCell;
 use std::hint::black_box;
 use trine_ukernel::Features;
-use trine_ukernel::matmul::{MatmulF32, SCRATCH, VARIANTS};
+use trine_ukernel::matmul::{MatmulF32, SCRATCH, VARIANTS, WIDTH};
 
 /// Outputs and inputs: the projections of a small language model by input, and its head by output.
 const SHAPES: [(usize, usize); 4] = [(576, 576), (1536, 576), (576, 1536), (49152, 576)];
@@ -19,12 +19,17 @@ pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
     let variants: Vec<_> = variants.filter(|v| here.contains(v.needs)).collect();
     for_each(c, "matmul_f32", &SHAPES, |group, case| {
         let &Case { n, k, rows, .. } = case;
-        let weights = LazyCell::new(|| case.weights.place(&1f32.to_le_bytes().repeat(n * k)));
+        let place = |columns: usize| {
+            LazyCell::new(move || case.weights.place(&1f32.to_le_bytes().repeat(columns * k)))
+        };
+        let (weights, panels) = (place(n), place(n.next_multiple_of(WIDTH)));
         let (b_row, b_column) = if n == BY_OUTPUT { (1, k) } else { (n, 1) };
         let x = vec![1f32; rows * k];
         let (mut out, mut scratch) = (vec![0f32; rows * n], vec![0f32; SCRATCH]);
         let work = Work { bytes: 4 * n * k, operations: 2 * rows * n * k };
-        for v in &variants {
+        for (v, packed) in variants.iter().flat_map(|v| [(v, false), (v, true)]) {
+            let weights = if packed { &panels } else { &weights };
+            let name = format!("{}{}", v.name(), if packed { " packed" } else { "" });
             let kernel = || {
                 let args = MatmulF32 {
                     a: x.as_ptr(),
@@ -40,12 +45,13 @@ pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
                     n_begin: 0,
                     n_end: n,
                     scratch: scratch.as_mut_ptr(),
+                    packed: packed.into(),
                 };
                 // SAFETY: the buffers have the sizes that the arguments give, the copies of the weights are
                 // aligned to lines, and the machine has the features.
                 unsafe { (v.entry)(black_box(&args)) };
             };
-            table.measure(group, (&case.name, v.name()), work, kernel, || {
+            table.measure(group, (&case.name, &name), work, kernel, || {
                 black_box(read(weights.next()));
             });
         }

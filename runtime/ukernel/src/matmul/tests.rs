@@ -69,6 +69,7 @@ impl Problem {
                 n_begin,
                 n_end,
                 scratch: scratch.as_mut_ptr(),
+                packed: 0,
             };
             // SAFETY: the buffers have the sizes that the arguments give; callers only pass variants
             // that run here.
@@ -132,5 +133,55 @@ proptest! {
 fn long_sums_go_on_where_they_stopped() {
     for (m, b) in [(1, Order::Rows), (5, Order::Columns), (7, Order::Rows), (9, Order::Columns)] {
         Problem { m, k: 2 * DEPTH + 17, n: 50, a: Order::Rows, b, cut: 49 }.check();
+    }
+}
+
+impl Problem {
+    /// As [`Problem::run`], with `b` packed.
+    fn run_packed(&self, variant: &Variant<MatmulF32>) -> Vec<f32> {
+        let (a_row, a_column, a_len) = strides(self.a, self.m, self.k);
+        let (b_row, b_column, b_len) = strides(self.b, self.k, self.n);
+        let (a, b) = (values(a_len, 1), values(b_len, 2));
+        let dense = (0..self.k).flat_map(|k| (0..self.n).map(move |n| (k, n)));
+        let dense: Vec<f32> = dense.map(|(k, n)| b[k * b_row as usize + n * b_column as usize]).collect();
+        let panels = Panels { k: self.k, n: self.n, transposed: false };
+        let mut packed = vec![0.0; panels.packed_len().unwrap()];
+        panels.pack(&dense, &mut packed).unwrap();
+        let mut c = vec![f32::NAN; self.m * self.n];
+        let cut = self.cut / WIDTH * WIDTH;
+        for (n_begin, n_end) in [(0, cut), (cut, self.n)] {
+            let args = MatmulF32 {
+                a: a.as_ptr(),
+                a_row,
+                a_column,
+                b: packed.as_ptr(),
+                b_row: 0,
+                b_column: 0,
+                c: c.as_mut_ptr(),
+                c_row: self.n as isize,
+                m: self.m,
+                k: self.k,
+                n_begin,
+                n_end,
+                scratch: core::ptr::null_mut(),
+                packed: 1,
+            };
+            // SAFETY: as in `run`.
+            unsafe { (variant.entry)(&args) };
+        }
+        c
+    }
+}
+
+proptest! {
+    /// Always in sequence of k, one row or many.
+    #[test]
+    fn packed_weights_give_the_bits_of_the_equation(p in problem()) {
+        let sequential = Problem { b: Order::Rows, ..p };
+        let want = sequential.expected();
+        for_each_variant(VARIANTS, |v| {
+            let got = sequential.run_packed(v);
+            assert!(got.iter().zip(&want).all(|(&a, &b)| same(a, b)), "{} {sequential:?}", v.name());
+        });
     }
 }

@@ -3,23 +3,29 @@
 //! All its sums are in registers for the whole depth of the panel. Its size is the instruction set's:
 //! enough sums in flight to hide the latency of an addition, as many as there are registers.
 
+use super::WIDTH;
 #[cfg(target_arch = "aarch64")]
 use crate::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{Avx2, Avx512};
 use crate::lanes::{LANES, Lanes, Scalar, prefetch};
 
+/// Values ahead of those of a stream that are read.
+const STREAM: usize = 1024;
+
 /// One tile's work.
 pub(super) struct Tile {
     pub a: *const f32,
     pub a_row: isize,
     pub a_column: isize,
-    /// f32[depth, 16 · vectors].
+    /// f32[depth], rows of at least 16 · vectors.
     pub b: *const f32,
+    /// From a row of `b` to the next.
+    pub b_row: usize,
     pub c: *mut f32,
     pub c_row: isize,
     pub depth: usize,
-    /// Columns of `c`.
+    /// Columns of `c`, of which a tile takes as many as it has.
     pub columns: usize,
     /// Whether `c` holds the sums so far.
     pub adds: bool,
@@ -40,10 +46,29 @@ impl Ahead {
     pub fn none(cached: *const f32) -> Ahead {
         Ahead { start: cached, step: 0, block: 0 }
     }
+
+    /// Asks for a line of each row of the panel that is being read.
+    #[inline(always)]
+    pub fn stream(panel: *const f32) -> Ahead {
+        let step = WIDTH as isize;
+        Ahead { start: panel.wrapping_add(STREAM), step, block: step * LANES as isize }
+    }
+
+    /// Asks for share `i` of a packed panel of `depth`, if there are so many, in as many lines.
+    #[inline(always)]
+    pub fn share(panel: *const f32, i: usize, depth: usize) -> Ahead {
+        match i * LANES < WIDTH {
+            true => {
+                let (start, step) = (panel.wrapping_add(i * depth * LANES), LANES as isize);
+                Ahead { start, step, block: step * LANES as isize }
+            }
+            false => Ahead::none(panel),
+        }
+    }
 }
 
 /// The tile of an instruction set.
-pub(super) trait Tiles: Lanes {
+pub(super) trait Tiles: Lanes + Sized {
     const ROWS: usize;
     const VECTORS: usize;
 
@@ -52,6 +77,16 @@ pub(super) trait Tiles: Lanes {
     /// # Safety
     /// The rows, panel and columns exist, and `b` is packed for [`Tiles::VECTORS`].
     unsafe fn tile(tile: &Tile, rows: usize);
+
+    /// The product of one row with a whole panel of [`Panels`](super::Panels).
+    ///
+    /// # Safety
+    /// The row, panel and columns exist.
+    #[inline(always)]
+    unsafe fn row(tile: &Tile) {
+        // SAFETY: the caller's.
+        unsafe { sums::<Self, 1, { WIDTH / LANES }>(tile) }
+    }
 }
 
 macro_rules! tiles {
@@ -114,7 +149,7 @@ unsafe fn sums<L: Lanes, const R: usize, const V: usize>(tile: &Tile) {
                     }
                 }
                 a = a.wrapping_offset(tile.a_column);
-                b = b.add(V * LANES);
+                b = b.add(tile.b_row);
             }
             ahead = ahead.wrapping_offset(tile.ahead.block);
         }
