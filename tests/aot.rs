@@ -58,6 +58,18 @@ fn the_committed_mlp_gives_the_jits_bits() {
     }
 }
 
+/// A C compiler takes the header whatever the model's author called things, and sees no more code in it.
+#[test]
+fn names_cannot_inject() {
+    let evil = r#"*/\nint evil = 1; /*\n#error \"??/\\"#;
+    let text = MLP.replace("%x", &format!("%\"{evil}\"")).replace("%y", &format!("%\"y{evil}\""));
+    let program = link(&parse(&text), None);
+    program.compare(&[2], &[uniform(&[2, 64], 7)]);
+    let header = fs::read_to_string(program.path("model.h")).unwrap();
+    let code = header.lines().filter(|line| !line.starts_with("/*")).collect::<Vec<_>>().join("\n");
+    assert!(header.contains("evil") && !code.contains("evil"), "{header}");
+}
+
 #[test]
 fn dimensions_that_cannot_be_are_a_status() {
     let program = link(&parse(MLP), None);

@@ -1,11 +1,10 @@
-//! Tests that are programs: `ir/{text,verify,passes,models,clif,run}/*.ir`, each an input, `---`, and the whole text
+//! Tests that are programs: `ir/{text,verify,passes,clif,run}/*.ir`, each an input, `---`, and the whole text
 //! that must come out. `BLESS=1 cargo test --test filetests` rewrites what stands behind the `---`.
 //!
 //! Comments at the head of an input steer it:
 //!
 //! ```text
 //! // passes: simplify,ternarize{method=twn}    the pipeline (in `passes/`)
-//! // import: lm/f32.onnx                       the model under `tests/models` (in `models/`, without text)
 //! // tolerance: 0.05                           where the model itself leaves room (in `passes/`)
 //! // target: x86-64-v3                         the CPU that kernels are for (in `clif/`)
 //! // kernel: signsum_i8_cranelift_2bit_32      a microkernel to take instead of the best (in `clif/`)
@@ -14,7 +13,7 @@
 //! ```
 //!
 //! In `passes/` every function is also run before and after on random inputs, and the results must agree as
-//! far as the passes promise: to the bit, or to rounding. So must they on modules drawn at random.
+//! far as the passes promise: to the bit, to rounding, or to what they may lose. So must they on modules drawn at random.
 
 #[path = "filetests/clif.rs"]
 mod clif;
@@ -31,8 +30,7 @@ use std::fs;
 use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use trine::import::import;
-use trine::pass::{Driver, Exactness, Pipeline};
+use trine::pass::{Driver, Pipeline};
 use trine::passes::PASSES;
 use trine_ir::{Error, Module, eval, text, verify};
 
@@ -43,7 +41,6 @@ fn main() {
         ("text", text_test as fn(&Input) -> Result<String, Failed>),
         ("verify", verify_test),
         ("passes", passes_test),
-        ("models", models_test),
         ("clif", clif_test),
         ("run", run_test),
     ] {
@@ -57,7 +54,7 @@ fn main() {
             trials.push(Trial::test(name, move || check(&file, run)));
         }
     }
-    for pass in PASSES.iter().filter(|p| p.exactness != Exactness::Lossy) {
+    for pass in PASSES {
         trials.push(Trial::test(format!("random/{}", pass.name), || random::pass_keeps_meaning(pass)));
     }
     trials.push(Trial::test("random/text", random::text_reads_back));
@@ -123,17 +120,6 @@ fn passes_test(input: &Input) -> Result<String, Failed> {
     let pipeline: Pipeline = input.header("passes").next().ok_or("no `// passes:` at the head")?.parse()?;
     let tolerance = input.header("tolerance").next().map(str::parse).transpose()?;
     run_passes(input.module()?, &pipeline, tolerance)
-}
-
-/// A model after the pipeline.
-fn models_test(input: &Input) -> Result<String, Failed> {
-    let pipeline: Pipeline = input.header("passes").next().ok_or("no `// passes:` at the head")?.parse()?;
-    let model = input.header("import").next().ok_or("no `// import:` at the head")?;
-    run_passes(
-        import(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(model))?,
-        &pipeline,
-        None,
-    )
 }
 
 /// The kernels of the module as Cranelift's text.

@@ -418,6 +418,33 @@ fn wrong_models_and_inputs_end_with_1() {
     assert!(message.contains("the model is no decoder: its input `x`"), "{message}");
 }
 
+/// A limit on the size of files stands for the full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let lm = model("lm/f32.onnx");
+    for (arguments, output) in [
+        (format!("opt {lm} -O0 -o model.ir"), "model.safetensors"),
+        (format!("run {} -i {} -o out.npz", model("digits/mlp.onnx"), digits("mlp.x")), "out.npz"),
+        (format!("compile {} -o .", model("digits/mlp.onnx")), "mlp.o"),
+    ] {
+        // Past the limit a write fails, once the signal that comes first is ignored.
+        let script = format!("trap '' XFSZ; ulimit -f 4; exec '{}' {arguments}", env!("CARGO_BIN_EXE_trine"));
+        let Output { status, stderr, .. } =
+            Command::new("sh").args(["-c", &script]).current_dir(&folder).output().unwrap();
+        let message = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(1), "{arguments}: {message}");
+        assert!(
+            message.contains(&format!("cannot write `./{output}`: "))
+                || message.contains(&format!("cannot write `{output}`: ")),
+            "{message}"
+        );
+        let left: Vec<_> = folder.path().read_dir().unwrap().map(|f| f.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{arguments}: {left:?}");
+    }
+}
+
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let mut child = command(&["opt", &model("lm/f32.onnx"), "-O0"])

@@ -28,7 +28,7 @@ pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
     check(|before| {
         let mut after = before.clone();
         // What is lowered must be found first.
-        if pass.name == "fuse-siblings" || pass.name == "lower-ternary" {
+        if ["quantize-activations", "fuse-siblings", "lower-ternary"].contains(&pass.name) {
             let detect: Pipeline = "detect-ternary".parse::<Pipeline>().map_err(|e| e.to_string())?;
             Driver::new().run(&detect, &mut after).map_err(|e| e.to_string())?;
         }
