@@ -131,6 +131,7 @@ impl Target {
         let avx512 = has("has_avx512f") && has("has_avx512dq") && has("has_avx512vl");
         let stated = [
             (Features::AVX2, has("has_avx2") && has("has_fma")),
+            (Features::AVX_VNNI, has("has_avx_vnni")),
             (Features::AVX512, avx512),
             (Features::AVX512_VNNI, avx512 && has("has_avx512vnni")),
             (Features::AVX512_VBMI, avx512 && has("has_avx512vbmi")),

@@ -5,6 +5,8 @@
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod ymm;
 
 use crate::{Geometry, Layout, Variant};
 

@@ -15,6 +15,8 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -37,6 +39,13 @@ pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
         needs: Features::AVX512.union(Features::AVX512_VNNI),
         layout: Layout::EightBit32,
         entry: avx512vnni::trine_dot_i8_avx512vnni_8bit_32,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_dot_i8_avxvnni_8bit_32",
+        needs: Features::AVX2.union(Features::AVX_VNNI),
+        layout: Layout::EightBit32,
+        entry: avxvnni::trine_dot_i8_avxvnni_8bit_32,
     },
     #[cfg(target_arch = "x86_64")]
     Variant {

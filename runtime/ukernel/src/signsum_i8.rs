@@ -17,6 +17,8 @@ mod avx2;
 mod avx512vbmi;
 #[cfg(target_arch = "x86_64")]
 mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -54,6 +56,13 @@ pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
         needs: Features::AVX512.union(Features::AVX512_VNNI).union(Features::AVX512_VBMI),
         layout: Layout::FiveInEight16,
         entry: avx512vbmi::trine_signsum_i8_avx512vbmi_5in8_16,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Variant {
+        symbol: "trine_signsum_i8_avxvnni_2bit_32",
+        needs: Features::AVX2.union(Features::AVX_VNNI),
+        layout: Layout::TwoBit32,
+        entry: avxvnni::trine_signsum_i8_avxvnni_2bit_32,
     },
     #[cfg(target_arch = "x86_64")]
     Variant {

@@ -1,0 +1,86 @@
+//! Contractions in registers of 256 bits, whatever multiplies: the 32 outputs of a tile are four of them.
+
+use super::{Cell, ContractI8, for_each_block};
+use crate::Layout;
+use core::arch::x86_64::*;
+
+/// How products are summed.
+pub trait Sums {
+    const LAYOUT: Layout;
+
+    /// What packing added to each weight.
+    const OFFSET: i32;
+
+    /// Sums of `R` rows and `V` registers of outputs over so many steps, of the weights as they are packed.
+    ///
+    /// # Safety
+    /// `V` registers of each step at `w`, and the activations of `R` rows at `x`, are readable; the machine has
+    /// what the implementation says.
+    unsafe fn sums<const R: usize, const V: usize>(
+        w: *const u8,
+        x: *const i8,
+        x_stride: usize,
+        steps: usize,
+    ) -> [[__m256i; V]; R];
+}
+
+/// The whole call.
+///
+/// # Safety
+/// The arguments are as [`ContractI8`] says; the machine has AVX2 and what `S` needs.
+#[target_feature(enable = "avx2")]
+pub unsafe fn contract<S: Sums>(args: &ContractI8) {
+    // SAFETY: the caller's; cells and rows stay inside the sizes that the arguments give.
+    unsafe {
+        for_each_block!(args, S::LAYOUT, |cell| {
+            1 => rows::<S, 1, 4>(args, &cell),
+            2 => rows::<S, 2, 4>(args, &cell),
+            3 => rows::<S, 3, 2>(args, &cell),
+            4 => rows::<S, 4, 2>(args, &cell),
+        });
+    }
+}
+
+/// `R` rows of the tile, `V` of its four registers after the other: as many as fit.
+///
+/// # Safety
+/// The cell's buffers are live for `R` rows.
+#[target_feature(enable = "avx2")]
+unsafe fn rows<S: Sums, const R: usize, const V: usize>(args: &ContractI8, cell: &Cell) {
+    for first in (0..4).step_by(V) {
+        // SAFETY: the caller's; 8 sums a register and row are written.
+        unsafe {
+            let sums = S::sums::<R, V>(cell.weights.add(32 * first), cell.x, args.x_stride(), cell.steps);
+            for (row, sums) in sums.into_iter().enumerate() {
+                let x_sum = *cell.x_sums.add(row * args.groups);
+                let start = _mm256_set1_epi32(x_sum.wrapping_mul(-S::OFFSET));
+                let out = cell.out.add(row * args.out_stride() + 8 * first);
+                for (v, sum) in sums.into_iter().enumerate() {
+                    _mm256_storeu_si256(out.add(8 * v).cast(), _mm256_add_epi32(start, sum));
+                }
+            }
+        }
+    }
+}
+
+/// The next `V` registers of packed weights.
+///
+/// # Safety
+/// They are readable.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub unsafe fn load<const V: usize>(w: *const u8) -> [__m256i; V] {
+    /// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
+    const PREFETCH: usize = 2048;
+    let mut loaded = [_mm256_setzero_si256(); V];
+    for (v, loaded) in loaded.iter_mut().enumerate() {
+        // SAFETY: the caller's; a prefetch of any address is harmless.
+        unsafe {
+            if v % 2 == 0 {
+                _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(32 * v + PREFETCH).cast());
+            }
+            *loaded = _mm256_loadu_si256(w.add(32 * v).cast());
+        }
+    }
+    loaded
+}

@@ -1,0 +1,47 @@
+//! `8bit_32` by the `vpdpbusd` of 256 bits: 4 inputs a step.
+
+use crate::Layout;
+use crate::contract_i8::ymm::{Sums, contract, load};
+use crate::contract_i8::{ContractI8, four};
+use core::arch::x86_64::*;
+
+/// # Safety
+/// The machine has AVX2 and AVX-VNNI; the arguments are as [`ContractI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2,avxvnni")]
+pub unsafe extern "C" fn trine_dot_i8_avxvnni_8bit_32(args: *const ContractI8) {
+    // SAFETY: the caller's.
+    unsafe { contract::<Quadruples>(&*args) }
+}
+
+struct Quadruples;
+
+impl Sums for Quadruples {
+    const LAYOUT: Layout = Layout::EightBit32;
+    const OFFSET: i32 = 128;
+
+    #[inline]
+    #[target_feature(enable = "avx2,avxvnni")]
+    unsafe fn sums<const R: usize, const V: usize>(
+        mut w: *const u8,
+        mut x: *const i8,
+        x_stride: usize,
+        steps: usize,
+    ) -> [[__m256i; V]; R] {
+        let mut sums = [[_mm256_setzero_si256(); V]; R];
+        for _ in 0..steps {
+            // SAFETY: the caller's.
+            let weights = unsafe { load::<V>(w) };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's.
+                let x4 = _mm256_set1_epi32(unsafe { four(x.add(row * x_stride)) });
+                for v in 0..V {
+                    sums[v] = _mm256_dpbusd_avx_epi32(sums[v], weights[v], x4);
+                }
+            }
+            w = w.wrapping_add(Self::LAYOUT.step_bytes());
+            x = x.wrapping_add(Self::LAYOUT.k_step());
+        }
+        sums
+    }
+}
