@@ -1,0 +1,45 @@
+"""Which machine, and which versions of everything, a measurement is of."""
+
+import os
+import re
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import llama
+
+CPU = Path("/sys/devices/system/cpu")
+# What decides which kernels an engine has.
+FLAGS = ["avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512vbmi", "amx_int8"]
+
+
+def machine() -> dict:
+    text = Path("/proc/cpuinfo").read_text()
+    flags = set(_first(r"^flags\s*: (.*)$", text).split())
+    return {
+        "cpu": _first(r"^model name\s*: (.*)$", text),
+        "family, model, stepping": [_first(rf"^{key}\s*: (.*)$", text) for key in ("cpu family", "model", "stepping")],
+        "cores": len(os.sched_getaffinity(0)),
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "caches": dict(_caches()),
+        "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _first(pattern: str, text: str) -> str:
+    found = re.search(pattern, text, re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
+def _caches():
+    for index in sorted((CPU / "cpu0/cache").glob("index*")):
+        level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        if kind != "Instruction":
+            yield f"L{level}", size
+
+
+def versions(trine: Path) -> dict[str, str]:
+    command = [trine, "--version"]
+    ours = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return {"trine": ours, "onnxruntime": version("onnxruntime"), "llama.cpp": llama.PACKAGE}
