@@ -11,8 +11,9 @@ use core::arch::x86_64::*;
 
 const LAYOUT: Layout = Layout::ThreeInFive64;
 
-/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
-const PREFETCH: usize = 2048;
+/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache. The lines of a step
+/// are asked for one by one between the triples: at once they would hold up the tables.
+const PREFETCH: usize = 4096;
 
 const TRIPLES: usize = 6;
 
@@ -54,11 +55,12 @@ unsafe fn rows<const R: usize>(args: &SignSumF32, tile: usize, group: usize, row
         for _ in 0..args.steps(LAYOUT) {
             let mut codes = [_mm512_setzero_si512(); 4];
             for (v, codes) in codes.iter_mut().enumerate() {
-                let line = w.wrapping_add(64 * v);
-                _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(PREFETCH).cast());
-                *codes = _mm512_loadu_si512(line.cast());
+                *codes = _mm512_loadu_si512(w.add(64 * v).cast());
             }
-            for _ in 0..TRIPLES {
+            for triple in 0..TRIPLES {
+                if triple < LAYOUT.step_bytes() / 64 {
+                    _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(64 * triple + PREFETCH).cast());
+                }
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let table = tables.add(r * tables_stride);
                     let low = _mm512_loadu_ps(table);
