@@ -1,6 +1,6 @@
 //! What the multipliers do when nothing else is in their way: the ceiling of every batch.
 
-use super::measure::{Table, ThreadTime, Work};
+use super::measure::{Share, Table, ThreadTime, Work};
 use criterion::Criterion;
 
 /// Turns of a loop, and instructions in each.
@@ -13,9 +13,10 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
         use trine_ukernel::Features;
         let here = Features::detect();
         let mut group = c.benchmark_group("ceiling");
-        let mut measure = |name, products: usize, run: fn()| {
-            let work = Work { bytes: 0, operations: 2 * products * TURNS * UNROLLED };
-            table.measure(&mut group, ("ceiling", name), work, run, || ());
+        let mut measure = |name: &str, products: usize, run: fn()| {
+            let work = |share: Share| (0..2).filter(|i| i % share.parts == share.part).for_each(|_| run());
+            let amount = Work { bytes: 0, operations: 2 * 2 * products * TURNS * UNROLLED };
+            table.measure(&mut group, (None, &format!("ceiling_{name}")), amount, work, |_| ());
         };
         if here.contains(Features::AVX512_VNNI) {
             // SAFETY: the machine has the features.

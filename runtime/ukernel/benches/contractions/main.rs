@@ -1,13 +1,14 @@
 //! Contractions beside the floor: the time it takes to read the weights at two bits each.
 //!
 //! `cargo bench -p trine-ukernel -- 'signsum_i8/.*/batch 1/'` measures what matches and prints a
-//! table of medians. Names are `kernel/shape/batch/cache or cold/variant`. "cold" takes the weights from
-//! memory, "cache" leaves them where the last call did. Times are of the thread, and of kernel and
-//! floor in turns, so that both see the same machine.
+//! table of medians, a line each. Names are `kernel/shape/batch/cache or cold/variant`, and end in
+//! `2 threads` where two share a call. "cold" takes the weights from memory, "cache" leaves them where the
+//! last call did. Times are of the thread, of the one that took longer, and of kernel and floor in turns, so
+//! that both see the same machine.
 #![allow(unsafe_code)]
 
 mod ceiling;
-mod dense;
+mod int8;
 mod matmul;
 mod measure;
 mod memory;
@@ -17,10 +18,6 @@ use criterion::{BenchmarkGroup, Criterion};
 use measure::{Table, ThreadTime};
 use memory::Weights;
 use std::time::Duration;
-
-/// Outputs and inputs.
-const SHAPES: [(usize, usize); 6] =
-    [(2560, 2560), (6912, 2560), (14336, 4096), (576, 576), (1536, 576), (576, 1536)];
 
 const BATCHES: [usize; 8] = [1, 2, 3, 4, 8, 16, 32, 128];
 
@@ -34,9 +31,8 @@ fn main() {
         .configure_from_args();
     let mut table = Table::default();
     ceiling::run(&mut criterion, &mut table);
-    ternary::int8(&mut criterion, &mut table);
-    ternary::float(&mut criterion, &mut table);
-    dense::int8(&mut criterion, &mut table);
+    int8::run(&mut criterion, &mut table);
+    ternary::run(&mut criterion, &mut table);
     matmul::float(&mut criterion, &mut table);
     criterion.final_summary();
     print!("{table}");
@@ -44,7 +40,6 @@ fn main() {
 
 /// One group of benchmarks.
 struct Case {
-    name: String,
     n: usize,
     k: usize,
     rows: usize,
@@ -62,8 +57,8 @@ fn for_each(
         for rows in BATCHES {
             for weights in [Weights::Cache, Weights::Cold] {
                 let name = format!("{kernel}/{n}x{k}/batch {rows}/{}", weights.name());
-                let mut group = c.benchmark_group(&name);
-                bench(&mut group, &Case { name, n, k, rows, weights });
+                let mut group = c.benchmark_group(name);
+                bench(&mut group, &Case { n, k, rows, weights });
                 group.finish();
             }
         }

@@ -1,7 +1,7 @@
 //! Weights in huge pages, as many times as it takes to push them out of every cache.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::Cell;
+use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 
 /// More than the last cache of any machine that this is meant for.
@@ -42,8 +42,12 @@ pub struct Copies {
     len: usize,
     stride: usize,
     copies: usize,
-    next: Cell<usize>,
 }
+
+// SAFETY: the bytes are its own, and nobody writes them once they are there.
+unsafe impl Send for Copies {}
+// SAFETY: as above.
+unsafe impl Sync for Copies {}
 
 impl Copies {
     fn new(bytes: &[u8], copies: usize) -> Self {
@@ -65,13 +69,12 @@ impl Copies {
                 start.add(copy * stride).copy_from_nonoverlapping(NonNull::from(&bytes[0]), bytes.len())
             };
         }
-        Self { start, layout, len: bytes.len(), stride, copies, next: Cell::new(0) }
+        Self { start, layout, len: bytes.len(), stride, copies }
     }
 
-    /// The copy that was used longest ago.
-    pub fn next(&self) -> &[u8] {
-        let copy = self.next.get();
-        self.next.set((copy + 1) % self.copies);
+    /// The copy for a call: calls that follow one another take the copies in turn.
+    pub fn of(&self, call: usize) -> &[u8] {
+        let copy = call % self.copies;
         // SAFETY: this copy lies in the allocation and was written.
         unsafe { std::slice::from_raw_parts(self.start.add(copy * self.stride).as_ptr(), self.len) }
     }
@@ -81,6 +84,23 @@ impl Drop for Copies {
     fn drop(&mut self) {
         // SAFETY: allocated with this very layout.
         unsafe { dealloc(self.start.as_ptr(), self.layout) }
+    }
+}
+
+/// What kernels write: each thread places of its own.
+pub struct Written<T>(UnsafeCell<Vec<T>>);
+
+// SAFETY: only [`Written::pointer`] leads to the elements, and who follows it says what it touches.
+unsafe impl<T: Send> Sync for Written<T> {}
+
+impl<T: Clone> Written<T> {
+    pub fn new(value: T, len: usize) -> Self {
+        Self(UnsafeCell::new(vec![value; len]))
+    }
+
+    pub fn pointer(&self) -> *mut T {
+        // SAFETY: no reference to the vector leaves this function.
+        unsafe { (*self.0.get()).as_mut_ptr() }
     }
 }
 

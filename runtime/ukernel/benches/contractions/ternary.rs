@@ -1,111 +1,87 @@
-//! Ternary weights: int8 and f32 activations.
+//! Ternary weights and f32 activations.
 
-use super::measure::{Table, ThreadTime, Work};
-use super::memory::read;
-use super::{Case, SHAPES, for_each};
+use super::measure::{Share, Table, ThreadTime, Work};
+use super::memory::{Written, read};
+use super::{Case, for_each};
 use criterion::Criterion;
-use std::cell::LazyCell;
 use std::hint::black_box;
-use trine_ukernel::contract_i8::{ContractI8, scratch};
+use std::sync::LazyLock;
 use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepare, prepared_len};
-use trine_ukernel::signsum_i8;
 use trine_ukernel::{Features, Geometry};
 
-pub fn int8(c: &mut Criterion<ThreadTime>, table: &mut Table) {
-    let here = Features::detect();
-    let variants = signsum_i8::VARIANTS.iter().filter(|v| v.needs != Features::NONE);
-    let variants: Vec<_> = variants.filter(|v| here.contains(v.needs)).collect();
-    for_each(c, "signsum_i8", &SHAPES, |group, case| {
-        let &Case { n, k, rows, .. } = case;
-        let floor = LazyCell::new(|| case.weights.place(&vec![1; n * k / 4]));
-        for v in &variants {
-            let g = Geometry::new(v.layout, n, k, k).expect("a valid shape");
-            let weights = LazyCell::new(|| case.weights.place(&pack(&g)));
-            let x = vec![1i8; rows * g.k_padded()];
-            let x_sums = vec![g.k_padded() as i32; rows];
-            let mut out = vec![0; rows * g.n_padded];
-            let mut scratch = vec![0; scratch(v, &g, Some(rows))];
-            let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
-            let kernel = || {
-                let args = ContractI8 {
-                    weights: weights.next().as_ptr(),
-                    x: x.as_ptr(),
-                    x_sums: x_sums.as_ptr(),
-                    out: out.as_mut_ptr(),
-                    rows,
-                    groups: g.groups,
-                    group_k: g.group_k,
-                    n_padded: g.n_padded,
-                    tile_begin: 0,
-                    tile_end: g.tiles,
-                    scratch: scratch.as_mut_ptr(),
-                };
-                // SAFETY: the buffers have the sizes of `g` and the machine has the features.
-                unsafe { (v.entry)(black_box(&args)) };
-            };
-            table.measure(group, (&case.name, v.name()), work, kernel, || {
-                black_box(read(floor.next()));
-            });
-        }
-    });
-}
+/// Outputs and inputs of layers in language models, large and small.
+pub const SHAPES: [(usize, usize); 8] = [
+    (2560, 2560),
+    (6912, 2560),
+    (14336, 4096),
+    (4096, 14336),
+    (2560, 6912),
+    (576, 576),
+    (1536, 576),
+    (576, 1536),
+];
 
-pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
+pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
     let here = Features::detect();
     let variants = signsum_f32::VARIANTS.iter().filter(|v| v.needs != Features::NONE);
     let variants: Vec<_> = variants.filter(|v| here.contains(v.needs)).collect();
     for_each(c, "signsum_f32", &SHAPES, |group, case| {
         let &Case { n, k, rows, .. } = case;
-        let floor = LazyCell::new(|| case.weights.place(&vec![1; n * k / 4]));
+        let floor = LazyLock::new(|| case.weights.place(&vec![1; n * k / 4]));
         for v in &variants {
             let g = Geometry::new(v.layout, n, k, k).expect("a valid shape");
-            let weights = LazyCell::new(|| case.weights.place(&pack(&g)));
+            let weights = LazyLock::new(|| case.weights.place(&pack(&g)));
             let x = vec![1.5; rows * k];
-            let mut prepared = vec![0.0; rows * prepared_len(&g)];
-            let mut out = vec![0.0; rows * g.n_padded];
+            // Each part prepares all activations for itself.
+            let prepared = [(); 2].map(|()| Written::new(0.0, rows * prepared_len(&g)));
+            let out = Written::new(0.0, rows * g.n_padded);
             let prepare = prepare(v.layout).expect("every variant has one");
             let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
-            let kernel = || {
+            let kernel = |share: Share| {
+                let (prepared, tiles) = (prepared[share.part].pointer(), share.of(g.tiles));
                 let first = PrepareF32 {
                     x: x.as_ptr(),
                     x_stride: k,
-                    prepared: prepared.as_mut_ptr(),
+                    prepared,
                     rows,
                     k,
                     group: g.group,
                     group_k: g.group_k,
                 };
                 let args = SignSumF32 {
-                    weights: weights.next().as_ptr(),
-                    prepared: prepared.as_ptr(),
-                    out: out.as_mut_ptr(),
+                    weights: weights.of(share.call).as_ptr(),
+                    prepared,
+                    out: out.pointer(),
                     rows,
                     groups: g.groups,
                     group_k: g.group_k,
                     n_padded: g.n_padded,
-                    tile_begin: 0,
-                    tile_end: g.tiles,
+                    tile_begin: tiles.start,
+                    tile_end: tiles.end,
                 };
-                // SAFETY: the buffers have the sizes of `g` and the machine has the features.
+                // SAFETY: the buffers have the sizes of `g`, no other part has these tiles, and the machine has the
+                // features.
                 unsafe {
                     (prepare.entry)(black_box(&first));
                     (v.entry)(black_box(&args));
                 }
             };
-            table.measure(group, (&case.name, v.name()), work, kernel, || {
-                black_box(read(floor.next()));
+            table.measure(group, (Some(case), v.name()), work, kernel, |share| {
+                let bytes = floor.of(share.call);
+                black_box(read(&bytes[share.of(bytes.len())]));
             });
         }
     });
 }
 
-fn pack(g: &Geometry) -> Vec<u8> {
+/// Weights of a fixed pseudorandom stream.
+pub fn pack(g: &Geometry) -> Vec<u8> {
     let mut packed = vec![0; g.bytes];
     g.pack(&trits(g.n * g.k), &mut packed).expect("valid trits");
     packed
 }
 
-/// A fixed pseudorandom stream (xorshift).
+/// By xorshift.
 fn trits(count: usize) -> Vec<i8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut next = || {
