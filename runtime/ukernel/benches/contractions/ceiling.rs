@@ -18,6 +18,10 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
             let amount = Work { bytes: 0, operations: 2 * 2 * products * TURNS * UNROLLED };
             table.measure(&mut group, (None, &format!("ceiling_{name}")), amount, work, |_| ());
         };
+        if here.contains(Features::AMX_INT8) {
+            // SAFETY: the machine has the features.
+            measure("amx", 16 * 16 * 64, || unsafe { x86_64::multiply_tiles() });
+        }
         if here.contains(Features::AVX512_VNNI) {
             // SAFETY: the machine has the features.
             measure("avx512vnni", 64, || unsafe { x86_64::dot() });
@@ -40,6 +44,37 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
 mod x86_64 {
     use super::TURNS;
     use std::arch::asm;
+
+    /// # Safety
+    /// The machine has AMX for int8, and the system permits it.
+    pub unsafe fn multiply_tiles() {
+        #[repr(align(64))]
+        struct Configuration([u8; 64]);
+        // Palette 1: each of the eight tiles has 16 rows of 64 bytes.
+        let mut whole = Configuration([0; 64]);
+        whole.0[0] = 1;
+        for tile in 0..8 {
+            whole.0[16 + 2 * tile] = 64;
+            whole.0[48 + tile] = 16;
+        }
+        // SAFETY: configures tiles, which nothing else here uses, and lets go of them.
+        unsafe {
+            asm!(
+                "ldtilecfg [{whole}]",
+                "2:",
+                "tdpbsud tmm0, tmm4, tmm6", "tdpbsud tmm1, tmm4, tmm7", "tdpbsud tmm2, tmm5, tmm6",
+                "tdpbsud tmm3, tmm5, tmm7", "tdpbsud tmm0, tmm4, tmm6", "tdpbsud tmm1, tmm4, tmm7",
+                "tdpbsud tmm2, tmm5, tmm6", "tdpbsud tmm3, tmm5, tmm7", "tdpbsud tmm0, tmm4, tmm6",
+                "tdpbsud tmm1, tmm4, tmm7", "tdpbsud tmm2, tmm5, tmm6", "tdpbsud tmm3, tmm5, tmm7",
+                "dec {turns}",
+                "jnz 2b",
+                "tilerelease",
+                whole = in(reg) &whole,
+                turns = inout(reg) TURNS => _,
+                options(readonly, nostack)
+            );
+        }
+    }
 
     /// # Safety
     /// The machine has AVX-512 VNNI.
