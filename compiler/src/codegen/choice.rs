@@ -6,8 +6,8 @@
 //!
 //! - the constants of the program together exceed the largest cache, so that each run reads them from
 //!   memory again;
-//! - the layer has few rows, or as many as are known only at run time: one row in generation, which
-//!   asks for the most;
+//! - the layer has few rows, or so many that tiles multiply them, or as many as are known only at run time: one
+//!   row in generation, which asks for the most;
 //! - packing is really smaller once groups are padded to whole steps.
 
 use trine_ukernel::contract_i8::{self, ContractI8};
@@ -37,7 +37,7 @@ pub struct Layer {
     pub group: usize,
 }
 
-/// From so many rows on arithmetic takes longer than reading weights does.
+/// From so many rows on arithmetic takes longer than reading weights does, unless tiles do it.
 const MANY_ROWS: usize = 3;
 
 /// What computes the sums of a layer.
@@ -90,7 +90,7 @@ fn int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
     }
     let mut denser = signsum_i8::VARIANTS.iter().filter(|v| v.layout == Layout::FiveInEight16);
     let denser = denser.find(|v| target.features.contains(v.needs));
-    let chosen = denser.filter(|v| waits_for_bytes(target, layer, usual.layout, v.layout)).unwrap_or(usual);
+    let chosen = denser.filter(|v| waits_for_bytes(target, layer, usual.layout, v)).unwrap_or(usual);
     microkernel(layer, chosen)
 }
 
@@ -100,10 +100,18 @@ fn microkernel(layer: &Layer, v: &Variant<ContractI8, Layout>) -> Option<(Geomet
     Some((g, Contraction::Int8 { symbol: v.symbol, scratch }))
 }
 
-fn waits_for_bytes(target: &Target, layer: &Layer, usual: Layout, denser: Layout) -> bool {
-    let bytes = |layout| geometry(layer, layout).map_or(usize::MAX, |g| g.bytes);
-    let few = layer.rows.is_none_or(|rows| rows < MANY_ROWS);
-    target.streams && few && bytes(denser) < bytes(usual) / 10 * 9
+fn waits_for_bytes(
+    target: &Target,
+    layer: &Layer,
+    usual: Layout,
+    denser: &Variant<ContractI8, Layout>,
+) -> bool {
+    let (Some(usual), Some(dense)) = (geometry(layer, usual), geometry(layer, denser.layout)) else {
+        return false;
+    };
+    let in_tiles = contract_i8::scratch(denser, &dense, layer.rows) > 0;
+    let waits = layer.rows.is_none_or(|rows| rows < MANY_ROWS || in_tiles);
+    target.streams && waits && dense.bytes < usual.bytes / 10 * 9
 }
 
 fn float(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
@@ -167,7 +175,8 @@ mod tests {
         assert_eq!(chosen(None).0.layout, usual);
         assert_eq!(of(chosen(None).1), ("trine_signsum_i8_amx_5in8_16", true));
         assert_eq!(of(chosen(Some(1)).1), ("trine_signsum_i8_amx_5in8_16", false));
-        assert_eq!(of(chosen(Some(128)).1), ("trine_signsum_i8_amx_2bit_32", true));
+        assert_eq!(of(chosen(Some(5)).1), ("trine_signsum_i8_amx_2bit_32", false));
+        assert_eq!(of(chosen(Some(128)).1), ("trine_signsum_i8_amx_5in8_16", true));
     }
 
     #[test]
