@@ -89,32 +89,42 @@ impl Cut {
     }
 }
 
-/// Where a call keeps what it works on, and for how many rows at once.
+/// How many rows a call takes at once, and where it keeps what it works on.
 #[derive(Clone, Copy)]
 struct Plan {
     /// Rows that are packed together, a multiple of [`BLOCK`].
     rows: usize,
+    groups: usize,
     /// Bytes of packed activations of a row.
     row_bytes: usize,
-    groups: usize,
 }
 
 impl Plan {
     fn new(layout: Layout, groups: usize, group_k: usize) -> Self {
         let row_bytes = groups * Cut::new(layout, group_k).tiles * DEPTH;
         let blocks = (MOST_BYTES / (BLOCK * row_bytes)).clamp(1, MOST_ROWS / BLOCK);
-        Self { rows: blocks * BLOCK, row_bytes, groups }
+        Self { rows: blocks * BLOCK, groups, row_bytes }
+    }
+
+    /// Where the chunk, sums, starts and activations of a [`Pass`] begin, and where they end.
+    fn places(&self) -> [usize; 5] {
+        let sums = 2 * COLUMN;
+        let starts = sums + self.rows * 4 * BLOCK;
+        let x = starts + self.rows * self.groups * ROW;
+        [0, sums, starts, x, x + self.rows * self.row_bytes]
     }
 }
 
-/// Bytes of scratch, its alignment included, that a call of so many rows needs.
+/// The alignment of scratch that is worth its bytes: that of a line.
+const LINE: usize = 64;
+
+/// Bytes of scratch that a call of so many rows needs.
 pub fn scratch(g: &Geometry, rows: Option<usize>) -> usize {
     if rows.is_some_and(|rows| rows < ROWS) {
         return 0;
     }
-    let plan = Plan::new(g.layout, g.groups, g.group_k);
-    let (sums, starts) = (4 * BLOCK, g.groups * BYTES / SIDE);
-    64 + 2 * COLUMN + plan.rows * (sums + starts + plan.row_bytes)
+    let [.., end] = Plan::new(g.layout, g.groups, g.group_k).places();
+    LINE + end
 }
 
 /// A call, for some of its rows.
@@ -122,6 +132,7 @@ struct Pass<'a, W> {
     weights: &'a W,
     args: &'a ContractI8,
     tiles: &'a Tiles,
+    plan: Plan,
     cut: Cut,
     /// The first row, and how many.
     row: usize,
@@ -157,17 +168,15 @@ pub unsafe fn contract<W: Weights>(weights: &W, args: &ContractI8) {
     let plan = Plan::new(W::LAYOUT, args.groups, args.group_k);
     // SAFETY: the machine has AMX.
     let tiles = unsafe { Tiles::configure() };
-    let chunk = args.scratch.wrapping_add(args.scratch.align_offset(64));
-    let sums = chunk.wrapping_add(2 * COLUMN);
-    let starts = sums.wrapping_add(plan.rows * 4 * BLOCK);
-    let x = starts.wrapping_add(plan.rows * plan.groups * BYTES / SIDE);
+    let aligned = args.scratch.wrapping_add(args.scratch.align_offset(LINE));
+    let [chunk, sums, starts, x, _] = plan.places().map(|place| aligned.wrapping_add(place));
     let cut = Cut::new(W::LAYOUT, args.group_k);
     let mut row = 0;
     while row < args.rows {
         let left = args.rows - row;
         // Evenly, since a straggler would unpack the weights as often as a full pass.
         let rows = left.min(left.div_ceil(left.div_ceil(plan.rows)).next_multiple_of(BLOCK));
-        let pass = Pass { weights, args, tiles: &tiles, cut, row, rows, chunk, sums, starts, x };
+        let pass = Pass { weights, args, tiles: &tiles, plan, cut, row, rows, chunk, sums, starts, x };
         // SAFETY: the buffers have the sizes that the plan gave.
         unsafe {
             pass.pack();
@@ -249,8 +258,7 @@ impl<W: Weights> Pass<'_, W> {
         let before = group * self.cut.tiles + self.cut.start(chunk);
         // SAFETY: the buffers are as large as the plan says; outputs that are written exist.
         unsafe {
-            let row_bytes = self.args.groups * self.cut.tiles * DEPTH;
-            let mut x = self.x.add(first * row_bytes + before * M * BYTES);
+            let mut x = self.x.add(first * self.plan.row_bytes + before * M * BYTES);
             let sums = self.sums.add(first * 4 * BLOCK);
             if chunk == 0 {
                 let row_tile = first / SIDE * self.args.groups;
@@ -309,12 +317,12 @@ impl<W: Weights> Pass<'_, W> {
         unsafe {
             if rows == M * SIDE && outputs == BLOCK {
                 let row = 4 * args.out_stride();
-                self.tiles.store::<M>(at.out.cast(), row, BYTES / SIDE, row * SIDE);
+                self.tiles.store::<M>(at.out.cast(), row, ROW, row * SIDE);
                 return;
             }
             self.tiles.spill::<M>(aside);
             for row in 0..rows {
-                let from = aside.add(row / SIDE * 2 * BYTES + row % SIDE * (BYTES / SIDE));
+                let from = aside.add(row / SIDE * 2 * BYTES + row % SIDE * ROW);
                 let to = at.out.add(row * args.out_stride());
                 for half in 0..outputs / SIDE {
                     let sums = _mm512_loadu_si512(from.add(half * BYTES).cast());
@@ -393,8 +401,8 @@ impl Source {
             // The panel behind the last tile is computed twice, and stored once.
             _ => at((piece.tile + 1).min(pass.args.tile_end - 1)),
         };
-        let last = if piece.chunk + 1 == cut.chunks { cut.steps } else { step_of(end) };
-        Self { columns: [at(piece.tile), second], rows: 0, steps: last - step_of(first), tiles: end - first }
+        let steps = step_of(end) - step_of(first);
+        Self { columns: [at(piece.tile), second], rows: 0, steps, tiles: end - first }
     }
 
     /// Its lines, in as many portions; none if the weights are dense, or there is but a portion of everything.
