@@ -38,6 +38,8 @@ pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError>
             scratch_shared: needs.scratch_shared.clone(),
             scratch_part: needs.scratch_part.clone(),
             work: needs.work.clone(),
+            operations: needs.operations.clone(),
+            bytes: needs.bytes.clone(),
             library: library.clone(),
             name,
         })

@@ -69,6 +69,18 @@ pub enum ArgLayout {
     Panels(Panels),
 }
 
+impl ArgLayout {
+    /// Bytes of what is packed; none of what is not, and the inner one on overflow.
+    pub fn packed_bytes(&self) -> Option<Option<usize>> {
+        match self {
+            ArgLayout::Dense => None,
+            ArgLayout::Weights(geometry) => Some(Some(geometry.bytes)),
+            ArgLayout::Scales(geometry) => Some(geometry.groups.checked_mul(4 * geometry.n_padded)),
+            ArgLayout::Panels(panels) => Some(panels.packed_len().and_then(|len| len.checked_mul(4))),
+        }
+    }
+}
+
 /// Bytes of scratch: shared by all parts, then for each part.
 #[derive(Clone, Debug)]
 pub struct Scratch {
@@ -138,6 +150,22 @@ impl<'g> Plan<'g> {
             Plan::Gather(plan) => plan.work(),
             Plan::Sizes(plan) => plan.work(),
         }
+    }
+
+    /// Additions and multiplications of a whole call; `None` on overflow.
+    pub fn operations(&self) -> Option<Dim> {
+        match self {
+            Plan::SignSum(plan) => plan.operations(),
+            // A product and its addition are two.
+            Plan::Matmul(plan) => plan.work()?.mul(&Dim::constant(2)),
+            Plan::Attention(plan) => plan.work()?.mul(&Dim::constant(2)),
+            _ => self.work(),
+        }
+    }
+
+    /// Whether some rows of argument `arg` are read, and not all of it.
+    pub fn reads_rows_of(&self, arg: usize) -> bool {
+        matches!(self, Plan::Gather(plan) if plan.table() == arg)
     }
 
     fn emit(&self, e: &mut emit::Emit) -> emit::Result<emit::ClifValue> {

@@ -27,12 +27,7 @@ pub struct Wanted {
 impl Wanted {
     /// Bytes that it takes as it is read; `None` on overflow.
     fn len(&self) -> Option<usize> {
-        match &self.layout {
-            ArgLayout::Dense => Some(self.tensor.bytes().len()),
-            ArgLayout::Weights(geometry) => Some(geometry.bytes),
-            ArgLayout::Scales(geometry) => geometry.groups.checked_mul(geometry.n_padded)?.checked_mul(4),
-            ArgLayout::Panels(panels) => panels.packed_len()?.checked_mul(4),
-        }
+        self.layout.packed_bytes().unwrap_or(Some(self.tensor.bytes().len()))
     }
 
     /// Writes it into zeroed memory of its length, aligned to a cache line.

@@ -33,6 +33,9 @@ pub struct Needs {
     pub scratch_part: Size,
     /// Elementary operations of a whole call.
     pub work: Size,
+    /// Additions and multiplications of a whole call, and the bytes that it must read and write.
+    pub operations: Size,
+    pub bytes: Size,
     layouts: Vec<ArgLayout>,
 }
 
@@ -85,11 +88,32 @@ fn needs(
             scratch_shared: size(&scratch.shared)?,
             scratch_part: size(&scratch.part)?,
             work: size(&plan.work().ok_or_else(malformed)?)?,
+            operations: size(&plan.operations().ok_or_else(malformed)?)?,
+            bytes: size(&bytes(&plan, &function.graph).ok_or_else(malformed)?)?,
             layouts: (0..function.graph.params().len()).map(|i| plan.layout(i)).collect(),
         };
         kernels.insert(name.clone(), needs);
     }
     Ok(kernels)
+}
+
+/// Bytes of all operands, packed as the kernel reads them, and of all results.
+fn bytes(plan: &Plan, body: &Graph) -> Option<Dim> {
+    let dense = |ty: &Type| ty.count()?.mul(&Dim::constant(ty.elem.bits().div_ceil(8)));
+    let mut total = Dim::constant(0);
+    for output in body.outputs() {
+        total = total.add(&dense(body.ty(*output))?)?;
+    }
+    for (i, param) in body.params().iter().enumerate() {
+        let bytes = match plan.layout(i).packed_bytes() {
+            Some(bytes) => Dim::constant(bytes?),
+            // A table is read as often as results are written.
+            None if plan.reads_rows_of(i) => body.outputs().first().and_then(|o| dense(body.ty(*o)))?,
+            None => dense(body.ty(*param))?,
+        };
+        total = total.add(&bytes)?;
+    }
+    Some(total)
 }
 
 struct Builder<'a> {

@@ -53,6 +53,11 @@ impl Decoder {
     /// Reads tokens, at least one, behind those it has read; returns the logits of what comes next, one for each
     /// token of the vocabulary.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
+        self.feed_observed(tokens, |_| {})
+    }
+
+    /// As [`Decoder::feed`]; `done` is told the number of each step of the program when it has run.
+    pub fn feed_observed(&mut self, tokens: &[u32], done: impl FnMut(usize)) -> Result<&[f32], Error> {
         if tokens.is_empty() {
             return Err(refuse("there are no tokens to read"));
         }
@@ -76,7 +81,7 @@ impl Decoder {
             });
         }
         let views: Vec<View> = given.iter().map(View::from).collect();
-        self.session.execute(&views)?;
+        self.session.execute_observed(&views, done)?;
         for (i, feed) in self.feeds.iter().enumerate() {
             if let Some(output) = feed
                 && !self.session.is_state(i)
@@ -86,6 +91,11 @@ impl Decoder {
         }
         self.read_logits()?;
         Ok(&self.logits)
+    }
+
+    /// What runs the model.
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
     /// Tokens read so far.

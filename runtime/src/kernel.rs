@@ -30,6 +30,9 @@ pub struct Kernel {
     pub scratch_part: Size,
     /// Elementary operations of a whole call, by which a session decides whether threads are worth it.
     pub work: Size,
+    /// Additions and multiplications of a whole call, and the bytes that it must read and write, for profiles.
+    pub operations: Size,
+    pub bytes: Size,
     pub library: KernelLibrary,
 }
 

@@ -114,6 +114,11 @@ impl Session {
         self.pool.parts()
     }
 
+    /// What a size was in the last run.
+    pub fn size(&self, size: &Size) -> Option<usize> {
+        size.eval(&self.dims)
+    }
+
     /// Whether input `i` is held by the session.
     pub fn is_state(&self, input: usize) -> bool {
         self.states.is_some() && self.program.states.iter().any(|s| s.input == input)
@@ -147,14 +152,20 @@ impl Session {
     /// Runs on `inputs`, in the order of the program's inputs without those that are held as state. The
     /// outputs stay in the session until the next run.
     pub fn execute(&mut self, inputs: &[View]) -> Result<(), RunError> {
+        self.execute_observed(inputs, |_| {})
+    }
+
+    /// As [`Session::execute`]; `done` is told the number of each step when it has run.
+    pub fn execute_observed(&mut self, inputs: &[View], mut done: impl FnMut(usize)) -> Result<(), RunError> {
         let program = self.program.clone();
         self.bind(&program, inputs)?;
         self.lay_out(&program)?;
-        for step in &program.steps {
+        for (i, step) in program.steps.iter().enumerate() {
             match &step.kind {
                 StepKind::Kernel(kernel) => self.call(&program, step, kernel)?,
                 StepKind::Interpret(op) => self.interpret(&program, step, op)?,
             }
+            done(i);
         }
         for (dims, port) in self.output_dims.iter_mut().zip(&program.outputs) {
             for (dim, size) in dims.iter_mut().zip(&port.shape) {

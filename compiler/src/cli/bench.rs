@@ -1,5 +1,7 @@
 //! `trine bench`: how long a run takes.
 
+mod profile;
+mod roofline;
 mod sample;
 
 use std::io::Write;
@@ -16,6 +18,8 @@ use super::failure::{Failure, Outcome};
 use super::model::compile;
 use super::progress::Progress;
 use super::{Out, write_json};
+use profile::{Clock, Profile};
+use roofline::Roofline;
 use sample::Dims;
 
 /// Runs before the clock counts, so that caches and the arena are warm.
@@ -32,11 +36,15 @@ const EXAMPLES: &str = "\
 Examples:
   trine bench model.onnx --threads 1
   trine bench decoder.onnx --dim seq=128 --json
+  trine bench decoder.onnx --profile                    which steps the time goes to
   trine bench model.onnx -O0 --backend interpret        what compiling gains
 
 Inputs are made up: token ids are drawn at random, masks are ones, positions count up, other integers are
 zero, and real numbers are drawn from [-1, 1). Dimensions that --dim does not give are 1, but decoders read 128
-tokens with empty caches.";
+tokens with empty caches.
+
+--profile compares each step with the roofline: the time that reading its bytes from memory or computing its sums takes at
+best, whichever is longer. More than 100% means that bytes came from a cache.";
 
 /// Measure how fast a model runs
 ///
@@ -55,6 +63,10 @@ pub struct Args {
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = parse_seconds)]
     seconds: f64,
+
+    /// Print the time of each step, what it moves and computes, and its share of the roofline
+    #[arg(long)]
+    profile: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -83,10 +95,15 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let progress = Progress::new(format!("running {}", args.model.display()));
     let budget = Duration::from_secs_f64(args.seconds);
     let times = times(&program, &dims, threads, budget)?;
-    let rates = match decoder {
-        Ok(decoder) => Some(rates(decoder, &program, seq, budget)?),
+    let mut decoder = match decoder {
+        Ok(decoder) => Some(decoder),
         Err(Error::NotADecoder(_)) => None,
         Err(error) => return Err(error.into()),
+    };
+    let rates = decoder.as_mut().map(|d| rates(d, &program, seq, budget)).transpose()?;
+    let profiles = match args.profile {
+        true => profiles(&program, decoder, &dims, seq, threads)?,
+        false => vec![],
     };
     drop(progress);
     let (compiled, interpreted) = program.step_counts();
@@ -106,6 +123,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
             report["prompt_tokens_per_s"] = json!(rates.prompt);
             report["decode_tokens_per_s"] = json!(rates.decode);
         }
+        if args.profile {
+            report["profiles"] = profiles.iter().map(Profile::json).collect();
+        }
         return write_json(out, &report);
     }
     writeln!(out, "{}{dims}", args.model.display())?;
@@ -119,7 +139,46 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     if let Some(Rates { prompt, decode }) = rates {
         writeln!(out, "  prompt: {prompt:.1} tokens/s\n  decode: {decode:.1} tokens/s")?;
     }
+    profiles.iter().try_for_each(|profile| write!(out, "{profile}"))?;
     Ok(())
+}
+
+/// Where the time of runs goes; of decoders, that of a prompt and of a token behind it.
+fn profiles(
+    program: &Arc<Program>,
+    decoder: Option<Decoder>,
+    dims: &Dims,
+    seq: usize,
+    threads: usize,
+) -> Result<Vec<Profile>, Failure> {
+    let roofline = Roofline::measure(threads)?;
+    let Some(mut decoder) = decoder else {
+        let inputs = sample::inputs(program, dims)?;
+        let views: Vec<View> = inputs.iter().map(View::from).collect();
+        let mut session =
+            Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
+        session.execute(&views).map_err(Error::from)?;
+        let mut clock = Clock::new(program);
+        for _ in 0..MIN_RUNS {
+            clock.start();
+            session.execute_observed(&views, |step| clock.step(step)).map_err(Error::from)?;
+        }
+        return Ok(vec![Profile::new("run", clock, &session, &roofline)]);
+    };
+    let tokens = sample::tokens(program, seq + DECODED);
+    let mut prompts = Clock::new(program);
+    for _ in 0..WARM_UP + 1 {
+        decoder.reset();
+        prompts.start();
+        decoder.feed_observed(&tokens[..seq], |step| prompts.step(step))?;
+    }
+    let prompt = Profile::new("prompt", prompts, decoder.session(), &roofline);
+    let mut decodes = Clock::new(program);
+    for token in &tokens[seq..] {
+        decodes.start();
+        decoder.feed_observed(&[*token], |step| decodes.step(step))?;
+    }
+    Ok(vec![prompt, Profile::new("decode", decodes, decoder.session(), &roofline)])
 }
 
 /// Seconds of runs on made-up inputs, sorted.
@@ -151,7 +210,7 @@ struct Rates {
 }
 
 /// The median speed of reading a prompt and of decoding behind it, which are measured in turns.
-fn rates(mut decoder: Decoder, program: &Program, seq: usize, budget: Duration) -> Result<Rates, Error> {
+fn rates(decoder: &mut Decoder, program: &Program, seq: usize, budget: Duration) -> Result<Rates, Error> {
     let tokens = sample::tokens(program, seq + DECODED);
     let (mut prompts, mut decodes) = (vec![], vec![]);
     let begin = Instant::now();

@@ -45,6 +45,11 @@ impl<'g> Plan<'g> {
         (alone && fits).then_some(Plan { graph, table, indices })
     }
 
+    /// The argument whose rows are read.
+    pub fn table(&self) -> usize {
+        self.table.arg
+    }
+
     pub fn work(&self) -> Option<Dim> {
         self.rows()?.mul(&self.width()?)
     }

@@ -120,6 +120,10 @@ impl<'g> Plan<'g> {
         self.rows()?.mul(&Dim::constant(self.geometry.n * self.geometry.k / 4))
     }
 
+    pub fn operations(&self) -> Option<Dim> {
+        self.rows()?.mul(&Dim::constant(2 * self.geometry.n * self.geometry.k))
+    }
+
     fn rows(&self) -> Option<Dim> {
         self.x.dims[..self.x.dims.len() - 1].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
     }

@@ -4,7 +4,7 @@ use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
 use target_lexicon::Triple;
 use trine_ir::{Elem, Module};
-use trine_ukernel::{Features, Geometry, largest_cache};
+use trine_ukernel::{Features, Geometry, second_cache};
 
 use super::CodegenError;
 use super::choice::{self, Contraction, Layer};
@@ -16,21 +16,21 @@ pub struct Target {
     pub features: Features,
     /// Microkernels that were asked for by name, before those that would be chosen.
     pub forced: Vec<String>,
-    /// Bytes of the largest cache.
+    /// Bytes of the second cache of a core.
     pub cache: usize,
-    /// Whether a run finds its weights in memory, because together they exceed the cache.
+    /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
     pub streams: bool,
 }
 
 /// The cache of a machine that does not state its own.
-const USUAL_CACHE: usize = 16 << 20;
+const USUAL_CACHE: usize = 1 << 20;
 
 impl Target {
     /// This machine, for code that runs at once. `TRINE_UKERNEL` may name microkernels to prefer.
     pub fn host() -> Result<Target, CodegenError> {
         let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
         let mut target = Target::finish(isa, Features::detect(), false)?;
-        target.cache = largest_cache().unwrap_or(USUAL_CACHE);
+        target.cache = second_cache().unwrap_or(USUAL_CACHE);
         if let Some(names) = std::env::var_os("TRINE_UKERNEL") {
             target.force(&names.to_string_lossy())?;
         }

@@ -75,11 +75,11 @@ impl Features {
     }
 }
 
-/// Bytes of the largest cache of this machine, as its processor states them; `None` where it does not.
-/// Other cores may share it.
-pub fn largest_cache() -> Option<usize> {
+/// Bytes of the second cache of a core, as the processor states them; `None` where it does not. What the third
+/// one holds is nothing to count on: other cores, and other machines on the same processor, share it.
+pub fn second_cache() -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
-    return x86_64::largest_cache();
+    return x86_64::second_cache();
     #[cfg(not(target_arch = "x86_64"))]
     None
 }
@@ -197,12 +197,13 @@ mod x86_64 {
     }
 
     /// From the leaf of deterministic cache parameters: Intel's, else AMD's of the same form.
-    pub fn largest_cache() -> Option<usize> {
+    pub fn second_cache() -> Option<usize> {
         const INTEL: u32 = 4;
         const AMD: u32 = 0x8000_001d;
         let sizes = |leaf: u32| {
             let listed = __cpuid(leaf & 0x8000_0000).eax >= leaf;
             let caches = (0..16).map(move |i| __cpuid_count(leaf, i)).take_while(|c| c.eax & 0x1f != 0);
+            let caches = caches.filter(|c| c.eax >> 5 & 7 == 2);
             caches.take(if listed { 16 } else { 0 }).map(|c| {
                 let field =
                     |bits: u32, shift: u32, width: u32| (bits >> shift & ((1 << width) - 1)) as usize + 1;
@@ -296,9 +297,9 @@ mod tests {
 
     /// Where a size is stated, it is one that caches have.
     #[test]
-    fn the_largest_cache_is_of_a_credible_size() {
-        if let Some(bytes) = largest_cache() {
-            assert!((1 << 16..1 << 33).contains(&bytes), "{bytes}");
+    fn the_second_cache_is_of_a_credible_size() {
+        if let Some(bytes) = second_cache() {
+            assert!((1 << 16..1 << 27).contains(&bytes), "{bytes}");
         }
     }
 

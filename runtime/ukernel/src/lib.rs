@@ -38,6 +38,6 @@ pub mod softmax;
 pub mod trig;
 mod variant;
 
-pub use cpu::{Features, largest_cache};
+pub use cpu::{Features, second_cache};
 pub use layout::{Geometry, Layout, LayoutError};
 pub use variant::{Entry, Listed, Variant, all, best, by_name, symbols};
