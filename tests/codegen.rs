@@ -197,11 +197,12 @@ graph @main(%x: f32[batch,{k}], %r: f32[batch,{n}]) -> (%y: f32[batch,{n}]) {{
     )
 }
 
+/// Of one row, of a few, and of as many as matrix units are for.
 #[test]
 fn linear_layers_give_the_interpreters_bits() {
     for (n, k, group) in [(64, 64, 64), (40, 70, 70), (33, 100, 32), (7, 5, 5), (96, 576, 128)] {
         for kind in [Linear::TernaryF32, Linear::TernaryInt8, Linear::Int8] {
-            for batch in [1, 3] {
+            for batch in [1, 3, 40] {
                 same_bits(&linear(n, k, group, kind), &[("batch", batch)]);
             }
         }
