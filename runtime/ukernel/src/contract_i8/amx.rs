@@ -35,7 +35,7 @@ const BLOCK: usize = 2 * SIDE;
 const MOST_ROWS: usize = 128;
 
 /// Bytes of packed activations that leave room in the second cache.
-const MOST_BYTES: usize = 640 << 10;
+const MOST_BYTES: usize = 960 << 10;
 
 /// Tiles of a chunk, at most: two such columns fit into the first cache with room for the rest.
 const MOST_TILES: usize = 15;
