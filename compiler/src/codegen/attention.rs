@@ -1,7 +1,8 @@
-//! Attention with an in-place cache: append the new keys and values, then one microkernel call a query row.
+//! Attention with an in-place cache: append the new keys and values, then one microkernel call a block of queries.
 //!
-//! A part owns whole key heads, so it reads only rows that it appended itself. All query heads of a key head
-//! are done together while its keys are in the cache.
+//! Parts share blocks of query heads, so that they are even however few key heads there are. Each appends what its
+//! own key heads need, and reads only rows that it appended itself: where parts share a key head, they write the
+//! same bytes.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -10,11 +11,14 @@ use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_runtime::kernel::STATUS_SHAPE;
 use trine_ukernel::{attention, best};
 
-use super::Shape;
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::outer_offset;
 use super::target::Target;
 use super::view::View;
+use super::{CodegenError, Shape};
+
+/// Queries that a call takes.
+const BLOCK: i64 = 32;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -117,9 +121,13 @@ impl<'g> Plan<'g> {
         })
     }
 
-    /// Scores and a row of the mask.
+    /// What the microkernel works in, and the mask of a block.
     pub fn part_scratch(&self) -> Option<Dim> {
-        self.total.mul(&Dim::constant(8))?.add(&Dim::constant(128))
+        let block = BLOCK as usize;
+        // Linear in the keys.
+        let none = attention::scratch(block, 0);
+        let each = attention::scratch(block, 1) - none + block;
+        self.total.mul(&Dim::constant(4 * each))?.add(&Dim::constant(4 * none + 128))
     }
 
     pub fn work(&self) -> Option<Dim> {
@@ -192,15 +200,17 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         },
         total: dims(e, &plan.total)?,
     };
-    let own = e.b.ins().imul_imm_s(sizes.total, 8);
-    let own = e.b.ins().iadd_imm_s(own, 128);
+    let scratch = plan.part_scratch().ok_or_else(|| CodegenError::Overflow { what: "scores".into() })?;
+    let own = e.size(&scratch)?;
     let own = e.b.ins().imul(own, e.part);
-    let scratch = e.arg(shape.scratch());
-    let scores = e.b.ins().iadd(scratch, own);
-    let mask_row = e.at(scores, sizes.total, 4);
-    let mask_row = e.b.ins().iadd_imm_s(mask_row, 64);
+    let scratch = e.at(e.arg(shape.scratch()), own, 1);
+    let mask_rows = e.b.ins().imul_imm_s(sizes.total, 4 * BLOCK);
+    let work = e.b.ins().iadd(scratch, mask_rows);
 
-    let units = e.b.ins().imul(batch, sizes.key_heads);
+    let blocks = e.b.ins().iadd_imm_s(sizes.rows, BLOCK - 1);
+    let blocks = e.b.ins().udiv_imm_u(blocks, BLOCK);
+    let all_heads = e.b.ins().imul(batch, sizes.heads);
+    let units = e.b.ins().imul(all_heads, blocks);
     let group = e.b.ins().udiv(sizes.heads, sizes.key_heads);
     let (first, last) = e.share(units, 1);
     let (mut status, bad) = (e.int(0), e.int(STATUS_SHAPE));
@@ -210,32 +220,28 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         status = e.b.ins().select(equal, status, bad);
     }
     let last = e.b.ins().select(status, first, last);
-    e.for_range(first, last, 1, &[], |e, unit, _| {
-        let keys = present(plan, e, &shape, &sizes, unit, true)?;
-        let values = present(plan, e, &shape, &sizes, unit, false)?;
-        // Query heads unit·group .. of [b, h] follow one another.
-        let first_head = e.b.ins().imul(unit, group);
-        let last_head = e.b.ins().iadd(first_head, group);
-        e.for_range(first_head, last_head, 1, &[], |e, head, _| {
-            let zero = e.int(0);
-            e.for_range(zero, sizes.rows, 1, &[], |e, i, _| {
-                query(plan, e, &shape, &sizes, (head, i), (keys, values), (scores, mask_row))?;
-                Ok(vec![])
-            })?;
-            Ok(vec![])
-        })?;
-        Ok(vec![])
+    let none = e.int(-1);
+    e.for_range(first, last, 1, &[none], |e, unit, carried| {
+        let head = e.b.ins().udiv(unit, blocks);
+        let block = e.b.ins().urem(unit, blocks);
+        let key_head = e.b.ins().udiv(head, group);
+        let is_new = e.b.ins().icmp(IntCC::NotEqual, key_head, carried[0]);
+        let keys = present(plan, e, &shape, &sizes, (key_head, is_new), true)?;
+        let values = present(plan, e, &shape, &sizes, (key_head, is_new), false)?;
+        let row = e.b.ins().imul_imm_s(block, BLOCK);
+        queries(plan, e, &shape, &sizes, (head, row), (keys, values), (work, scratch))?;
+        Ok(vec![key_head])
     })?;
     Ok(status)
 }
 
-/// The keys (or values) of a key head, past and new in one place.
+/// The keys (or values) of a key head, past and new in one place; they are put there when the head `is_new`.
 fn present(
     plan: &Plan,
     e: &mut Emit,
     shape: &Shape,
     sizes: &Sizes,
-    unit: ClifValue,
+    (unit, is_new): (ClifValue, ClifValue),
     keys: bool,
 ) -> Result<Rows> {
     let (view, width) = if keys { (&plan.k, sizes.d) } else { (&plan.v, sizes.dv) };
@@ -253,6 +259,7 @@ fn present(
     let head = e.b.ins().imul(head, width);
     let start = e.at(to, head, 4);
     let moved = e.b.ins().icmp(IntCC::NotEqual, from, to);
+    let moved = e.b.ins().band(moved, is_new);
     e.when(moved, |e| {
         let head = e.b.ins().imul(unit, sizes.past);
         let head = e.b.ins().imul(head, width);
@@ -260,7 +267,8 @@ fn present(
         let count = e.b.ins().imul(sizes.past, width);
         copy(e, from, start, count)
     })?;
-    e.for_range(zero, sizes.new, 1, &[], |e, i, _| {
+    let appended = e.b.ins().select(is_new, sizes.new, zero);
+    e.for_range(zero, appended, 1, &[], |e, i, _| {
         let offset = e.b.ins().imul(i, new.stride);
         let from = e.at(new.start, offset, 4);
         let row = e.b.ins().iadd(sizes.past, i);
@@ -272,21 +280,29 @@ fn present(
     Ok(Rows { start, stride: width })
 }
 
-/// One query row of one head.
-fn query(
+/// A block of queries of one head, from query `i` on.
+fn queries(
     plan: &Plan,
     e: &mut Emit,
     shape: &Shape,
     sizes: &Sizes,
     (head, i): (ClifValue, ClifValue),
     (keys, values): (Rows, Rows),
-    (scores, mask_row): (ClifValue, ClifValue),
+    (work, mask_rows): (ClifValue, ClifValue),
 ) -> Result<()> {
+    let left = e.b.ins().isub(sizes.rows, i);
+    let block = e.int(BLOCK);
+    let rows = e.b.ins().smin(left, block);
     let row = e.b.ins().imul(head, sizes.rows);
     let row = e.b.ins().iadd(row, i);
     let offset = outer_offset(e, &plan.q, row, 1)?;
     let base = e.arg(plan.q.arg);
     let q = e.at(base, offset, 4);
+    let q_row = e.size(&plan.q.strides[2])?;
+    let out_row = match plan.transposed {
+        false => sizes.dv,
+        true => e.b.ins().imul(sizes.heads, sizes.dv),
+    };
     let place = match plan.transposed {
         false => row,
         true => {
@@ -302,64 +318,83 @@ fn query(
     let place = e.b.ins().imul(place, sizes.dv);
     let y = e.arg(shape.result(plan.y));
     let out = e.at(y, place, 4);
-    let visible = match plan.causal {
-        false => sizes.total,
+    let (visible, more) = match plan.causal {
+        false => (sizes.total, e.int(0)),
         true => {
-            let last = e.b.ins().iadd(sizes.past, i);
-            let last = e.b.ins().iadd_imm_s(last, 1);
-            e.b.ins().smin(last, sizes.total)
+            let first = e.b.ins().iadd(sizes.past, i);
+            (e.b.ins().iadd_imm_s(first, 1), e.int(1))
         }
     };
-    let mask = match &plan.mask {
-        None => e.int(0),
-        Some(view) => mask(e, view, row, visible, mask_row)?,
+    let Rows { start: mask, stride: mask_row } = match &plan.mask {
+        None => Rows { start: e.int(0), stride: e.int(0) },
+        Some(view) => mask(e, view, (row, rows), sizes.total, mask_rows)?,
     };
     let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
     let scalars = e.int(scalars);
     let fields = [
         q,
+        q_row,
         keys.start,
         keys.stride,
         values.start,
         values.stride,
         mask,
-        scores,
+        mask_row,
+        work,
         out,
+        out_row,
+        rows,
         sizes.d,
         sizes.dv,
+        sizes.total,
         visible,
+        more,
         scalars,
     ];
     e.call_with_struct(plan.symbol, &fields)
 }
 
-/// The mask of a query row as floats that are added: in place, or copied to `room`.
-fn mask(e: &mut Emit, view: &View, row: ClifValue, visible: ClifValue, room: ClifValue) -> Result<ClifValue> {
-    let offset = outer_offset(e, view, row, 1)?;
+/// The mask of query rows as floats that are added: in place, or copied to `room`.
+fn mask(
+    e: &mut Emit,
+    view: &View,
+    (row, rows): (ClifValue, ClifValue),
+    keys: ClifValue,
+    room: ClifValue,
+) -> Result<Rows> {
     let base = e.arg(view.arg);
     let last = view.strides.last().cloned().unwrap_or(Dim::constant(0));
     if view.elem == Elem::F32 && last.as_const() == Some(1) {
-        return Ok(e.at(base, offset, 4));
+        let offset = outer_offset(e, view, row, 1)?;
+        let stride = e.size(&view.strides[view.strides.len() - 2])?;
+        return Ok(Rows { start: e.at(base, offset, 4), stride });
     }
     let bytes = if view.elem == Elem::Bool { 1 } else { 4 };
-    let start = e.at(base, offset, bytes);
     let stride = e.size(&last)?;
     let zero = e.int(0);
-    e.for_range(zero, visible, 1, &[], |e, j, _| {
-        let offset = e.b.ins().imul(j, stride);
-        let place = e.at(start, offset, bytes);
-        let value = if view.elem == Elem::Bool {
-            let seen = e.load(I8, place, 0);
-            let (yes, no) = (e.float(0.0, F32), e.float(f32::NEG_INFINITY, F32));
-            e.b.ins().select(seen, yes, no)
-        } else {
-            e.load(F32, place, 0)
-        };
-        let to = e.at(room, j, 4);
-        e.store(value, to, 0);
+    e.for_range(zero, rows, 1, &[], |e, r, _| {
+        let row = e.b.ins().iadd(row, r);
+        let offset = outer_offset(e, view, row, 1)?;
+        let start = e.at(base, offset, bytes);
+        let offset = e.b.ins().imul(r, keys);
+        let room = e.at(room, offset, 4);
+        e.for_range(zero, keys, 1, &[], |e, j, _| {
+            let offset = e.b.ins().imul(j, stride);
+            let place = e.at(start, offset, bytes);
+            let value = if view.elem == Elem::Bool {
+                let seen = e.load(I8, place, 0);
+                let (yes, no) = (e.float(0.0, F32), e.float(f32::NEG_INFINITY, F32));
+                e.b.ins().select(seen, yes, no)
+            } else {
+                e.load(F32, place, 0)
+            };
+            let to = e.at(room, j, 4);
+            e.store(value, to, 0);
+            Ok(vec![])
+        })?;
         Ok(vec![])
     })?;
-    Ok(room)
+    Ok(Rows { start: room, stride: keys })
 }
 
 /// Copies `count` floats.

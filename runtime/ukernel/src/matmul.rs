@@ -22,7 +22,8 @@ use crate::gemv::{GemvF32, kn, nk};
 use crate::lanes::{LANES, variants};
 use pack::{Panel, pack};
 pub use panels::Panels;
-use tile::{Ahead, Tile, Tiles};
+pub(crate) use tile::Tiles;
+use tile::{Ahead, Tile};
 
 /// Values of scratch that a call needs.
 pub const SCRATCH: usize = DEPTH * WIDTH;
@@ -73,7 +74,7 @@ variants! {
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
-unsafe fn matmul<L: Tiles>(args: &MatmulF32) {
+pub(crate) unsafe fn matmul<L: Tiles>(args: &MatmulF32) {
     let MatmulF32 { m, k, n_begin, n_end, .. } = *args;
     if n_begin >= n_end {
         return;

@@ -14,7 +14,7 @@ use crate::lanes::{LANES, Lanes, Scalar, prefetch};
 const STREAM: usize = 1024;
 
 /// One tile's work.
-pub(super) struct Tile {
+pub(crate) struct Tile {
     pub a: *const f32,
     pub a_row: isize,
     pub a_column: isize,
@@ -34,7 +34,7 @@ pub(super) struct Tile {
 
 /// Memory to ask for on the way, a line for each k: `step` values apart, and every 16 lines starting
 /// anew `block` values on.
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     pub start: *const f32,
     pub step: isize,
     pub block: isize,
@@ -68,7 +68,7 @@ impl Ahead {
 }
 
 /// The tile of an instruction set.
-pub(super) trait Tiles: Lanes + Sized {
+pub(crate) trait Tiles: Lanes + Sized {
     const ROWS: usize;
     const VECTORS: usize;
 
