@@ -4,8 +4,8 @@
 //! weights a byte take more instructions, and a fifth fewer bytes. So bytes decide where they are what
 //! a call waits for, which is when all of these hold:
 //!
-//! - the constants of the program together exceed the largest cache, so that each run reads them from
-//!   memory again;
+//! - the constants of the program together exceed the second cache, so that each run reads them from
+//!   further away again;
 //! - the layer has few rows, or so many that tiles multiply them, or as many as are known only at run time: one
 //!   row in generation, which asks for the most;
 //! - packing is really smaller once groups are padded to whole steps.
