@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cache import progress
+from machine import Others
 
 
 @dataclass(frozen=True)
@@ -37,21 +38,26 @@ class Row:
     samples: dict[int, list[float]]
     median: dict[int, float]
     ratio: dict[int, float]
+    # What part of the machine's CPU time other processes took during each sample.
+    others: dict[int, list[float]] = field(default_factory=dict)
     quoted: bool = False
 
 
 def play(contest: Contest, threads: list[int], rounds: int) -> list[Row]:
     samples: dict = defaultdict(lambda: defaultdict(list))
+    shares: dict = defaultdict(lambda: defaultdict(list))
+    others = Others()
     for count in threads:
         for turn in range(rounds):
             for engine in contest.engines:
                 progress(f"{contest.title}, threads={count}, round {turn + 1} of {rounds}: {engine.name}")
                 for case, value in engine.measure(count).items():
                     samples[engine.name, case][count].append(value)
-    return [row for case in contest.units for row in _rows(contest, case, samples)]
+                shares[engine.name][count].append(others.share())
+    return [row for case in contest.units for row in _rows(contest, case, samples, shares)]
 
 
-def _rows(contest: Contest, case: str, samples: dict) -> list[Row]:
+def _rows(contest: Contest, case: str, samples: dict, shares: dict) -> list[Row]:
     unit, ours = contest.units[case], samples[contest.engines[0].name, case]
     rows = []
     for engine in contest.engines:
@@ -60,7 +66,8 @@ def _rows(contest: Contest, case: str, samples: dict) -> list[Row]:
         # Ratios of the same round, for rounds differ more than engines do.
         paired = {count: zip(ours[count], values, strict=True) for count, values in theirs.items()}
         ratio = {count: statistics.median(faster(unit, *pair) for pair in pairs) for count, pairs in paired.items()}
-        rows.append(Row(contest.title, case, unit, engine.name, dict(theirs), median, ratio))
+        others = dict(shares[engine.name])
+        rows.append(Row(contest.title, case, unit, engine.name, dict(theirs), median, ratio, others))
     for name, cases in contest.quoted.items():
         known = {count: value for count, value in cases.get(case, {}).items() if count in ours}
         ratio = {count: faster(unit, statistics.median(ours[count]), value) for count, value in known.items()}

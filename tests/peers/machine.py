@@ -1,8 +1,9 @@
-"""Which machine, and which versions of everything, a measurement is of."""
+"""Which machine, and which versions of everything, a measurement is of; and whether the machine was left alone."""
 
 import os
 import re
 import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +24,6 @@ def machine() -> dict:
         "flags": [flag for flag in FLAGS if flag in flags],
         "caches": dict(_caches()),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
-        "load": os.getloadavg()[0],
     }
 
 
@@ -37,6 +37,27 @@ def _caches():
         level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
         if kind != "Instruction":
             yield f"L{level}", size
+
+
+class Others:
+    """Measures what part of the CPU time of the machine is taken by other processes than this one and its children."""
+
+    def __init__(self):
+        self._start = self._now()
+
+    def share(self) -> float:
+        """Since this was made, or since the last call; children count when they have ended."""
+        start, self._start = self._start, self._now()
+        wall, busy, own = (now - before for now, before in zip(self._start, start, strict=True))
+        return max(0.0, busy - own) / (wall * os.cpu_count())
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        # user, nice, system, idle, iowait, irq, softirq, steal, of which guests are a part.
+        ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+        times = os.times()
+        return time.monotonic(), busy, sum(times[:4])
 
 
 def versions(trine: Path) -> dict[str, str]:

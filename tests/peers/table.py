@@ -1,5 +1,7 @@
 """What was measured as one markdown table."""
 
+import statistics
+
 import quoted
 from contest import Row
 
@@ -13,7 +15,7 @@ def render(rows: list[Row], threads: list[int], machine: dict, versions: dict) -
     caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
     head = [
         f"{machine['cpu']}, {machine['cores']} cores ({' '.join(machine['flags'])}), {caches}, "
-        f"{machine['memory_gib']} GiB, load {machine['load']:.1f} at the start",
+        f"{machine['memory_gib']} GiB; {disturbance(rows)}",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
     columns = [f"| {count} thread{'s' * (count > 1)} | Trine is " for count in threads]
@@ -23,6 +25,11 @@ def render(rows: list[Row], threads: list[int], machine: dict, versions: dict) -
         name = f"{row.engine} †" if row.quoted else row.engine
         lines.append(f"| {row.title}, {row.case}, {row.unit} | {name} | {' | '.join(cells)} |")
     return "\n".join([*head, "", *lines, "", NOTES])
+
+
+def disturbance(rows: list[Row]) -> str:
+    shares = [share for row in rows for shares in row.others.values() for share in shares]
+    return f"others took {statistics.median(shares):.0%} of its CPU time, at most {max(shares):.0%}"
 
 
 def number(value: float) -> str:

@@ -23,7 +23,7 @@ from rounded import rewrite
 from table import render
 
 SHAPES = [(512, 256), (256, 512)]
-MACHINE = {"cpu": "a CPU", "cores": 2, "flags": ["avx2"], "memory_gib": 24, "load": 0.5, "caches": {"L2": "2M"}}
+MACHINE = {"cpu": "a CPU", "cores": 2, "flags": ["avx2"], "memory_gib": 24, "caches": {"L2": "2M"}}
 SMALL = Config(vocab=96, hidden=128, layers=1, heads=4, kv_heads=2, head_dim=32, ffn=256)
 
 
