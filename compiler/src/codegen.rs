@@ -114,7 +114,7 @@ impl<'g> Plan<'g> {
             Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),
             _ => None,
         });
-        anchor.unwrap_or_else(|| rows::Plan::new(graph).map(Plan::Rows))
+        anchor.unwrap_or_else(|| rows::Plan::new(graph, target).map(Plan::Rows))
     }
 
     pub fn layout(&self, arg: usize) -> ArgLayout {

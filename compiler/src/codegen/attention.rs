@@ -18,7 +18,7 @@ use super::view::View;
 use super::{CodegenError, Shape};
 
 /// Queries that a call takes.
-const BLOCK: i64 = 32;
+const BLOCK: i64 = 64;
 
 pub struct Plan<'g> {
     graph: &'g Graph,

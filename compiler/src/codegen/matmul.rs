@@ -197,7 +197,8 @@ fn columns(plan: &Plan, e: &mut Emit, m: ClifValue, n: ClifValue) -> ClifValue {
     e.b.ins().select(few, share, block)
 }
 
-fn ceil_div(e: &mut Emit, a: ClifValue, b: ClifValue) -> ClifValue {
+/// `a / b`, rounded up.
+pub fn ceil_div(e: &mut Emit, a: ClifValue, b: ClifValue) -> ClifValue {
     let sum = e.b.ins().iadd(a, b);
     let sum = e.b.ins().iadd_imm_s(sum, -1);
     e.b.ins().udiv(sum, b)

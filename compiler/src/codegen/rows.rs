@@ -3,7 +3,7 @@
 //! A kernel has one domain, the shape of its full-width values. For each row of it the reductions run one
 //! after another, each a loop over the row that computes its operand on the fly; a last loop computes and
 //! stores the results. Nothing but results touches memory, except operands of reductions that are costly
-//! to compute again, which go to a row of scratch.
+//! to compute again, which go to a row of scratch, and what a microkernel computes faster for the whole row.
 //!
 //! Sums go by sixteen strands as the interpreter's do, so the bits are the interpreter's.
 
@@ -11,17 +11,22 @@ mod row;
 
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use rustc_hash::FxHashMap;
-use trine_ir::{Def, Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ir::{Def, Dim, Elem, Graph, Kind, NodeId, Op, Value};
+use trine_ukernel::{best, silu};
 
 use super::elementwise;
 use super::emit::{ClifValue, Emit, Result, clif_type};
 use super::reduce;
+use super::target::Target;
 use super::view::View;
 use super::{CodegenError, Shape};
 use row::Row;
 
 /// Elements that a vector round takes.
 const ROUND: i64 = 16;
+
+/// From so many elements a row on, a call for it is worth it.
+const LONG: usize = 64;
 
 /// What the emitter knows of a kernel before it writes a line.
 pub struct Plan<'g> {
@@ -32,6 +37,8 @@ pub struct Plan<'g> {
     leaves: FxHashMap<Value, View>,
     /// Operands of reductions that are kept in scratch, with their row of it.
     kept: FxHashMap<Value, usize>,
+    /// Values that a microkernel computes a row at a time, which are kept too.
+    mapped: FxHashMap<NodeId, &'static str>,
     vector: bool,
 }
 
@@ -53,8 +60,20 @@ pub struct Region {
 
 impl<'g> Plan<'g> {
     /// The plan, or `None` when the body is no row kernel.
-    pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
-        Plan::behind(graph, &[])
+    pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
+        let mut plan = Plan::behind(graph, &[])?;
+        let long = plan.length().as_const().is_none_or(|n| n >= LONG);
+        if long && plan.vector {
+            let full = |node: NodeId| graph.ty(Value { node, result: 0 }).dims == plan.domain;
+            let nodes = plan.nodes.iter().filter(|n| graph.kind(**n) == Some(Kind::Silu) && full(**n));
+            let symbol = best(silu::VARIANTS, target.features).map(|v| v.symbol);
+            plan.mapped = nodes.filter_map(|n| Some((*n, symbol?))).collect();
+        }
+        for node in plan.nodes.iter().filter(|n| plan.mapped.contains_key(n)) {
+            let row = plan.kept.len();
+            plan.kept.entry(Value { node: *node, result: 0 }).or_insert(row);
+        }
+        Some(plan)
     }
 
     /// The plan of all of the body but `inner`, nodes that are computed otherwise and have one result that
@@ -67,6 +86,7 @@ impl<'g> Plan<'g> {
             nodes: vec![],
             leaves: FxHashMap::default(),
             kept: FxHashMap::default(),
+            mapped: FxHashMap::default(),
             vector: true,
         };
         for node in graph.order() {
@@ -188,7 +208,7 @@ fn domain(graph: &Graph, inner: &[NodeId]) -> Option<Vec<Dim>> {
 /// Writes the kernel.
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let zero = e.int(0);
-    if let Some(count) = flatten(plan) {
+    if let Some(count) = flatten(plan).filter(|_| plan.mapped.is_empty()) {
         let count = e.size(&count)?;
         let (from, to) = e.share(count, ROUND);
         let region = Region { begin: zero, end: e.int(1), from, to };

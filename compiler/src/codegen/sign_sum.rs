@@ -10,10 +10,17 @@ use trine_ukernel::Geometry;
 
 use super::choice::{Contraction, Layer, Product};
 use super::emit::{ClifValue, Emit, Result};
+use super::matmul::ceil_div;
 use super::rows::{self, Region, Source};
 use super::target::Target;
 use super::view::View;
 use super::{ArgLayout, CodegenError, Shape, contraction};
+
+/// Sums that a chunk of tiles has at most: as many as the second cache holds beside all else.
+const CHUNK: i64 = 1 << 18;
+
+/// Tiles that a chunk is a multiple of, for microkernels that take several at a time.
+const WHOLE: i64 = 8;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -190,49 +197,91 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let (groups, group_k, n_padded) =
         (constant(e, g.groups), constant(e, g.group_k), constant(e, g.n_padded));
     let weights = e.arg(plan.weights);
-    match plan.contraction {
-        Contraction::Own => {
-            let (x, x_sums) = pad_int8(plan, e, rows, own_start)?;
-            let operands = contraction::Operands { weights, x, x_sums, out: sums, rows, first, last };
-            contraction::emit(e, &g, &operands)?;
-        }
-        Contraction::Int8 { symbol, .. } => {
+    let (x, x_sums) = match plan.contraction {
+        Contraction::Own | Contraction::Int8 { .. } => {
             let after = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
-            let (x, x_sums) = pad_int8(plan, e, rows, after)?;
-            let fields = [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last, own_start];
-            e.call_with_struct(symbol, &fields)?;
+            pad_int8(plan, e, rows, after)?
         }
-        Contraction::F32 { prepare, symbol } => {
+        Contraction::F32 { prepare, .. } => {
             let (x, stride) = activations(plan, e)?;
             let (k, group) = (constant(e, g.k), constant(e, g.group));
             e.call_with_struct(prepare, &[x, stride, own_start, rows, k, group, group_k])?;
-            let fields = [weights, own_start, sums, rows, groups, group_k, n_padded, first, last];
-            e.call_with_struct(symbol, &fields)?;
+            (own_start, own_start)
         }
-    }
+    };
 
-    let n = constant(e, g.n);
-    let from = e.b.ins().imul_imm_s(first, g.layout.tile() as i64);
-    let to = e.b.ins().imul_imm_s(last, g.layout.tile() as i64);
-    let to = e.b.ins().smin(to, n);
+    let chunk = chunk(plan, e, rows);
+    let chunks = e.b.ins().isub(last, first);
+    let chunks = ceil_div(e, chunks, chunk);
+    let (zero, n) = (e.int(0), constant(e, g.n));
+    e.for_range(zero, chunks, 1, &[], |e, i, _| {
+        let done = e.b.ins().imul(i, chunk);
+        let first = e.b.ins().iadd(first, done);
+        let end = e.b.ins().iadd(first, chunk);
+        let last = e.b.ins().smin(end, last);
+        match plan.contraction {
+            Contraction::Own => {
+                let operands = contraction::Operands { weights, x, x_sums, out: sums, rows, first, last };
+                contraction::emit(e, &g, &operands)?;
+            }
+            Contraction::Int8 { symbol, .. } => {
+                let fields =
+                    [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last, own_start];
+                e.call_with_struct(symbol, &fields)?;
+            }
+            Contraction::F32 { symbol, .. } => {
+                let fields = [weights, x, sums, rows, groups, group_k, n_padded, first, last];
+                e.call_with_struct(symbol, &fields)?;
+            }
+        }
+        let from = e.b.ins().imul_imm_s(first, g.layout.tile() as i64);
+        let to = e.b.ins().imul_imm_s(last, g.layout.tile() as i64);
+        let to = e.b.ins().smin(to, n);
+        finish(plan, e, rows, sums, (from, to))?;
+        Ok(vec![])
+    })?;
+    Ok(zero)
+}
+
+/// Tiles whose sums stay in the second cache until they are outputs.
+fn chunk(plan: &Plan, e: &mut Emit, rows: ClifValue) -> ClifValue {
+    let g = plan.geometry;
+    let sums = e.b.ins().imul_imm_s(rows, (g.groups * g.layout.tile()) as i64);
+    let one = e.int(1);
+    let sums = e.b.ins().smax(sums, one);
+    let most = e.int(CHUNK);
+    let tiles = e.b.ins().udiv(most, sums);
+    let tiles = e.b.ins().band_imm_u(tiles, !(WHOLE - 1));
+    let least = e.int(WHOLE);
+    e.b.ins().smax(tiles, least)
+}
+
+/// Turns the sums of the outputs `from .. to` into what the kernel gives.
+fn finish(
+    plan: &Plan,
+    e: &mut Emit,
+    rows: ClifValue,
+    sums: ClifValue,
+    (from, to): (ClifValue, ClifValue),
+) -> Result<()> {
+    let shape = Shape::of(plan.graph);
     let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
         rescaled(plan, e, sums, row, index, ty)
     };
-    let zero = e.int(0);
     match &plan.parts {
         Parts::Whole(epilogue) => {
-            let region = Region { begin: zero, end: rows, from, to };
-            rows::emit_region(epilogue, e, &region, &Source { value: plan.sums, load: &load })?;
+            let region = Region { begin: e.int(0), end: rows, from, to };
+            rows::emit_region(epilogue, e, &region, &Source { value: plan.sums, load: &load })
         }
         Parts::Split(ranges) => {
             for (result, start, len) in ranges {
-                let (start, len) = (constant(e, *start), constant(e, *len));
+                let (start, len) = (e.int(*start as i64), e.int(*len as i64));
                 let base = e.arg(shape.result(*result));
                 store_range(e, rows, (from, to), (start, len), base, &load)?;
             }
+            Ok(())
         }
     }
-    Ok(zero)
 }
 
 type Load<'a> = dyn Fn(&mut Emit, ClifValue, ClifValue, ClifType) -> Result<ClifValue> + 'a;

@@ -55,6 +55,16 @@ pub(crate) fn exp<L: Lanes>(x: L) -> L {
     e_r.mul(half.exp2()).mul(n.sub(half).exp2())
 }
 
+/// e^x a lane, but 0 below 2^-126: processors take long over results that are not normal, and masks make many.
+#[inline(always)]
+pub(crate) fn exp_or_zero<L: Lanes>(x: L) -> L {
+    /// e^x is the least normal number there.
+    const LEAST: f32 = -87.33654;
+    let least = L::splat(LEAST);
+    // NaN stays, as in `exp`.
+    x.sub(least).if_negative(L::splat(0.0), exp(least.max(x)))
+}
+
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = (core::f64::consts::LN_2 - 355.0 / 512.0) as f32;
 

@@ -76,6 +76,9 @@ pub(crate) unsafe trait Lanes: Copy {
     /// `self is NaN ? 0 : self`
     fn nan_to_zero(self) -> Self;
 
+    /// `self < 0 ? yes : no`
+    fn if_negative(self, yes: Self, no: Self) -> Self;
+
     /// 2^n, of the n in [-126, 127] for which `self` is n + [`ROUNDER`].
     fn exp2_of_rounder(self) -> Self;
 

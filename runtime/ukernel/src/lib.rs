@@ -34,6 +34,7 @@ pub mod pad;
 pub mod quantize;
 pub mod signsum_f32;
 pub mod signsum_i8;
+pub mod silu;
 pub mod softmax;
 pub mod trig;
 mod variant;

@@ -4,11 +4,11 @@
 //! out[b, i] = e[b, i] / Σ_j e[b, j]      e[b, i] = exp(x[b, i] - max_j x[b, j])
 //! ```
 //!
-//! The sum is striped: lane l of 16 adds e[l], e[l + 16], … in sequence, and then the lanes are added
+//! Numerators below 2^-126 are 0. The sum is striped: lane l of 16 adds e[l], e[l + 16], … in sequence, and then the lanes are added
 //! by halves. As the equation says, a NaN, a +∞ or nothing but -∞ in a row makes the row NaN.
 #![allow(unsafe_code)]
 
-use crate::exp::exp;
+use crate::exp::exp_or_zero;
 use crate::lanes::{LANES, Lanes, variants};
 
 /// The arguments.
@@ -65,7 +65,7 @@ pub(crate) unsafe fn exp_less_max<L: Lanes>(x: *const f32, out: *mut f32, n: usi
         let mut sum = L::splat(0.0);
         for i in (0..n).step_by(LANES) {
             // Lanes past the end add e^-∞ = 0.
-            let e = exp(L::load_at(x, i, n, f32::NEG_INFINITY).sub(max));
+            let e = exp_or_zero(L::load_at(x, i, n, f32::NEG_INFINITY).sub(max));
             e.store_at(out, i, n);
             sum = sum.add(e);
         }

@@ -1,7 +1,8 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
 use crate::{
-    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, signsum_f32, signsum_i8, softmax,
+    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, signsum_f32, signsum_i8, silu,
+    softmax,
 };
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
@@ -70,6 +71,7 @@ pub fn all() -> impl Iterator<Item = Listed> {
         .chain(of(matmul::VARIANTS))
         .chain(of(dot::VARIANTS))
         .chain(of(exp::VARIANTS))
+        .chain(of(silu::VARIANTS))
         .chain(of(softmax::VARIANTS))
         .chain(of(attention::VARIANTS))
 }

@@ -60,6 +60,8 @@ impl<'p, 'g> Row<'p, 'g> {
         for node in &self.plan.nodes {
             if reduce::is_row_reduction(self.plan.graph, *node) {
                 self.reduce(e, *node)?;
+            } else if let Some(symbol) = self.plan.mapped.get(node) {
+                self.map(e, *node, symbol)?;
             } else if self.is_scalar(*node) {
                 let value = self.scalar_op(e, *node)?;
                 self.scalars.insert(*node, vec![value]);
@@ -106,6 +108,32 @@ impl<'p, 'g> Row<'p, 'g> {
         let index = e.int(0);
         let at = Position { ty: Lanes::One, index };
         self.compute(e, Value { node, result: 0 }, at, &mut FxHashMap::default())
+    }
+
+    /// Has a microkernel compute the row of a function of one operand.
+    fn map(&mut self, e: &mut Emit, node: NodeId, symbol: &str) -> Result<()> {
+        let malformed = || CodegenError::malformed("a function of a row");
+        let operand = self.plan.graph.operand(node, 0).ok_or_else(malformed)?;
+        let (zero, length) = (e.int(0), self.length);
+        let to = self.kept_at(e, Value { node, result: 0 }, zero).ok_or_else(malformed)?;
+        let from = match self.starts.get(&operand) {
+            Some((start, Stride::One)) => *start,
+            _ => {
+                let rounds = e.b.ins().band_imm_u(length, !3);
+                for (begin, end, lanes) in [(zero, rounds, Lanes::Four), (rounds, length, Lanes::One)] {
+                    let step = if lanes == Lanes::Four { 4 } else { 1 };
+                    e.for_range(begin, end, step, &[], |e, index, _| {
+                        let at = Position { ty: lanes, index };
+                        let x = self.full(e, operand, at, &mut FxHashMap::default(), true)?;
+                        let place = e.at(to, index, 4);
+                        e.store(x, place, 0);
+                        Ok(vec![])
+                    })?;
+                }
+                to
+            }
+        };
+        e.call_with_struct(symbol, &[from, to, length])
     }
 
     /// Runs a reduction over the row; its state goes to `scalars`.
@@ -177,6 +205,8 @@ impl<'p, 'g> Row<'p, 'g> {
 
     /// The operand of a reduction at a position: computed and kept at first, then read back.
     fn reduced(&mut self, e: &mut Emit, operand: Value, at: Position, keep: bool) -> Result<ClifValue> {
+        // What is mapped is there already.
+        let keep = keep && !self.plan.mapped.contains_key(&operand.node);
         let value = self.full(e, operand, at, &mut FxHashMap::default(), !keep)?;
         if let (true, Some(place)) = (keep, self.kept_at(e, operand, at.index)) {
             e.store(value, place, 0);

@@ -191,6 +191,17 @@ unsafe impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn if_negative(self, yes: Self, no: Self) -> Self {
+        // SAFETY: as above.
+        unsafe {
+            let half = |v: __m256, yes: __m256, no: __m256| {
+                _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(v, _mm256_setzero_ps()))
+            };
+            Self(half(self.0, yes.0, no.0), half(self.1, yes.1, no.1))
+        }
+    }
+
+    #[inline(always)]
     fn exp2_of_rounder(self) -> Self {
         // SAFETY: as above.
         unsafe {

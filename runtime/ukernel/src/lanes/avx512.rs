@@ -106,6 +106,15 @@ unsafe impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn if_negative(self, yes: Self, no: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe {
+            let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, _mm512_setzero_ps());
+            _mm512_mask_mov_ps(no.0, negative, yes.0)
+        })
+    }
+
+    #[inline(always)]
     fn exp2_of_rounder(self) -> Self {
         // SAFETY: as above.
         Self(unsafe {

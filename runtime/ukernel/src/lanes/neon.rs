@@ -168,6 +168,16 @@ unsafe impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn if_negative(self, yes: Self, no: Self) -> Self {
+        let mut lanes = no;
+        for (i, lane) in lanes.0.iter_mut().enumerate() {
+            // SAFETY: as above.
+            *lane = unsafe { vbslq_f32(vcltzq_f32(self.0[i]), yes.0[i], *lane) };
+        }
+        lanes
+    }
+
+    #[inline(always)]
     fn exp2_of_rounder(self) -> Self {
         // SAFETY: as above.
         self.map(|v| unsafe {

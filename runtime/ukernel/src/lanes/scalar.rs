@@ -98,6 +98,11 @@ unsafe impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    fn if_negative(self, yes: Self, no: Self) -> Self {
+        Self(array::from_fn(|i| if self.0[i] < 0.0 { yes.0[i] } else { no.0[i] }))
+    }
+
+    #[inline(always)]
     fn exp2_of_rounder(self) -> Self {
         self.map(|v| f32::from_bits((v.to_bits() << 23).wrapping_add(1f32.to_bits())))
     }
