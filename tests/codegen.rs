@@ -244,6 +244,22 @@ graph @main(%x: f32[b,s,45], %y: f32[b,s,45]) -> (%p: f32[b,s,45], %q: f32[b,s,4
     same_bits(source, &[("b", 2), ("s", 3)]);
 }
 
+/// Rows that are long enough for a microkernel: of an argument, of what was computed, and of a quantized result.
+#[test]
+fn functions_of_long_rows_give_the_interpreters_bits() {
+    let source = "\
+stage lowered
+graph @main(%x: f32[b,s,150], %y: f32[b,s,150]) -> (%h: f32[b,s,150], %q: i8[b,s,150], %r: f32[b,s,1]) {
+  %a = silu %x : f32[b,s,150]
+  %h = mul %a, %y : f32[b,s,150]
+  %d = add %x, %y : f32[b,s,150]
+  %e = silu %d : f32[b,s,150]
+  %q, %r = quantize_rows %e : i8[b,s,150], f32[b,s,1]
+}
+";
+    same_bits(source, &[("b", 2), ("s", 3)]);
+}
+
 #[test]
 fn integers_and_truth_values_have_kernels() {
     let source = "\
