@@ -21,6 +21,7 @@ pub mod sign_sum;
 pub mod sizes;
 pub mod target;
 pub mod terms;
+pub mod verify_kernels;
 pub mod view;
 
 use cranelift_module::{FuncId, Module};
@@ -44,6 +45,8 @@ pub enum CodegenError {
     Malformed { what: &'static str },
     #[error("{what}: {message}")]
     Cranelift { what: String, message: String },
+    #[error(transparent)]
+    Differs(Box<verify_kernels::Difference>),
 }
 
 impl CodegenError {

@@ -55,7 +55,8 @@ pub fn optimize(module: &mut Module, options: &Options) -> Result<Report, Error>
 
 /// Makes a program of an optimised module, for this machine.
 pub fn build_program(mut module: Module, options: &Options) -> Result<Program, Error> {
-    let target = Target::host().map_err(crate::build::BuildError::from)?.for_module(&module);
+    let mut target = Target::host().map_err(crate::build::BuildError::from)?.for_module(&module);
+    target.verify = options.verify_kernels;
     if options.backend == Backend::Interpret {
         // A kernel is called like any other function where nothing is compiled.
         module.functions.values_mut().for_each(|f| f.kind = FunctionKind::Graph);

@@ -9,7 +9,7 @@ use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Type, Va
 use trine_runtime::{Buffer, Place, Port, Size, State, Step, StepKind};
 
 use crate::build::BuildError;
-use crate::codegen::{ArgLayout, Plan, Target};
+use crate::codegen::{ArgLayout, Plan, Target, verify_kernels};
 use crate::constants::Wanted;
 use crate::plan_buffers;
 
@@ -42,6 +42,9 @@ pub struct Needs {
 /// Drafts the program of a verified module.
 pub fn draft(module: &Module, target: &Target) -> Result<Draft, BuildError> {
     let main = &module.main().ok_or(BuildError::NoMain)?.graph;
+    if target.verify {
+        verify_kernels::verify(module, target)?;
+    }
     let symbols = symbols(module);
     let kernels = needs(module, &symbols, target)?;
     let mut builder = Builder {

@@ -74,6 +74,8 @@ pub struct Options {
     pub activations: Activations,
     pub head: Head,
     pub backend: Backend,
+    /// Compare the microkernels that layers get with their scalar oracles, on this machine; a difference is an error.
+    pub verify_kernels: bool,
 }
 
 impl Options {

@@ -143,7 +143,7 @@ fn compile_writes_what_c_links_and_runs() {
     let want = array(&folder.path().join("want.npz"), "logits");
     let images = array(&models().join("digits/data.npz"), "mlp.x");
     std::fs::write(path("in"), images.bytes()).unwrap();
-    for target in [&[][..], &["--target", "native"]] {
+    for target in [&[][..], &["--target", "native", "--verify-kernels"]] {
         let args = ["compile", &mlp, "--emit", "obj", "-o", &path("build"), "--name", "model"];
         let said = succeed(&[&args[..], target].concat());
         assert!(said.contains("build/model.o\n") && said.contains("libtrine_ukernel.a"), "{said}");
@@ -327,7 +327,7 @@ fn list_shows_what_there_is() {
     assert!(succeed(&["--help"]).contains("Exit codes"));
 }
 
-/// Every microkernel that this machine has gives the same output; others are refused by name.
+/// Every microkernel that this machine has is right and gives the same output; others are refused by name.
 #[test]
 fn microkernels_can_be_named() {
     let listed = succeed(&["list", "kernels"]);
@@ -338,7 +338,7 @@ fn microkernels_can_be_named() {
     let (model, input) = (model("digits/mlp.onnx"), digits("mlp.x"));
     let run = |name: &str| {
         let out = folder.path().join("out.npz");
-        let args = ["run", &model, "-i", &input, "-o", out.to_str().unwrap()];
+        let args = ["run", &model, "-i", &input, "-o", out.to_str().unwrap(), "--verify-kernels"];
         let result = command(&args).env("TRINE_UKERNEL", name).output().unwrap();
         (result, out)
     };

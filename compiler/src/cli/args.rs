@@ -34,6 +34,10 @@ pub struct CompileArgs {
     /// What runs the ops: machine code where there is a kernel, only the interpreter, or only machine code
     #[arg(long, default_value = "auto")]
     backend: BackendArg,
+
+    /// Check the microkernels that layers get on this machine, against scalar ones and to the bit
+    #[arg(long)]
+    verify_kernels: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -104,6 +108,7 @@ impl CompileArgs {
             activations: self.activations.0,
             head: self.head.0,
             backend: self.backend.0,
+            verify_kernels: self.verify_kernels,
         }
     }
 }

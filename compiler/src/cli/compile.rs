@@ -75,7 +75,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         Some(name) => Target::named(name),
         None => Target::baseline(),
     };
-    let target = target.map_err(|e| trine::Error::from(BuildError::from(e)))?;
+    let mut target = target.map_err(|e| trine::Error::from(BuildError::from(e)))?;
+    target.verify = options.verify_kernels;
     let name = args.name.unwrap_or_else(|| identifier(&args.model));
     let (mut module, sources) = load(&args.model)?;
     let progress = Progress::new(format!("compiling {}", args.model.display()));

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
 };
+use trine::build::BuildError;
+use trine::codegen::CodegenError;
+use trine::object::ObjectError;
 use trine::{Error, Fault};
 
 pub type Outcome = Result<(), Failure>;
@@ -53,6 +56,12 @@ impl From<Error> for Failure {
             }
             Error::Format { .. } => {
                 Failure::new(fault, error.to_string(), "give an ONNX model, or IR that `trine opt -o` wrote")
+            }
+            Error::Build(BuildError::Codegen(CodegenError::Differs(_)))
+            | Error::Object(ObjectError::Build(BuildError::Codegen(CodegenError::Differs(_)))) => {
+                let help =
+                    format!("TRINE_UKERNEL=NAME picks another of `trine list kernels`; {}", super::bug::HELP);
+                Failure::new(fault, error.to_string(), help)
             }
             _ if fault == Fault::Trine => Failure::new(fault, error.to_string(), super::bug::HELP),
             _ => Failure::new(fault, error.to_string(), ""),

@@ -65,6 +65,11 @@ impl<'g> Plan<'g> {
         Some(Plan { graph, symbol, a, b, trans_b: op.trans_b, product, epilogue, result, folded, panels })
     }
 
+    /// The symbol of what multiplies, the inputs that are summed, if they are known, and whether weights are packed.
+    pub fn microkernel(&self) -> (&'static str, Option<usize>, bool) {
+        (self.symbol, self.a.dims.last().and_then(Dim::as_const), self.panels.is_some())
+    }
+
     /// The product itself, when no result can hold it.
     pub fn shared_scratch(&self) -> Option<Dim> {
         match self.result {

@@ -104,6 +104,11 @@ impl<'g> Plan<'g> {
         }
     }
 
+    /// What computes the sums, and for which matrix.
+    pub fn microkernel(&self) -> (&Geometry, Contraction) {
+        (&self.geometry, self.contraction)
+    }
+
     /// Scratch that all parts share: the sums.
     pub fn shared_scratch(&self) -> Option<Dim> {
         let row = 4 * self.geometry.groups * self.geometry.n_padded;

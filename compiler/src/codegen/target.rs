@@ -20,6 +20,8 @@ pub struct Target {
     pub cache: usize,
     /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
     pub streams: bool,
+    /// Whether the microkernels of a program are [checked](super::verify_kernels) first.
+    pub verify: bool,
 }
 
 /// The cache of a machine that does not state its own.
@@ -120,7 +122,7 @@ impl Target {
         let isa = isa
             .finish(settings::Flags::new(flags))
             .map_err(|e| CodegenError::Target { message: e.to_string() })?;
-        Ok(Target { isa, features, forced: vec![], cache: USUAL_CACHE, streams: false })
+        Ok(Target { isa, features, forced: vec![], cache: USUAL_CACHE, streams: false, verify: false })
     }
 
     /// What the instruction set's flags promise microkernels.

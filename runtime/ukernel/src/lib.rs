@@ -19,6 +19,7 @@ extern crate std;
 mod archive;
 
 pub mod attention;
+pub mod call;
 pub mod contract_i8;
 mod cpu;
 pub mod dot;
@@ -41,4 +42,4 @@ mod variant;
 
 pub use cpu::{Features, second_cache};
 pub use layout::{Geometry, Layout, LayoutError};
-pub use variant::{Entry, Listed, Variant, all, best, by_name, symbols};
+pub use variant::{Entry, Listed, Variant, all, best, by_name, by_symbol, oracle, symbols};

@@ -43,6 +43,16 @@ pub fn by_name<A, L>(variants: &'static [Variant<A, L>], name: &str) -> Option<&
     variants.iter().find(|v| v.name() == name)
 }
 
+/// The variant that is exported as `symbol`.
+pub fn by_symbol<A, L>(variants: &'static [Variant<A, L>], symbol: &str) -> Option<&'static Variant<A, L>> {
+    variants.iter().find(|v| v.symbol == symbol)
+}
+
+/// The scalar variant, which says what the others must give: the last one.
+pub fn oracle<A, L>(variants: &'static [Variant<A, L>]) -> Option<&'static Variant<A, L>> {
+    variants.last()
+}
+
 /// Every exported symbol and its address.
 pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
     all().map(|v| (v.symbol, v.address)).chain(crate::trig::SYMBOLS)
@@ -92,7 +102,10 @@ mod tests {
         for v in signsum_i8::VARIANTS {
             let found = by_name(signsum_i8::VARIANTS, v.name()).unwrap();
             assert_eq!(found.symbol, v.symbol);
+            assert_eq!(by_symbol(signsum_i8::VARIANTS, v.symbol).unwrap().name(), v.name());
         }
+        assert_eq!(oracle(signsum_i8::VARIANTS).unwrap().name(), scalar.name());
+        assert_eq!(oracle(matmul::VARIANTS).unwrap().name(), "matmul_f32_scalar");
         assert!(by_name(signsum_i8::VARIANTS, "signsum_i8_mmx").is_none());
     }
 
