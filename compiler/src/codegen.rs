@@ -5,6 +5,7 @@
 //! and object files differ in a constructor. Weights and state reach code as arguments, other code by symbols.
 
 pub mod attention;
+pub mod autotune;
 pub mod choice;
 pub mod contraction;
 pub mod elementwise;

@@ -5,8 +5,8 @@ use std::path::Path;
 use trine_ir::{FunctionKind, Module, Stage};
 use trine_runtime::{Program, StepKind};
 
-use crate::build::build;
-use crate::codegen::Target;
+use crate::build::{BuildError, build};
+use crate::codegen::{Target, autotune};
 use crate::error::Error;
 use crate::files::load_with_sources;
 use crate::object::{Object, object};
@@ -54,14 +54,26 @@ pub fn optimize(module: &mut Module, options: &Options) -> Result<Report, Error>
 }
 
 /// Makes a program of an optimised module, for this machine.
-pub fn build_program(mut module: Module, options: &Options) -> Result<Program, Error> {
-    let mut target = Target::host().map_err(crate::build::BuildError::from)?.for_module(&module);
+pub fn build_program(module: Module, options: &Options) -> Result<Program, Error> {
+    build_program_with_notes(module, options, &mut |_| ())
+}
+
+/// As [`build_program`]; what [autotuning](autotune::tune) finds is told to `note`.
+pub fn build_program_with_notes(
+    mut module: Module,
+    options: &Options,
+    note: &mut dyn FnMut(String),
+) -> Result<Program, Error> {
+    let mut target = Target::host().map_err(BuildError::from)?.for_module(&module);
     target.verify = options.verify_kernels;
     if options.backend == Backend::Interpret {
         // A kernel is called like any other function where nothing is compiled.
         module.functions.values_mut().for_each(|f| f.kind = FunctionKind::Graph);
     } else if module.stage != Stage::Kernel {
         form_kernels::form(&mut module, &target);
+    }
+    if options.autotune {
+        autotune::tune(&module, &mut target, note).map_err(BuildError::from)?;
     }
     let program = build(module, &target)?;
     let interpreted: Vec<String> = program

@@ -22,7 +22,7 @@ pub mod pattern;
 mod plan_buffers;
 pub mod ternarize;
 
-pub use compile::{build_object, build_program, compile, optimize};
+pub use compile::{build_object, build_program, build_program_with_notes, compile, optimize};
 pub use error::{Error, Fault};
 pub use files::{Sources, load, load_with_sources, save, write_text};
 pub use options::{Activations, Backend, Head, Level, Options};

@@ -76,6 +76,9 @@ pub struct Options {
     pub backend: Backend,
     /// Compare the microkernels that layers get with their scalar oracles, on this machine; a difference is an error.
     pub verify_kernels: bool,
+    /// Measure which microkernels are the fastest for each shape of layer on this machine, and remember it in the
+    /// folder `TRINE_CACHE`, by default one of the user's own caches.
+    pub autotune: bool,
 }
 
 impl Options {

@@ -357,6 +357,41 @@ fn microkernels_can_be_named() {
     assert!(message.contains("signsum_i8_mmx") && message.contains("signsum_i8_scalar_trits"), "{message}");
 }
 
+/// What was measured is said, remembered and said again; bytes that are not ours are replaced.
+#[test]
+fn autotuning_is_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("autotune.json");
+    let out = folder.path().join("out.npz");
+    let (model, input) = (model("digits/mlp.onnx"), digits("mlp.x"));
+    let tune = || {
+        let args = ["run", &model, "-i", &input, "-o", out.to_str().unwrap(), "--autotune"];
+        let mut command = command(&args);
+        let result = command.env("TRINE_CACHE", folder.path()).env_remove("TRINE_UKERNEL").output().unwrap();
+        let message = String::from_utf8(result.stderr).unwrap();
+        assert!(result.status.success(), "{message}");
+        message
+    };
+    let first = tune();
+    let shapes = first.lines().filter(|l| l.starts_with("autotune: trits f32, ")).count();
+    if shapes == 0 {
+        // A machine with the oracle alone.
+        return;
+    }
+    let remembered = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(remembered.matches("signsum_f32_").count(), shapes, "{remembered}");
+    assert_eq!(tune(), first);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), remembered);
+    std::fs::write(&file, "{").unwrap();
+    assert!(tune().contains("is not what autotuning wrote"));
+    let again: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(again.as_object().unwrap().len(), 1);
+    let build = folder.path().join("build");
+    let args = ["compile", &model, "-o", build.to_str().unwrap(), "--target", "native", "--autotune"];
+    let result = command(&args).env("TRINE_CACHE", folder.path()).output().unwrap();
+    assert!(result.status.success() && build.join("mlp.o").is_file(), "{result:?}");
+}
+
 #[test]
 fn mistakes_on_the_command_line_end_with_2() {
     let mlp = model("digits/mlp.onnx");

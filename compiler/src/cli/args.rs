@@ -38,6 +38,11 @@ pub struct CompileArgs {
     /// Check the microkernels that layers get on this machine, against scalar ones and to the bit
     #[arg(long)]
     verify_kernels: bool,
+
+    /// Measure which microkernels are the fastest for each shape of layer here, and remember it in the folder
+    /// TRINE_CACHE [default: trine in the user's caches]
+    #[arg(long)]
+    autotune: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -109,6 +114,7 @@ impl CompileArgs {
             head: self.head.0,
             backend: self.backend.0,
             verify_kernels: self.verify_kernels,
+            autotune: self.autotune,
         }
     }
 }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use trine::Backend;
 use trine::build::BuildError;
-use trine::codegen::Target;
-
+use trine::codegen::{Target, autotune};
 use trine::pass::Driver;
+use trine::passes::form_kernels;
 
 use super::Out;
 use super::args::{CompileArgs, suggest};
 use super::failure::{Failure, Outcome};
-use super::model::{load, optimize, warn_of_losses};
+use super::model::{load, optimize, say, warn_of_losses};
 use super::progress::Progress;
 
 const EXAMPLES: &str = "\
@@ -82,6 +82,12 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let progress = Progress::new(format!("compiling {}", args.model.display()));
     let pipeline = options.pipeline(&module)?.without("form-kernels");
     warn_of_losses(&optimize(&mut module, &pipeline, &mut Driver::new())?);
+    let mut notes = vec![];
+    if options.autotune {
+        form_kernels::form(&mut module, &target);
+        let tuned = autotune::tune(&module, &mut target, &mut |note| notes.push(note));
+        tuned.map_err(|e| trine::Error::from(BuildError::from(e)))?;
+    }
     let object = trine::build_object(module, &target, &name)?;
     sources.check()?;
     std::fs::create_dir_all(&args.output).map_err(|e| {
@@ -89,6 +95,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     })?;
     let paths = object.save(&args.output, &name)?;
     drop(progress);
+    say(&notes);
     for path in paths {
         writeln!(out, "{}", path.display())?;
     }

@@ -18,11 +18,14 @@ pub fn load(path: &Path) -> Result<(Module, Sources), Failure> {
 /// Compiles a model; what is lost on the way is said on standard error.
 pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
     let (mut module, sources) = load(path)?;
-    let _progress = Progress::new(format!("compiling {}", path.display()));
+    let progress = Progress::new(format!("compiling {}", path.display()));
     let pipeline = options.pipeline(&module)?;
     let report = optimize(&mut module, &pipeline, &mut Driver::new())?;
     warn_of_losses(&report);
-    let program = trine::build_program(module, options)?;
+    let mut notes = vec![];
+    let program = trine::build_program_with_notes(module, options, &mut |note| notes.push(note))?;
+    drop(progress);
+    say(&notes);
     sources.check()?;
     Ok(program)
 }
@@ -30,6 +33,11 @@ pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
 /// Runs passes.
 pub fn optimize(module: &mut Module, pipeline: &Pipeline, driver: &mut Driver) -> Result<Report, Failure> {
     Ok(driver.run(pipeline, module).map_err(trine::Error::from)?)
+}
+
+/// What autotuning found, on standard error.
+pub fn say(notes: &[String]) {
+    notes.iter().for_each(|note| eprintln!("autotune: {note}"));
 }
 
 /// One warning for all layers that are no longer what the model says.

@@ -1,4 +1,5 @@
-//! Which microkernel a quantized layer gets: the first that was asked for by name, else the cheapest.
+//! Which microkernel a quantized layer gets: the first that was asked for by name, else the one that was measured to
+//! be the fastest, else the cheapest.
 //!
 //! The best kernel of an instruction set takes weights at two bits, which unpack almost for free. Five
 //! weights a byte take more instructions, and a fifth fewer bytes. So bytes decide where they are what
@@ -17,7 +18,7 @@ use super::contraction;
 use super::target::Target;
 
 /// What a layer multiplies: its weights by its activations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Product {
     TritsF32,
     TritsInt8,
@@ -25,7 +26,7 @@ pub enum Product {
 }
 
 /// A quantized layer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
     pub product: Product,
     /// Rows of activations, where they are known.
@@ -75,7 +76,7 @@ pub fn sign_sum(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction
 
 fn int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
     let own = (geometry(layer, contraction::LAYOUT)?, Contraction::Own);
-    for name in &target.forced {
+    for name in target.asked(layer) {
         if name == contraction::NAME {
             return Some(own);
         }
@@ -115,14 +116,14 @@ fn waits_for_bytes(
 }
 
 fn float(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
-    let forced = target.forced.iter().find_map(|name| by_name(signsum_f32::VARIANTS, name));
+    let forced = target.asked(layer).find_map(|name| by_name(signsum_f32::VARIANTS, name));
     let variant = forced.or_else(|| best(signsum_f32::VARIANTS, target.features))?;
     let prepare = signsum_f32::prepare(variant.layout)?.symbol;
     Some((geometry(layer, variant.layout)?, Contraction::F32 { prepare, symbol: variant.symbol }))
 }
 
 fn dot_int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
-    let forced = target.forced.iter().find_map(|name| by_name(dot_i8::VARIANTS, name));
+    let forced = target.asked(layer).find_map(|name| by_name(dot_i8::VARIANTS, name));
     microkernel(layer, forced.or_else(|| best(dot_i8::VARIANTS, target.features))?)
 }
 

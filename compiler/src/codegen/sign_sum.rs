@@ -24,6 +24,7 @@ const WHOLE: i64 = 8;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
+    layer: Layer,
     x: View,
     weights: usize,
     scale: usize,
@@ -76,12 +77,14 @@ impl<'g> Plan<'g> {
         let x = View::of(graph, x)?;
         let rows =
             x.dims[..x.dims.len() - 1].iter().try_fold(1, |all: usize, d| all.checked_mul(d.as_const()?));
-        let (geometry, contraction) = target.sign_sum(&Layer { product, rows, n, k, group: group.group })?;
+        let layer = Layer { product, rows, n, k, group: group.group };
+        let (geometry, contraction) = target.sign_sum(&layer)?;
         // Rows are taken one after another.
         x.outer_stride(1).filter(|_| x.strides.last().and_then(Dim::as_const) == Some(1))?;
         let inner = [select, sum, rescale];
         Some(Plan {
             graph,
+            layer,
             x,
             weights: param(w)?,
             scale: param(graph.operand(rescale, 1)?)?,
@@ -102,6 +105,10 @@ impl<'g> Plan<'g> {
             _ if arg == self.scale => ArgLayout::Scales(self.geometry),
             _ => ArgLayout::Dense,
         }
+    }
+
+    pub fn layer(&self) -> &Layer {
+        &self.layer
     }
 
     /// What computes the sums, and for which matrix.

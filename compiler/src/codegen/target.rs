@@ -2,6 +2,7 @@
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
+use rustc_hash::FxHashMap;
 use target_lexicon::Triple;
 use trine_ir::{Elem, Module};
 use trine_ukernel::{Features, Geometry, second_cache};
@@ -16,6 +17,8 @@ pub struct Target {
     pub features: Features,
     /// Microkernels that were asked for by name, before those that would be chosen.
     pub forced: Vec<String>,
+    /// Microkernels that were [measured](super::autotune) to be the fastest, by their names.
+    pub tuned: FxHashMap<Layer, String>,
     /// Bytes of the second cache of a core.
     pub cache: usize,
     /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
@@ -61,6 +64,11 @@ impl Target {
             self.forced.push(name.into());
         }
         Ok(())
+    }
+
+    /// The names of microkernels that `layer` gets before any other, the first that fits.
+    pub fn asked(&self, layer: &Layer) -> impl Iterator<Item = &str> {
+        self.forced.iter().chain(self.tuned.get(layer)).map(String::as_str)
     }
 
     /// What code that is shipped is made for: `native`, this machine; a CPU of this architecture as Cranelift names
@@ -122,7 +130,15 @@ impl Target {
         let isa = isa
             .finish(settings::Flags::new(flags))
             .map_err(|e| CodegenError::Target { message: e.to_string() })?;
-        Ok(Target { isa, features, forced: vec![], cache: USUAL_CACHE, streams: false, verify: false })
+        Ok(Target {
+            isa,
+            features,
+            forced: vec![],
+            tuned: FxHashMap::default(),
+            cache: USUAL_CACHE,
+            streams: false,
+            verify: false,
+        })
     }
 
     /// What the instruction set's flags promise microkernels.
