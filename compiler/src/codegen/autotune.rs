@@ -160,12 +160,15 @@ const MANY: usize = 64;
 const ONE_ROW_COUNTS: f64 = 3.0;
 
 /// Weights of a layer that are measured: the time of more is in proportion.
-const MOST_WEIGHTS: usize = 1 << 22;
+const MOST_WEIGHTS: usize = 1 << 21;
 
 /// Rounds of a shape, and the time after which there are no more.
 const ROUNDS: usize = 40;
 const LEAST_ROUNDS: usize = 3;
-const BUDGET: Duration = Duration::from_millis(200);
+const BUDGET: Duration = Duration::from_millis(150);
+
+/// What took so many times as long as another in the least rounds is not tried again.
+const HOPELESS: u32 = 3;
 
 /// The seconds that each candidate takes for one number of rows, and how much they count.
 struct Times {
@@ -188,13 +191,18 @@ fn measure(candidates: &[Candidate], layer: &Layer, target: &Target) -> Result<V
     let mut weights = Weights::new(most, target)?;
     let start = Instant::now();
     for round in 0..ROUNDS {
-        if round > LEAST_ROUNDS && start.elapsed() > BUDGET {
+        if round >= LEAST_ROUNDS && start.elapsed() > BUDGET {
             break;
         }
-        for bench in &mut benches {
-            let time = bench.run(&mut weights)?;
-            // The first round brings everything into place.
-            bench.times.extend((round > 0).then_some(time));
+        for rivals in benches.chunks_mut(candidates.len()) {
+            let best = rivals.iter().filter_map(Bench::best).min();
+            let hopeless = |own: Duration| best.is_some_and(|best| own > HOPELESS * best);
+            for bench in rivals {
+                if round < LEAST_ROUNDS || !bench.best().is_some_and(hopeless) {
+                    let time = bench.run(&mut weights)?;
+                    bench.times.push(time);
+                }
+            }
         }
     }
     let seconds = |benches: &mut [Bench]| benches.iter_mut().map(Bench::median).collect();
@@ -224,13 +232,13 @@ struct Weights {
 /// All weights 0 in each ternary layout.
 const ZEROS: u8 = 0x55;
 
-/// Second caches that weights are read through: enough that none finds what it read before.
-const CACHES: usize = 4;
+/// Bytes that weights are read through where they stream: more than a core has for itself, as programs have that do.
+const STREAM: usize = 64 << 20;
 
 impl Weights {
     /// Enough for matrices of up to `most` bytes.
     fn new(most: usize, target: &Target) -> Result<Weights, CodegenError> {
-        let len = if target.streams { most.max(CACHES.saturating_mul(target.cache)) } else { most };
+        let len = if target.streams { most.max(STREAM).max(2 * target.cache) } else { most };
         let mut bytes = AlignedBytes::zeroed(len).map_err(|e| CodegenError::bug("autotune", e))?;
         bytes.as_mut_slice().fill(ZEROS);
         Ok(Weights { bytes, streams: target.streams, next: 0 })
@@ -321,9 +329,16 @@ impl Bench {
         }
     }
 
+    fn best(&self) -> Option<Duration> {
+        self.times.iter().min().copied()
+    }
+
+    /// Of all times but the first, which brings everything into place, where there are others.
     fn median(&mut self) -> f64 {
-        self.times.sort();
-        self.times[self.times.len() / 2].as_secs_f64()
+        let first = usize::from(self.times.len() > 1);
+        let times = &mut self.times[first..];
+        times.sort();
+        times[times.len() / 2].as_secs_f64()
     }
 }
 
