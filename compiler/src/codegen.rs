@@ -28,6 +28,7 @@ pub mod view;
 use cranelift_module::{FuncId, Module};
 use trine_ir::{Dim, Function, Graph, Op};
 use trine_ukernel::Geometry;
+use trine_ukernel::call::CallError;
 use trine_ukernel::matmul::Panels;
 
 use emit::Symbols;
@@ -53,6 +54,16 @@ pub enum CodegenError {
 impl CodegenError {
     pub(crate) fn bug(what: &str, error: impl std::fmt::Debug) -> CodegenError {
         CodegenError::Cranelift { what: what.into(), message: format!("{error:?}") }
+    }
+
+    /// A microkernel that this machine cannot run is one of the target that was asked for.
+    pub(crate) fn refused(error: CallError) -> CodegenError {
+        match error {
+            CallError::Features(_) => {
+                CodegenError::Target { message: format!("its microkernels cannot be tried here: {error}") }
+            }
+            _ => CodegenError::bug("a microkernel", error),
+        }
     }
 
     pub(crate) fn malformed(what: &'static str) -> CodegenError {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use indexmap::IndexSet;
 use trine_ir::{FunctionKind, Module};
 use trine_runtime::arena::AlignedBytes;
-use trine_ukernel::call::{Call, CallError};
+use trine_ukernel::call::Call;
 use trine_ukernel::contract_i8::{ContractI8, scratch};
 use trine_ukernel::signsum_f32::{self, SignSumF32, prepared_len};
 use trine_ukernel::{Geometry, Layout, Variant, dot_i8, oracle, signsum_i8};
@@ -308,22 +308,21 @@ impl Bench {
     fn run(&mut self, weights: &mut Weights) -> Result<Duration, CodegenError> {
         let streams = weights.streams;
         let weights = weights.next(self.g.bytes);
-        let refused = |e: CallError| CodegenError::bug("autotune", e);
         match &mut self.work {
             Work::Int8 { variant, x, x_sums, out, scratch } => {
                 let operands = (weights, &x[..], &x_sums[..]);
                 let call = Call::contract_i8(variant, &self.g, self.rows, operands, out, scratch);
-                let mut call = call.map_err(refused)?;
+                let mut call = call.map_err(CodegenError::refused)?;
                 Ok(time(streams, || call.run()))
             }
             Work::F32 { variant, x, prepared, out } => {
                 let prepare = signsum_f32::prepare(variant.layout);
                 let prepare = prepare.ok_or(CodegenError::malformed("a microkernel"))?;
-                let mut call =
-                    Call::prepare_f32(prepare, &self.g, self.rows, x, prepared).map_err(refused)?;
+                let mut call = Call::prepare_f32(prepare, &self.g, self.rows, x, prepared)
+                    .map_err(CodegenError::refused)?;
                 let before = time(false, || call.run());
                 let call = Call::sign_sum_f32(variant, &self.g, self.rows, (weights, prepared), out);
-                let mut call = call.map_err(refused)?;
+                let mut call = call.map_err(CodegenError::refused)?;
                 Ok(before + time(streams, || call.run()))
             }
         }

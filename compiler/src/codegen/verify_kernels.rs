@@ -9,7 +9,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use trine_ir::{FunctionKind, Module};
-use trine_ukernel::call::{Call, CallError, Rhs};
+use trine_ukernel::call::{Call, Rhs};
 use trine_ukernel::contract_i8::{ContractI8, scratch};
 use trine_ukernel::matmul::{self, MatmulF32, Panels};
 use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepared_len};
@@ -126,7 +126,7 @@ fn int8(
         let mut out = vec![0; count * g.groups * g.n_padded];
         let mut scratch = vec![0; scratch(v, &g, Some(count))];
         Call::contract_i8(v, &g, count, (&packed, &x, &x_sums), &mut out, &mut scratch)
-            .map_err(refused)?
+            .map_err(CodegenError::refused)?
             .run();
         Ok(without_padding(&out, g.n_padded, g.n))
     };
@@ -149,9 +149,11 @@ fn float(
         let count = some.len();
         let mut prepared = vec![0.0; count * prepared_len(&g)];
         let x = &x[some.start * k..some.end * k];
-        Call::prepare_f32(prepare, &g, count, x, &mut prepared).map_err(refused)?.run();
+        Call::prepare_f32(prepare, &g, count, x, &mut prepared).map_err(CodegenError::refused)?.run();
         let mut out = vec![0.0; count * g.groups * g.n_padded];
-        Call::sign_sum_f32(v, &g, count, (&packed, &prepared), &mut out).map_err(refused)?.run();
+        Call::sign_sum_f32(v, &g, count, (&packed, &prepared), &mut out)
+            .map_err(CodegenError::refused)?
+            .run();
         Ok(without_padding(&out, g.n_padded, g.n))
     };
     compare((variant.name(), &g), FEW, |some| run(variant, some), |some| run(oracle, some), same_bits)
@@ -190,7 +192,9 @@ fn product(
         let mut c = vec![0.0; some.len() * n];
         let mut scratch = vec![0.0; matmul::SCRATCH];
         let a = &x[some.start * k..some.end * k];
-        Call::matmul_f32(v, (some.len(), k, n), (a, b), &mut c, &mut scratch).map_err(refused)?.run();
+        Call::matmul_f32(v, (some.len(), k, n), (a, b), &mut c, &mut scratch)
+            .map_err(CodegenError::refused)?
+            .run();
         Ok(c)
     };
     compare((variant.name(), &g), PRODUCTS, |some| run(variant, some), |some| run(oracle, some), same_bits)
@@ -300,16 +304,6 @@ fn padded(g: &Geometry, x: &[i8]) -> (Vec<i8>, Vec<i32>) {
 
 fn without_padding<T: Copy>(out: &[T], n_padded: usize, n: usize) -> Vec<T> {
     out.chunks(n_padded).flat_map(|cell| &cell[..n]).copied().collect()
-}
-
-/// A variant of another machine is one that was asked for.
-fn refused(error: CallError) -> CodegenError {
-    match error {
-        CallError::Features(_) => {
-            CodegenError::Target { message: format!("its microkernels cannot be checked here: {error}") }
-        }
-        _ => CodegenError::bug("a microkernel", error),
-    }
 }
 
 #[cfg(test)]
