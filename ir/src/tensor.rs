@@ -165,7 +165,7 @@ impl Tensor {
     pub fn pack(elem: Elem, dims: Vec<usize>, unpacked: &[u8]) -> Result<Tensor, TensorError> {
         let bits = elem.bits();
         let data = match elem {
-            Elem::Trit => crate::trit::pack(unpacked.iter().map(|b| *b as i8)),
+            Elem::Trit => crate::trit::pack(bytemuck::cast_slice(unpacked)),
             _ if bits >= 8 => unpacked.to_vec(),
             _ => unpacked
                 .chunks(8 / bits)

@@ -3,17 +3,9 @@
 //! This is the form in which IR and files hold ternary weights. Microkernels repack it as they like.
 
 /// Packs trits; a short last byte is filled with zeros of the language (code 1 is not needed there).
-pub fn pack(trits: impl IntoIterator<Item = i8>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (i, t) in trits.into_iter().enumerate() {
-        debug_assert!((-1..=1).contains(&t));
-        let code = (t + 1) as u8 & 3;
-        match i % 4 {
-            0 => bytes.push(code),
-            j => bytes[i / 4] |= code << (2 * j),
-        }
-    }
-    bytes
+pub fn pack(trits: &[i8]) -> Vec<u8> {
+    let code = |t: &i8| (t + 1) as u8 & 3;
+    trits.chunks(4).map(|four| four.iter().rev().fold(0, |byte, t| byte << 2 | code(t))).collect()
 }
 
 /// The first `count` trits of `bytes`. Code 3 stands for no trit and reads as +1; `is_valid` finds it.

@@ -42,7 +42,7 @@ fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
             Some(Kind::DequantizeBlocks) => "ternary in blocks of bits",
             Some(_) => "ternary as computed",
         };
-        layers.borrow_mut().push(ternary.report(&base, spelling, &matrix));
+        layers.borrow_mut().push(ternary.lossless_report(&base, spelling));
         Ok(y)
     })
 }

@@ -1,6 +1,7 @@
 //! Weights that are ternary as they stand: every whole row, or group of a row, holds only {-s, 0, +s}.
 
 use super::{Matrix, Quantized};
+use rayon::prelude::*;
 use trine_ir::ops::groups;
 
 /// Groups that are tried when rows are not ternary, coarsest first. Each is a multiple of the last.
@@ -13,12 +14,9 @@ pub fn find(w: &Matrix) -> Option<Quantized> {
         return None;
     }
     // The magnitudes of the finest cells decide about all the others.
-    let mut fine = Vec::with_capacity(w.n * groups(w.k, finest));
-    for row in w.values.chunks(w.k) {
-        for cell in row.chunks(finest) {
-            fine.push(magnitude(cell)?);
-        }
-    }
+    let rows = w.values.par_chunks(w.k).map(|row| row.chunks(finest).map(magnitude).collect());
+    let fine: Option<Vec<Vec<f32>>> = rows.collect();
+    let fine = fine?.concat();
     let cells = groups(w.k, finest);
     let coarser = GROUPS.into_iter().filter(|g| *g < w.k);
     let (group, scales) = std::iter::once(w.k).chain(coarser).find_map(|group| {
@@ -27,20 +25,17 @@ pub fn find(w: &Matrix) -> Option<Quantized> {
         let scales: Option<Vec<f32>> = rows.map(magnitude).collect();
         scales.map(|s| (group, s))
     })?;
-    let trits = w.values.iter().map(|v| if *v == 0.0 { 0 } else { v.signum() as i8 }).collect();
+    let trits = w.values.par_iter().map(|v| i8::from(*v > 0.0) - i8::from(*v < 0.0)).collect();
     Some(Quantized::single(w.n, w.k, group, trits, scales))
 }
 
 /// The one magnitude besides zero among `values`; zero if there is none, `None` if there are more.
 fn magnitude(values: &[f32]) -> Option<f32> {
-    let mut found = 0f32;
-    for v in values.iter().map(|v| v.abs()).filter(|v| *v != 0.0) {
-        if !v.is_finite() || (found != 0.0 && v != found) {
-            return None;
-        }
-        found = v;
-    }
-    Some(found)
+    // Magnitudes are in the order of their bits, which are compared faster.
+    let bits = |v: &f32| v.abs().to_bits();
+    let found = values.iter().map(bits).max().unwrap_or(0);
+    let fits = values.iter().map(bits).fold(true, |fits, v| fits & (v == 0 || v == found));
+    Some(f32::from_bits(found)).filter(|s| fits && s.is_finite())
 }
 
 /// Whether a column of weights could be a row of a ternary matrix: a cheap look before a transposition.

@@ -81,8 +81,10 @@ impl Quantized {
 
     /// The share of weights that no plane adds or subtracts, 0 to 1.
     pub fn zeros(&self) -> f64 {
-        let weights = 0..self.n * self.k;
-        let idle = weights.filter(|i| self.planes.iter().all(|p| p.trits[*i] == 0)).count();
+        let idle = match self.planes.as_slice() {
+            [plane] => plane.trits.iter().filter(|t| **t == 0).count(),
+            planes => (0..self.n * self.k).filter(|i| planes.iter().all(|p| p.trits[*i] == 0)).count(),
+        };
         idle as f64 / self.count()
     }
 
@@ -119,6 +121,11 @@ impl Quantized {
 
     /// The row of the report that compares this with the weights it was made from.
     pub fn report(&self, weights: &str, method: &str, w: &Matrix) -> Layer {
+        Layer { error: self.relative_weight_error(w), ..self.lossless_report(weights, method) }
+    }
+
+    /// The row of the report where these are the weights.
+    pub fn lossless_report(&self, weights: &str, method: &str) -> Layer {
         Layer {
             weights: weights.into(),
             n: self.n,
@@ -126,7 +133,7 @@ impl Quantized {
             group: self.planes.first().map_or(self.k, |p| p.group),
             planes: self.planes.len(),
             method: method.into(),
-            error: self.relative_weight_error(w),
+            error: 0.0,
             zeros: self.zeros(),
             bits: self.bits(),
         }

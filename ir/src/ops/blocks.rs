@@ -89,9 +89,18 @@ fn dequantize<T: Real>(
         Some(z) => T::read(z)?,
     };
     let mut y = Vec::with_capacity(result_count(T::ELEM, &[n, op.k])?);
+    let mut levels = vec![T::of(0.0); 1 << op.bits];
     for (i, packed) in q.bytes().chunks(bytes).enumerate() {
-        let width = op.block.min(op.k - i % blocks * op.block);
-        y.extend(unpack(packed, op.bits).take(width).map(|v| (T::of(v.into()) - zeros[i]) * scales[i]));
+        let end = y.len() + op.block.min(op.k - i % blocks * op.block);
+        // A block holds few numbers, each many times.
+        for (v, level) in levels.iter_mut().enumerate() {
+            *level = (T::of(v as f32) - zeros[i]) * scales[i];
+        }
+        let mask = u8::MAX >> (8 - op.bits);
+        for byte in packed {
+            y.extend((0..8 / op.bits).map(|field| levels[usize::from(byte >> (field * op.bits) & mask)]));
+        }
+        y.truncate(end);
     }
     Ok(vec![T::write(scale.elem(), vec![n, op.k], y)?])
 }
