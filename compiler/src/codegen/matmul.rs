@@ -174,16 +174,23 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let block_c = e.at(c, offset, 4);
         let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own, packed];
         e.call_with_struct(plan.symbol, &fields)?;
-        let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
+        let row = |e: &mut Emit, row: ClifValue| {
             let offset = e.b.ins().imul(row, n);
-            let offset = e.b.ins().iadd(offset, index);
-            let place = e.at(c, offset, 4);
+            Ok(vec![e.at(c, offset, 4)])
+        };
+        let load = |e: &mut Emit, row: &[ClifValue], index: ClifValue, ty: ClifType| {
+            let place = e.at(row[0], index, 4);
             Ok(e.load(ty, place, 0))
         };
         if plan.graph.outputs() != [plan.product] {
             let end = e.b.ins().iadd(first_row, m);
             let region = Region { begin: first_row, end, from, to };
-            rows::emit_region(&plan.epilogue, e, &region, &Source { value: plan.product, load: &load })?;
+            rows::emit_region(
+                &plan.epilogue,
+                e,
+                &region,
+                &Source { value: plan.product, row: &row, load: &load },
+            )?;
         }
         Ok(vec![])
     })?;

@@ -46,9 +46,13 @@ pub struct Plan<'g> {
 /// row kernel is.
 pub struct Source<'s> {
     pub value: Value,
-    /// The elements at a row and an index of its last axis, as one or four lanes of f32.
-    pub load: &'s dyn Fn(&mut Emit, ClifValue, ClifValue, ClifType) -> Result<ClifValue>,
+    /// What the elements of a row share.
+    pub row: &'s dyn Fn(&mut Emit, ClifValue) -> Result<Vec<ClifValue>>,
+    /// The elements at an index of the last axis, of a row that shares this, as one or four lanes of f32.
+    pub load: &'s Load<'s>,
 }
+
+pub type Load<'s> = dyn Fn(&mut Emit, &[ClifValue], ClifValue, ClifType) -> Result<ClifValue> + 's;
 
 /// The part of the domain to compute: rows, and a range of the last axis.
 pub struct Region {

@@ -277,26 +277,25 @@ fn finish(
     (from, to): (ClifValue, ClifValue),
 ) -> Result<()> {
     let shape = Shape::of(plan.graph);
-    let load = |e: &mut Emit, row: ClifValue, index: ClifValue, ty: ClifType| {
-        rescaled(plan, e, sums, row, index, ty)
-    };
+    let row = |e: &mut Emit, row: ClifValue| Ok(shared(plan, e, sums, row));
+    let load =
+        |e: &mut Emit, row: &[ClifValue], index: ClifValue, ty: ClifType| rescaled(plan, e, row, index, ty);
+    let source = Source { value: plan.sums, row: &row, load: &load };
     match &plan.parts {
         Parts::Whole(epilogue) => {
             let region = Region { begin: e.int(0), end: rows, from, to };
-            rows::emit_region(epilogue, e, &region, &Source { value: plan.sums, load: &load })
+            rows::emit_region(epilogue, e, &region, &source)
         }
         Parts::Split(ranges) => {
             for (result, start, len) in ranges {
                 let (start, len) = (e.int(*start as i64), e.int(*len as i64));
                 let base = e.arg(shape.result(*result));
-                store_range(e, rows, (from, to), (start, len), base, &load)?;
+                store_range(e, rows, (from, to), (start, len), base, &source)?;
             }
             Ok(())
         }
     }
 }
-
-type Load<'a> = dyn Fn(&mut Emit, ClifValue, ClifValue, ClifType) -> Result<ClifValue> + 'a;
 
 /// Stores the outputs of `start .. start + len` that lie in `from .. to`, as rows of `len`.
 fn store_range(
@@ -305,7 +304,7 @@ fn store_range(
     (from, to): (ClifValue, ClifValue),
     (start, len): (ClifValue, ClifValue),
     base: ClifValue,
-    load: &Load,
+    source: &Source,
 ) -> Result<()> {
     let end = e.b.ins().iadd(start, len);
     let from = e.b.ins().smax(from, start);
@@ -313,20 +312,24 @@ fn store_range(
     let span = e.b.ins().isub(to, from);
     let none = e.int(0);
     let span = e.b.ins().smax(span, none);
-    let span = e.b.ins().band_imm_u(span, !3);
+    let span = e.b.ins().band_imm_u(span, !15);
     let middle = e.b.ins().iadd(from, span);
     e.for_range(none, rows, 1, &[], |e, row, _| {
         let offset = e.b.ins().imul(row, len);
         let offset = e.b.ins().isub(offset, start);
         let place = e.at(base, offset, 4);
-        e.for_range(from, middle, 4, &[], |e, i, _| {
-            let y = load(e, row, i, F32X4)?;
+        let row = (source.row)(e, row)?;
+        e.for_range(from, middle, 16, &[], |e, i, _| {
             let at = e.at(place, i, 4);
-            e.store(y, at, 0);
+            for j in 0..4 {
+                let i = e.b.ins().iadd_imm_s(i, 4 * j);
+                let y = (source.load)(e, &row, i, F32X4)?;
+                e.store(y, at, 16 * j as i32);
+            }
             Ok(vec![])
         })?;
         e.for_range(middle, to, 1, &[], |e, i, _| {
-            let y = load(e, row, i, F32)?;
+            let y = (source.load)(e, &row, i, F32)?;
             let at = e.at(place, i, 4);
             e.store(y, at, 0);
             Ok(vec![])
@@ -336,22 +339,32 @@ fn store_range(
     Ok(())
 }
 
-/// `rescale` at a row and an output: groups left to right, the row's scale, the bias.
+/// What the outputs of a row share: where its sums and the scales start, and its own scale once and four times.
+fn shared(plan: &Plan, e: &mut Emit, sums: ClifValue, row: ClifValue) -> Vec<ClifValue> {
+    let g = plan.geometry;
+    let row_sums = e.b.ins().imul_imm_s(row, (4 * g.groups * g.n_padded) as i64);
+    let mut shared = vec![e.b.ins().iadd(sums, row_sums), e.arg(plan.scale)];
+    if let Some(s) = &plan.row_scale {
+        let base = e.arg(s.arg);
+        let place = e.at(base, row, 4);
+        let s = e.load(F32, place, 0);
+        shared.extend([s, e.b.ins().splat(F32X4, s)]);
+    }
+    shared
+}
+
+/// `rescale` at an output of a row that shares this: groups left to right, the row's scale, the bias.
 fn rescaled(
     plan: &Plan,
     e: &mut Emit,
-    sums: ClifValue,
-    row: ClifValue,
+    shared: &[ClifValue],
     index: ClifValue,
     ty: ClifType,
 ) -> Result<ClifValue> {
     let g = plan.geometry;
     let int = if ty == F32X4 { I32X4 } else { I32 };
-    let row_sums = e.b.ins().imul_imm_s(row, (4 * g.groups * g.n_padded) as i64);
-    let row_sums = e.b.ins().iadd(sums, row_sums);
-    let at_sum = e.at(row_sums, index, 4);
-    let scales = e.arg(plan.scale);
-    let at_scale = e.at(scales, index, 4);
+    let at_sum = e.at(shared[0], index, 4);
+    let at_scale = e.at(shared[1], index, 4);
     let mut y = None;
     for group in 0..g.groups {
         let offset = i32::try_from(4 * group * g.n_padded)
@@ -370,12 +383,8 @@ fn rescaled(
         });
     }
     let mut y = y.ok_or_else(|| CodegenError::malformed("a linear layer"))?;
-    if let Some(s) = &plan.row_scale {
-        let base = e.arg(s.arg);
-        let place = e.at(base, row, 4);
-        let s = e.load(F32, place, 0);
-        let s = if ty == F32X4 { e.b.ins().splat(ty, s) } else { s };
-        y = e.b.ins().fmul(y, s);
+    if let [_, _, one, four] = shared {
+        y = e.b.ins().fmul(y, if ty == F32X4 { *four } else { *one });
     }
     if let Some(bias) = plan.bias {
         let base = e.arg(bias);

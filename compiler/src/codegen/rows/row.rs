@@ -13,6 +13,8 @@ use super::{Plan, ROUND, Region, Source, outer_offset};
 pub struct Row<'p, 'g> {
     plan: &'p Plan<'g>,
     source: Option<&'p Source<'p>>,
+    /// What the source's elements of this row share.
+    shared: Vec<ClifValue>,
     row: ClifValue,
     /// Where each leaf's row starts, and the stride of its last axis in elements.
     starts: FxHashMap<Value, (ClifValue, Stride)>,
@@ -50,8 +52,8 @@ impl<'p, 'g> Row<'p, 'g> {
         scratch: Option<ClifValue>,
         length: ClifValue,
     ) -> Self {
-        let (starts, scalars) = Default::default();
-        Row { plan, source, row, starts, scalars, scratch, length }
+        let (shared, starts, scalars) = Default::default();
+        Row { plan, source, shared, row, starts, scalars, scratch, length }
     }
 
     /// Writes the row: `flat` says that the whole domain is one.
@@ -72,6 +74,9 @@ impl<'p, 'g> Row<'p, 'g> {
 
     /// Finds where the row of each leaf starts.
     fn start(&mut self, e: &mut Emit, flat: bool) -> Result<()> {
+        if let Some(source) = self.source {
+            self.shared = (source.row)(e, self.row)?;
+        }
         let mut leaves: Vec<_> = self.plan.leaves.iter().collect();
         leaves.sort_by_key(|(v, _)| **v);
         for (value, view) in leaves {
@@ -322,7 +327,7 @@ impl<'p, 'g> Row<'p, 'g> {
     ) -> Result<ClifValue> {
         let graph = self.plan.graph;
         if let Some(source) = self.source.filter(|s| s.value == value) {
-            return (source.load)(e, self.row, at.index, at.ty.f32());
+            return (source.load)(e, &self.shared, at.index, at.ty.f32());
         }
         if let Some((start, stride)) = self.starts.get(&value) {
             let ty = clif_type(self.plan.leaves[&value].elem).expect("admitted");
