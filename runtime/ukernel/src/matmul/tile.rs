@@ -120,15 +120,18 @@ tiles! { Scalar, 4 x 1, rows below: 1 2 3 }
 /// # Safety
 /// `R` rows of `a` and `c`, and `V` vectors in each row of `b`, exist.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "sums that are iterated over go through memory")]
 unsafe fn sums<L: Lanes, const R: usize, const V: usize>(tile: &Tile) {
     let mut sums = [[L::splat(0.0); V]; R];
     // SAFETY: the caller's; columns from `columns` on are not touched.
     unsafe {
         if tile.adds {
-            for (r, sums) in sums.iter_mut().enumerate() {
+            for r in 0..R {
                 let c = tile.c.offset(r as isize * tile.c_row);
-                for (v, sum) in sums.iter_mut().enumerate().filter(|(v, _)| v * LANES < tile.columns) {
-                    *sum = L::load_at(c, v * LANES, tile.columns, 0.0);
+                for v in 0..V {
+                    if v * LANES < tile.columns {
+                        sums[r][v] = L::load_at(c, v * LANES, tile.columns, 0.0);
+                    }
                 }
             }
         }
@@ -153,10 +156,12 @@ unsafe fn sums<L: Lanes, const R: usize, const V: usize>(tile: &Tile) {
             }
             ahead = ahead.wrapping_offset(tile.ahead.block);
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..R {
             let c = tile.c.offset(r as isize * tile.c_row);
-            for (v, sum) in sums.into_iter().enumerate().filter(|(v, _)| v * LANES < tile.columns) {
-                sum.store_at(c, v * LANES, tile.columns);
+            for v in 0..V {
+                if v * LANES < tile.columns {
+                    sums[r][v].store_at(c, v * LANES, tile.columns);
+                }
             }
         }
     }
