@@ -17,6 +17,7 @@ from trine import Trine
 HERE = Path(__file__).parent
 SHAPES = [(2560, 2560), (6912, 2560), (14336, 4096)]
 BATCHES = [1, 32, 128]
+TRINE = {"nbits2": "int8 activations", "nbits2-exact": "f32 activations"}
 ONNXRUNTIME = {
     "nbits2": "MatMulNBits 2 bits",
     "nbits4": "MatMulNBits 4 bits",
@@ -32,13 +33,13 @@ def contests(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
 
 def contest(shape: tuple[int, int], trine: Trine, seconds: float) -> Contest:
     settings = ["--batches", *BATCHES, "--seconds", seconds]
-    models = {spelling: _model(shape, spelling) for spelling in ONNXRUNTIME}
-    ours = {t: trine.optimized(models["nbits2"], t, "--activations", t) for t in ("i8", "f32")}
+    models = {spelling: _model(shape, spelling) for spelling in {*TRINE, *ONNXRUNTIME}}
+    optimized = {spelling: trine.optimized(models[spelling], "trine") for spelling in TRINE}
 
-    def by_trine(threads: int, activations: str) -> dict[str, float]:
-        model = ours[activations]
+    def by_trine(threads: int, spelling: str) -> dict[str, float]:
+        model = optimized[spelling]
         runs = {str(batch): trine.bench(model, threads, seconds, f"batch={batch}") for batch in BATCHES}
-        return values(shape, SPELLINGS["nbits2"], runs)
+        return values(shape, SPELLINGS[spelling], runs)
 
     def by_onnxruntime(threads: int, spelling: str) -> dict[str, float]:
         command = [sys.executable, HERE / "ort_layers.py", "--model", models[spelling], "--threads", threads, *settings]
@@ -50,10 +51,9 @@ def contest(shape: tuple[int, int], trine: Trine, seconds: float) -> Contest:
         return values(shape, runs["weight_bytes"], runs)
 
     engines = [
-        Engine("Trine, int8 activations", lambda threads: by_trine(threads, "i8")),
-        Engine("Trine, f32 activations", lambda threads: by_trine(threads, "f32")),
+        *(Engine(f"Trine, {n}", lambda t, s=s: by_trine(t, s)) for s, n in TRINE.items()),
         *(Engine(f"onnxruntime {n}", lambda t, s=s: by_onnxruntime(t, s)) for s, n in ONNXRUNTIME.items()),
-        *(Engine(f"llama.cpp {kind}", lambda threads, kind=kind: by_ggml(threads, kind)) for kind in GGML),
+        *(Engine(f"llama.cpp {kind}", lambda t, k=kind: by_ggml(t, k)) for kind in GGML),
     ]
     units = {f"batch {batch}": "µs" if batch == 1 else "GOP/s" for batch in BATCHES}
     return Contest(f"layer {shape[0]}×{shape[1]}", units, engines, quoted.layer(shape))

@@ -21,8 +21,8 @@ from linear import Ternary, linear
 
 COLD_BYTES = 320 << 20
 BLOCK = 128
-# Bytes a weight: of `nbits2` those that the densest packing of trits needs.
-SPELLINGS = {"f32": 4, "int8": 1, "nbits4": 0.5, "nbits2": 0.2}
+# Bytes a weight: of two bits those that the densest packing of trits needs. `exact` does not allow int8 activations.
+SPELLINGS = {"f32": 4, "int8": 1, "nbits4": 0.5, "nbits2": 0.2, "nbits2-exact": 0.2}
 
 
 def chain(n: int, k: int, weight_bytes: float) -> list[tuple[int, int]]:
@@ -66,6 +66,8 @@ def random_weight(shape: tuple[int, int], seed: int) -> Ternary:
 def layer(g: Graph, x: str, name: str, weight: Ternary, spelling: str) -> str:
     if spelling in ("f32", "nbits2"):
         return linear(g, x, name, weight, spelling, BLOCK, 4)
+    if spelling == "nbits2-exact":
+        return linear(g, x, name, weight, "nbits2", BLOCK, 0)
     other = rounded.rounded(weight.dense(), spelling, BLOCK)
     tensors = [g.weight(f"{name}_{suffix}", array) for suffix, array in other.tensors.items()]
     return g.op(other.op_type, x, *tensors, domain="com.microsoft", **other.attributes)
