@@ -244,6 +244,34 @@ graph @main(%x: f32[b,s,45], %y: f32[b,s,45]) -> (%p: f32[b,s,45], %q: f32[b,s,4
     same_bits(source, &[("b", 2), ("s", 3)]);
 }
 
+/// More sums than the second cache is to hold at once, of one group and of several, with results that are split
+/// between chunks and in them.
+#[test]
+fn sums_of_many_outputs_run_in_chunks() {
+    for (k, group, groups) in [(24, 24, 1), (40, 16, 3)] {
+        for result in ["%y: f32[b,7000]", "%u: f32[b,3900], %v: f32[b,3100]"] {
+            let split = match result.starts_with("%u") {
+                true => "  %u, %v = split %y {axis=1, sizes=[3900,3100]} : f32[b,3900], f32[b,3100]\n",
+                false => "",
+            };
+            let source = format!(
+                "\
+stage lowered
+const @w: trit[7000,{k}]
+const @scale: f32[7000,{groups}]
+graph @main(%x: f32[b,{k}]) -> ({result}) {{
+  %q, %r = quantize_rows %x : i8[b,{k}], f32[b,1]
+  %p = sign_select %q, @w : i8[b,7000,{k}]
+  %t = group_sum %p {{group={group}}} : i32[b,7000,{groups}]
+  %y = rescale %t, @scale, %r : f32[b,7000]
+{split}}}
+"
+            );
+            same_bits(&source, &[("b", 130)]);
+        }
+    }
+}
+
 /// Rows that are long enough for a microkernel: of an argument, of what was computed, and of a quantized result.
 #[test]
 fn functions_of_long_rows_give_the_interpreters_bits() {
