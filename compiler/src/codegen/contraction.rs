@@ -29,8 +29,9 @@ pub struct Operands {
     pub x: ClifValue,
     /// i32 `[rows, groups]`.
     pub x_sums: ClifValue,
-    /// i32 `[rows, groups, n_padded]`.
+    /// i32 `[rows, groups, stride]`.
     pub out: ClifValue,
+    pub stride: ClifValue,
     pub rows: ClifValue,
     /// Tiles to do.
     pub first: ClifValue,
@@ -56,7 +57,8 @@ pub fn emit(e: &mut Emit, g: &Geometry, at: &Operands) -> Result<()> {
                 let x_sum = e.at(at.x_sums, run, 4);
                 let x_sum = e.load(I32, x_sum, 0);
                 let x_sum = e.b.ins().splat(I32X4, x_sum);
-                let out = e.at(tile_out, run, 4 * g.n_padded as i64);
+                let before = e.b.ins().imul(run, at.stride);
+                let out = e.at(tile_out, before, 4);
                 for (i, sum) in sums.into_iter().enumerate() {
                     let sum = e.b.ins().isub(sum, x_sum);
                     e.store(sum, out, 16 * i as i32);

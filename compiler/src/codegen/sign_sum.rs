@@ -3,7 +3,9 @@
 //! The sums come from a microkernel; this driver pads or prepares the activations, calls it on its share of
 //! the tiles, and then turns sums into outputs: scales, bias and whatever elementwise ops follow.
 
-use cranelift_codegen::ir::types::{F32, F32X4, I8, I8X16, I16X8, I32, I32X4};
+mod pad;
+
+use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::Geometry;
@@ -206,13 +208,12 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let (first, last) = e.share(tiles, 1);
 
     let constant = |e: &mut Emit, v: usize| e.int(v as i64);
-    let (groups, group_k, n_padded) =
-        (constant(e, g.groups), constant(e, g.group_k), constant(e, g.n_padded));
+    let (groups, group_k) = (constant(e, g.groups), constant(e, g.group_k));
     let weights = e.arg(plan.weights);
     let (x, x_sums) = match plan.contraction {
         Contraction::Own | Contraction::Int8 { .. } => {
             let after = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
-            pad_int8(plan, e, rows, after)?
+            pad::int8(plan, e, rows, after)?
         }
         Contraction::F32 { prepare, .. } => {
             let (x, stride) = activations(plan, e)?;
@@ -222,34 +223,44 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         }
     };
 
+    let share = e.b.ins().isub(last, first);
     let chunk = chunk(plan, e, rows);
-    let chunks = e.b.ins().isub(last, first);
-    let chunks = ceil_div(e, chunks, chunk);
+    let chunk = e.b.ins().smin(chunk, share);
+    let one = e.int(1);
+    let chunk = e.b.ins().smax(chunk, one);
+    let chunks = ceil_div(e, share, chunk);
+    // The sums of a chunk lie together, where those of this part's tiles would lie.
+    let tile = g.layout.tile() as i64;
+    let stride = e.b.ins().imul_imm_s(chunk, tile);
+    let columns = e.b.ins().imul(rows, first);
+    let columns = e.b.ins().imul_imm_s(columns, g.groups as i64 * tile);
+    let sums = e.at(sums, columns, 4);
     let (zero, n) = (e.int(0), constant(e, g.n));
     e.for_range(zero, chunks, 1, &[], |e, i, _| {
         let done = e.b.ins().imul(i, chunk);
         let first = e.b.ins().iadd(first, done);
         let end = e.b.ins().iadd(first, chunk);
         let last = e.b.ins().smin(end, last);
+        let skipped = e.b.ins().imul_imm_s(first, -4 * tile);
+        let out = e.b.ins().iadd(sums, skipped);
         match plan.contraction {
             Contraction::Own => {
-                let operands = contraction::Operands { weights, x, x_sums, out: sums, rows, first, last };
+                let operands = contraction::Operands { weights, x, x_sums, out, stride, rows, first, last };
                 contraction::emit(e, &g, &operands)?;
             }
             Contraction::Int8 { symbol, .. } => {
-                let fields =
-                    [weights, x, x_sums, sums, rows, groups, group_k, n_padded, first, last, own_start];
+                let fields = [weights, x, x_sums, out, rows, groups, group_k, stride, first, last, own_start];
                 e.call_with_struct(symbol, &fields)?;
             }
             Contraction::F32 { symbol, .. } => {
-                let fields = [weights, x, sums, rows, groups, group_k, n_padded, first, last];
+                let fields = [weights, x, out, rows, groups, group_k, stride, first, last];
                 e.call_with_struct(symbol, &fields)?;
             }
         }
         let from = e.b.ins().imul_imm_s(first, g.layout.tile() as i64);
         let to = e.b.ins().imul_imm_s(last, g.layout.tile() as i64);
         let to = e.b.ins().smin(to, n);
-        finish(plan, e, rows, sums, (from, to))?;
+        finish(plan, e, rows, (out, stride), (from, to))?;
         Ok(vec![])
     })?;
     Ok(zero)
@@ -273,7 +284,7 @@ fn finish(
     plan: &Plan,
     e: &mut Emit,
     rows: ClifValue,
-    sums: ClifValue,
+    sums: (ClifValue, ClifValue),
     (from, to): (ClifValue, ClifValue),
 ) -> Result<()> {
     let shape = Shape::of(plan.graph);
@@ -339,11 +350,18 @@ fn store_range(
     Ok(())
 }
 
-/// What the outputs of a row share: where its sums and the scales start, and its own scale once and four times.
-fn shared(plan: &Plan, e: &mut Emit, sums: ClifValue, row: ClifValue) -> Vec<ClifValue> {
-    let g = plan.geometry;
-    let row_sums = e.b.ins().imul_imm_s(row, (4 * g.groups * g.n_padded) as i64);
-    let mut shared = vec![e.b.ins().iadd(sums, row_sums), e.arg(plan.scale)];
+/// What the outputs of a row share: where its sums and the scales start, bytes from the sums of a group to those of
+/// the next, and its own scale once and four times.
+fn shared(
+    plan: &Plan,
+    e: &mut Emit,
+    (sums, stride): (ClifValue, ClifValue),
+    row: ClifValue,
+) -> Vec<ClifValue> {
+    let group = e.b.ins().imul_imm_s(stride, 4);
+    let row_sums = e.b.ins().imul_imm_s(group, plan.geometry.groups as i64);
+    let row_sums = e.b.ins().imul(row, row_sums);
+    let mut shared = vec![e.b.ins().iadd(sums, row_sums), e.arg(plan.scale), group];
     if let Some(s) = &plan.row_scale {
         let base = e.arg(s.arg);
         let place = e.at(base, row, 4);
@@ -363,17 +381,20 @@ fn rescaled(
 ) -> Result<ClifValue> {
     let g = plan.geometry;
     let int = if ty == F32X4 { I32X4 } else { I32 };
-    let at_sum = e.at(shared[0], index, 4);
+    let mut at_sum = e.at(shared[0], index, 4);
     let at_scale = e.at(shared[1], index, 4);
     let mut y = None;
     for group in 0..g.groups {
         let offset = i32::try_from(4 * group * g.n_padded)
             .map_err(|_| CodegenError::Overflow { what: "the groups of a linear layer".into() })?;
+        if group > 0 {
+            at_sum = e.b.ins().iadd(at_sum, shared[2]);
+        }
         let sum = if plan.int8 {
-            let sum = e.load(int, at_sum, offset);
+            let sum = e.load(int, at_sum, 0);
             e.b.ins().fcvt_from_sint(ty, sum)
         } else {
-            e.load(ty, at_sum, offset)
+            e.load(ty, at_sum, 0)
         };
         let scale = e.load(ty, at_scale, offset);
         let term = e.b.ins().fmul(sum, scale);
@@ -383,7 +404,7 @@ fn rescaled(
         });
     }
     let mut y = y.ok_or_else(|| CodegenError::malformed("a linear layer"))?;
-    if let [_, _, one, four] = shared {
+    if let [.., one, four] = &shared[3..] {
         y = e.b.ins().fmul(y, if ty == F32X4 { *four } else { *one });
     }
     if let Some(bias) = plan.bias {
@@ -402,84 +423,6 @@ fn activations(plan: &Plan, e: &mut Emit) -> Result<(ClifValue, ClifValue)> {
     let start = e.at(base, offset, if plan.int8 { 1 } else { 4 });
     let stride = plan.x.outer_stride(1).ok_or_else(|| CodegenError::malformed("activations"))?;
     Ok((start, e.size(&stride)?))
-}
-
-/// The activations padded a group at a time, and the sum of each group. Rows without padding stay in place.
-fn pad_int8(plan: &Plan, e: &mut Emit, rows: ClifValue, own: ClifValue) -> Result<(ClifValue, ClifValue)> {
-    let g = plan.geometry;
-    let (x, stride) = activations(plan, e)?;
-    let padded = g.k_padded() as i64;
-    let bytes = e.b.ins().imul_imm_s(rows, (g.k_padded().next_multiple_of(4)) as i64);
-    let x_sums = e.b.ins().iadd(own, bytes);
-    let in_place = plan.unpadded()
-        && plan.x.outer_stride(1).is_some_and(|s| s.as_const() == Some(g.k) || s.as_const() == Some(0));
-    let zero = e.int(0);
-    e.for_range(zero, rows, 1, &[], |e, row, _| {
-        let offset = e.b.ins().imul(row, stride);
-        let from = e.b.ins().iadd(x, offset);
-        let to = e.at(own, row, padded);
-        let sums = e.at(x_sums, row, 4 * g.groups as i64);
-        for group in 0..g.groups {
-            let len = g.group.min(g.k - group * g.group) as i64;
-            let from = e.b.ins().iadd_imm_s(from, (group * g.group) as i64);
-            let to = e.b.ins().iadd_imm_s(to, (group * g.group_k) as i64);
-            let sum = copy_and_sum(e, from, (!in_place).then_some(to), len, g.group_k as i64)?;
-            e.store(sum, sums, 4 * group as i32);
-        }
-        Ok(vec![])
-    })?;
-    Ok((if in_place { x } else { own }, x_sums))
-}
-
-/// The sum of `len` bytes; with `to` they are copied there and filled with zeros up to `padded`.
-fn copy_and_sum(
-    e: &mut Emit,
-    from: ClifValue,
-    to: Option<ClifValue>,
-    len: i64,
-    padded: i64,
-) -> Result<ClifValue> {
-    let (zero, whole, end) = (e.int(0), e.int(len & !15), e.int(len));
-    let none = e.bytes([0; 16], I32X4);
-    let sums = e.for_range(zero, whole, 16, &[none], |e, i, acc| {
-        let place = e.at(from, i, 1);
-        let v = e.load(I8X16, place, 0);
-        if let Some(to) = to {
-            let place = e.at(to, i, 1);
-            e.store(v, place, 0);
-        }
-        let (low, high) = (e.b.ins().swiden_low(v), e.b.ins().swiden_high(v));
-        let pairs = e.b.ins().iadd(low, high);
-        debug_assert_eq!(e.b.func.dfg.value_type(pairs), I16X8);
-        let (a, b) = (e.b.ins().swiden_low(pairs), e.b.ins().swiden_high(pairs));
-        let four = e.b.ins().iadd(a, b);
-        Ok(vec![e.b.ins().iadd(acc[0], four)])
-    })?;
-    let mut total = e.b.ins().extractlane(sums[0], 0);
-    for lane in 1..4 {
-        let v = e.b.ins().extractlane(sums[0], lane);
-        total = e.b.ins().iadd(total, v);
-    }
-    let total = e.for_range(whole, end, 1, &[total], |e, i, acc| {
-        let place = e.at(from, i, 1);
-        let v = e.load(I8, place, 0);
-        if let Some(to) = to {
-            let place = e.at(to, i, 1);
-            e.store(v, place, 0);
-        }
-        let v = e.b.ins().sextend(I32, v);
-        Ok(vec![e.b.ins().iadd(acc[0], v)])
-    })?;
-    if let Some(to) = to {
-        let until = e.int(padded);
-        let fill = e.b.ins().iconst(I8, 0);
-        e.for_range(end, until, 1, &[], |e, i, _| {
-            let place = e.at(to, i, 1);
-            e.store(fill, place, 0);
-            Ok(vec![])
-        })?;
-    }
-    Ok(total[0])
 }
 
 fn align(e: &mut Emit, pointer: ClifValue, to: i64) -> ClifValue {
