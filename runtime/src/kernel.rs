@@ -44,7 +44,8 @@ pub struct Call {
     dims: *const i64,
 }
 
-// SAFETY: kernels write disjoint parts of their results and only read the rest; the caller of `Call::new`
+// SAFETY: kernels write disjoint parts of their results, or the same bytes where attention appends to a cache that
+// parts share, each reading only what it wrote itself; the rest they only read. The caller of `Call::new`
 // keeps the memory alive until every part has returned.
 unsafe impl Send for Call {}
 // SAFETY: as above.
