@@ -150,7 +150,7 @@ impl<'g> Plan<'g> {
             Plan::Rotary(_) | Plan::Gather(_) | Plan::Sizes(_) => {
                 Scratch { shared: none.clone(), part: none }
             }
-            Plan::SignSum(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch()? },
+            Plan::SignSum(plan) => Scratch { shared: none, part: plan.part_scratch()? },
         })
     }
 

@@ -7,12 +7,12 @@
 //!
 //! Sums go by sixteen strands as the interpreter's do, so the bits are the interpreter's.
 
+mod map;
 mod row;
 
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use rustc_hash::FxHashMap;
-use trine_ir::{Def, Dim, Elem, Graph, Kind, NodeId, Op, Value};
-use trine_ukernel::{best, silu};
+use trine_ir::{Def, Dim, Elem, Graph, NodeId, Op, Value};
 
 use super::elementwise;
 use super::emit::{ClifValue, Emit, Result, clif_type};
@@ -37,7 +37,7 @@ pub struct Plan<'g> {
     leaves: FxHashMap<Value, View>,
     /// Operands of reductions that are kept in scratch, with their row of it.
     kept: FxHashMap<Value, usize>,
-    /// Values that a microkernel computes a row at a time, which are kept too.
+    /// Nodes that a microkernel computes a row at a time. Their results are kept, or are those of the kernel.
     mapped: FxHashMap<NodeId, &'static str>,
     vector: bool,
 }
@@ -66,16 +66,8 @@ impl<'g> Plan<'g> {
     /// The plan, or `None` when the body is no row kernel.
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let mut plan = Plan::behind(graph, &[])?;
-        let long = plan.length().as_const().is_none_or(|n| n >= LONG);
-        if long && plan.vector {
-            let full = |node: NodeId| graph.ty(Value { node, result: 0 }).dims == plan.domain;
-            let nodes = plan.nodes.iter().filter(|n| graph.kind(**n) == Some(Kind::Silu) && full(**n));
-            let symbol = best(silu::VARIANTS, target.features).map(|v| v.symbol);
-            plan.mapped = nodes.filter_map(|n| Some((*n, symbol?))).collect();
-        }
-        for node in plan.nodes.iter().filter(|n| plan.mapped.contains_key(n)) {
-            let row = plan.kept.len();
-            plan.kept.entry(Value { node: *node, result: 0 }).or_insert(row);
+        if plan.vector && plan.length().as_const().is_none_or(|n| n >= LONG) {
+            plan.map(target);
         }
         Some(plan)
     }
@@ -244,10 +236,7 @@ fn emit_rows(plan: &Plan, e: &mut Emit, region: &Region, source: Option<&Source>
 
 /// The number of elements, when every access is dense and no reduction needs rows.
 fn flatten(plan: &Plan) -> Option<Dim> {
-    let dense = |view: &View| {
-        view.is_dense() && view.offset.as_const() == Some(0)
-            || view.strides.iter().all(|s| s.as_const() == Some(0))
-    };
+    let dense = |view: &View| view.is_plain() || view.strides.iter().all(|s| s.as_const() == Some(0));
     let flat = plan.leaves.values().all(dense)
         && plan.nodes.iter().all(|n| !reduce::is_row_reduction(plan.graph, *n))
         && plan.graph.outputs().iter().all(|o| {

@@ -3,26 +3,28 @@
 //! The sums come from a microkernel; this driver pads or prepares the activations, calls it on its share of
 //! the tiles, and then turns sums into outputs: scales, bias and whatever elementwise ops follow.
 
-mod pad;
+mod finish;
 
-use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
-use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
-use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
-use trine_ukernel::Geometry;
+use cranelift_codegen::ir::InstBuilder;
+use trine_ir::{Dim, Elem, Graph, Op, Value};
+use trine_ukernel::{Geometry, best, pad, rescale};
 
 use super::choice::{Contraction, Layer, Product};
 use super::emit::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
-use super::rows::{self, Region, Source};
 use super::target::Target;
 use super::view::View;
 use super::{ArgLayout, CodegenError, Shape, contraction};
+use finish::Parts;
 
 /// Sums that a chunk of tiles has at most: as many as the second cache holds beside all else.
-const CHUNK: i64 = 1 << 18;
+const CHUNK: i64 = 1 << 16;
 
 /// Tiles that a chunk is a multiple of, for microkernels that take several at a time.
 const WHOLE: i64 = 8;
+
+/// Sums between the rows of a chunk, so that those of a column do not all fall into one set of the first cache.
+const SKEW: i64 = 16;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -30,21 +32,16 @@ pub struct Plan<'g> {
     x: View,
     weights: usize,
     scale: usize,
-    row_scale: Option<View>,
+    row_scale: Option<usize>,
     bias: Option<usize>,
     geometry: Geometry,
     int8: bool,
     contraction: Contraction,
+    /// The microkernels that pad activations and rescale sums.
+    pad: &'static str,
+    rescale: &'static str,
     sums: Value,
     parts: Parts<'g>,
-}
-
-/// What follows the rescaled sums.
-enum Parts<'g> {
-    /// Elementwise ops on all of the outputs.
-    Whole(rows::Plan<'g>),
-    /// Results that are ranges of the outputs: result, first output, number of outputs.
-    Split(Vec<(usize, usize, usize)>),
 }
 
 impl<'g> Plan<'g> {
@@ -69,7 +66,7 @@ impl<'g> Plan<'g> {
         };
         let param = |v: Value| graph.params().iter().position(|p| *p == v);
         let row_scale = match graph.operand(rescale, 2) {
-            Some(s) => Some(View::of(graph, s)?),
+            Some(s) => Some(View::of(graph, s).filter(View::is_plain)?.arg),
             None => None,
         };
         let bias = match graph.operand(rescale, 3) {
@@ -95,6 +92,8 @@ impl<'g> Plan<'g> {
             geometry,
             int8,
             contraction,
+            pad: best(pad::VARIANTS, target.features)?.symbol,
+            rescale: best(rescale::VARIANTS, target.features)?.symbol,
             sums: Value { node: rescale, result: 0 },
             parts: Parts::new(graph, &inner, Value { node: rescale, result: 0 })?,
         })
@@ -118,16 +117,25 @@ impl<'g> Plan<'g> {
         (&self.geometry, self.contraction)
     }
 
-    /// Scratch that all parts share: the sums.
-    pub fn shared_scratch(&self) -> Option<Dim> {
-        let row = 4 * self.geometry.groups * self.geometry.n_padded;
-        self.rows()?.mul(&Dim::constant(row))?.add(&Dim::constant(64))
-    }
-
-    /// Scratch of each part: what the microkernel works in, then activations as it reads them.
+    /// Scratch of each part: what the microkernel works in, the sums of a chunk, then activations as it reads them.
     pub fn part_scratch(&self) -> Option<Dim> {
         let own = self.kernel_scratch().checked_add(128)?;
-        self.rows()?.mul(&Dim::constant(self.prepared_row_bytes()))?.add(&Dim::constant(own))
+        let activations = self.rows()?.mul(&Dim::constant(self.prepared_row_bytes()))?;
+        activations.add(&self.sums_bytes()?)?.add(&Dim::constant(own))
+    }
+
+    /// Bytes that the sums of a chunk take at most, a multiple of 64.
+    fn sums_bytes(&self) -> Option<Dim> {
+        let g = &self.geometry;
+        let of_row = |outputs: usize| (4 * g.groups * (outputs + SKEW as usize)).next_multiple_of(64);
+        let rows = self.rows()?;
+        let least = rows.mul(&Dim::constant(of_row(WHOLE as usize * g.layout.tile())))?;
+        let bytes = least.add(&Dim::constant(4 * CHUNK as usize))?;
+        let all = rows.mul(&Dim::constant(of_row(g.n_padded)))?;
+        Some(match (bytes.as_const(), all.as_const()) {
+            (Some(bytes), Some(all)) => Dim::constant(bytes.min(all)),
+            _ => bytes,
+        })
     }
 
     fn kernel_scratch(&self) -> usize {
@@ -164,46 +172,20 @@ impl<'g> Plan<'g> {
     }
 }
 
-impl<'g> Parts<'g> {
-    fn new(graph: &'g Graph, inner: &[NodeId], sums: Value) -> Option<Parts<'g>> {
-        let users = graph.users(sums);
-        let split = users.iter().find_map(|(user, _)| match graph.op(*user) {
-            Some(Op::Split(s)) if s.axis + 1 == graph.ty(sums).rank() => Some((*user, s)),
-            _ => None,
-        });
-        let Some((node, split)) = split else {
-            return rows::Plan::behind(graph, inner).map(Parts::Whole);
-        };
-        if users.len() != 1 || graph.node_count() != graph.params().len() + inner.len() + 1 {
-            return None;
-        }
-        let mut ranges = vec![];
-        for (i, output) in graph.outputs().iter().enumerate() {
-            if output.node != node {
-                return None;
-            }
-            let sizes: Vec<usize> = split.sizes.iter().map(Dim::as_const).collect::<Option<_>>()?;
-            let part = output.result as usize;
-            ranges.push((i, sizes[..part].iter().sum(), sizes[part]));
-        }
-        Some(Parts::Split(ranges))
-    }
-}
-
 /// Writes the kernel.
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let g = plan.geometry;
     let shape = Shape::of(plan.graph);
     let overflow = || CodegenError::Overflow { what: "the rows of a linear layer".into() };
     let rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
-    let shared = e.size(&plan.shared_scratch().ok_or_else(overflow)?)?;
     let own = e.size(&plan.part_scratch().ok_or_else(overflow)?)?;
-    let scratch = e.arg(shape.scratch());
-    let sums = align(e, scratch, 64);
     let own = e.b.ins().imul(own, e.part);
-    let own_start = e.b.ins().iadd(scratch, shared);
-    let own_start = e.b.ins().iadd(own_start, own);
-    let own_start = align(e, own_start, 64);
+    let scratch = e.arg(shape.scratch());
+    let scratch = e.b.ins().iadd(scratch, own);
+    let own_start = align(e, scratch, 64);
+    let sums = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
+    let sums_bytes = e.size(&plan.sums_bytes().ok_or_else(overflow)?)?;
+    let prepared = e.b.ins().iadd(sums, sums_bytes);
     let tiles = e.int(g.tiles as i64);
     let (first, last) = e.share(tiles, 1);
 
@@ -211,15 +193,12 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let (groups, group_k) = (constant(e, g.groups), constant(e, g.group_k));
     let weights = e.arg(plan.weights);
     let (x, x_sums) = match plan.contraction {
-        Contraction::Own | Contraction::Int8 { .. } => {
-            let after = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
-            pad::int8(plan, e, rows, after)?
-        }
+        Contraction::Own | Contraction::Int8 { .. } => pad(plan, e, rows, prepared)?,
         Contraction::F32 { prepare, .. } => {
             let (x, stride) = activations(plan, e)?;
             let (k, group) = (constant(e, g.k), constant(e, g.group));
-            e.call_with_struct(prepare, &[x, stride, own_start, rows, k, group, group_k])?;
-            (own_start, own_start)
+            e.call_with_struct(prepare, &[x, stride, prepared, rows, k, group, group_k])?;
+            (prepared, prepared)
         }
     };
 
@@ -229,12 +208,9 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let one = e.int(1);
     let chunk = e.b.ins().smax(chunk, one);
     let chunks = ceil_div(e, share, chunk);
-    // The sums of a chunk lie together, where those of this part's tiles would lie.
     let tile = g.layout.tile() as i64;
     let stride = e.b.ins().imul_imm_s(chunk, tile);
-    let columns = e.b.ins().imul(rows, first);
-    let columns = e.b.ins().imul_imm_s(columns, g.groups as i64 * tile);
-    let sums = e.at(sums, columns, 4);
+    let stride = e.b.ins().bor_imm_s(stride, SKEW);
     let (zero, n) = (e.int(0), constant(e, g.n));
     e.for_range(zero, chunks, 1, &[], |e, i, _| {
         let done = e.b.ins().imul(i, chunk);
@@ -260,10 +236,24 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let from = e.b.ins().imul_imm_s(first, g.layout.tile() as i64);
         let to = e.b.ins().imul_imm_s(last, g.layout.tile() as i64);
         let to = e.b.ins().smin(to, n);
-        finish(plan, e, rows, (out, stride), (from, to))?;
+        finish::emit(plan, e, rows, (out, stride), (from, to))?;
         Ok(vec![])
     })?;
     Ok(zero)
+}
+
+/// The activations padded a group at a time, and the sum of each group. Rows without padding stay in place.
+fn pad(plan: &Plan, e: &mut Emit, rows: ClifValue, own: ClifValue) -> Result<(ClifValue, ClifValue)> {
+    let g = plan.geometry;
+    let (x, stride) = activations(plan, e)?;
+    let bytes = e.b.ins().imul_imm_s(rows, g.k_padded().next_multiple_of(4) as i64);
+    let x_sums = e.b.ins().iadd(own, bytes);
+    let in_place = plan.unpadded()
+        && plan.x.outer_stride(1).is_some_and(|s| s.as_const() == Some(g.k) || s.as_const() == Some(0));
+    let out = if in_place { e.int(0) } else { own };
+    let [k, group, group_k] = [g.k, g.group, g.group_k].map(|size| e.int(size as i64));
+    e.call_with_struct(plan.pad, &[x, stride, out, x_sums, rows, k, group, group_k])?;
+    Ok((if in_place { x } else { own }, x_sums))
 }
 
 /// Tiles whose sums stay in the second cache until they are outputs.
@@ -277,143 +267,6 @@ fn chunk(plan: &Plan, e: &mut Emit, rows: ClifValue) -> ClifValue {
     let tiles = e.b.ins().band_imm_u(tiles, !(WHOLE - 1));
     let least = e.int(WHOLE);
     e.b.ins().smax(tiles, least)
-}
-
-/// Turns the sums of the outputs `from .. to` into what the kernel gives.
-fn finish(
-    plan: &Plan,
-    e: &mut Emit,
-    rows: ClifValue,
-    sums: (ClifValue, ClifValue),
-    (from, to): (ClifValue, ClifValue),
-) -> Result<()> {
-    let shape = Shape::of(plan.graph);
-    let row = |e: &mut Emit, row: ClifValue| Ok(shared(plan, e, sums, row));
-    let load =
-        |e: &mut Emit, row: &[ClifValue], index: ClifValue, ty: ClifType| rescaled(plan, e, row, index, ty);
-    let source = Source { value: plan.sums, row: &row, load: &load };
-    match &plan.parts {
-        Parts::Whole(epilogue) => {
-            let region = Region { begin: e.int(0), end: rows, from, to };
-            rows::emit_region(epilogue, e, &region, &source)
-        }
-        Parts::Split(ranges) => {
-            for (result, start, len) in ranges {
-                let (start, len) = (e.int(*start as i64), e.int(*len as i64));
-                let base = e.arg(shape.result(*result));
-                store_range(e, rows, (from, to), (start, len), base, &source)?;
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Stores the outputs of `start .. start + len` that lie in `from .. to`, as rows of `len`.
-fn store_range(
-    e: &mut Emit,
-    rows: ClifValue,
-    (from, to): (ClifValue, ClifValue),
-    (start, len): (ClifValue, ClifValue),
-    base: ClifValue,
-    source: &Source,
-) -> Result<()> {
-    let end = e.b.ins().iadd(start, len);
-    let from = e.b.ins().smax(from, start);
-    let to = e.b.ins().smin(to, end);
-    let span = e.b.ins().isub(to, from);
-    let none = e.int(0);
-    let span = e.b.ins().smax(span, none);
-    let span = e.b.ins().band_imm_u(span, !15);
-    let middle = e.b.ins().iadd(from, span);
-    e.for_range(none, rows, 1, &[], |e, row, _| {
-        let offset = e.b.ins().imul(row, len);
-        let offset = e.b.ins().isub(offset, start);
-        let place = e.at(base, offset, 4);
-        let row = (source.row)(e, row)?;
-        e.for_range(from, middle, 16, &[], |e, i, _| {
-            let at = e.at(place, i, 4);
-            for j in 0..4 {
-                let i = e.b.ins().iadd_imm_s(i, 4 * j);
-                let y = (source.load)(e, &row, i, F32X4)?;
-                e.store(y, at, 16 * j as i32);
-            }
-            Ok(vec![])
-        })?;
-        e.for_range(middle, to, 1, &[], |e, i, _| {
-            let y = (source.load)(e, &row, i, F32)?;
-            let at = e.at(place, i, 4);
-            e.store(y, at, 0);
-            Ok(vec![])
-        })?;
-        Ok(vec![])
-    })?;
-    Ok(())
-}
-
-/// What the outputs of a row share: where its sums and the scales start, bytes from the sums of a group to those of
-/// the next, and its own scale once and four times.
-fn shared(
-    plan: &Plan,
-    e: &mut Emit,
-    (sums, stride): (ClifValue, ClifValue),
-    row: ClifValue,
-) -> Vec<ClifValue> {
-    let group = e.b.ins().imul_imm_s(stride, 4);
-    let row_sums = e.b.ins().imul_imm_s(group, plan.geometry.groups as i64);
-    let row_sums = e.b.ins().imul(row, row_sums);
-    let mut shared = vec![e.b.ins().iadd(sums, row_sums), e.arg(plan.scale), group];
-    if let Some(s) = &plan.row_scale {
-        let base = e.arg(s.arg);
-        let place = e.at(base, row, 4);
-        let s = e.load(F32, place, 0);
-        shared.extend([s, e.b.ins().splat(F32X4, s)]);
-    }
-    shared
-}
-
-/// `rescale` at an output of a row that shares this: groups left to right, the row's scale, the bias.
-fn rescaled(
-    plan: &Plan,
-    e: &mut Emit,
-    shared: &[ClifValue],
-    index: ClifValue,
-    ty: ClifType,
-) -> Result<ClifValue> {
-    let g = plan.geometry;
-    let int = if ty == F32X4 { I32X4 } else { I32 };
-    let mut at_sum = e.at(shared[0], index, 4);
-    let at_scale = e.at(shared[1], index, 4);
-    let mut y = None;
-    for group in 0..g.groups {
-        let offset = i32::try_from(4 * group * g.n_padded)
-            .map_err(|_| CodegenError::Overflow { what: "the groups of a linear layer".into() })?;
-        if group > 0 {
-            at_sum = e.b.ins().iadd(at_sum, shared[2]);
-        }
-        let sum = if plan.int8 {
-            let sum = e.load(int, at_sum, 0);
-            e.b.ins().fcvt_from_sint(ty, sum)
-        } else {
-            e.load(ty, at_sum, 0)
-        };
-        let scale = e.load(ty, at_scale, offset);
-        let term = e.b.ins().fmul(sum, scale);
-        y = Some(match y {
-            None => term,
-            Some(y) => e.b.ins().fadd(y, term),
-        });
-    }
-    let mut y = y.ok_or_else(|| CodegenError::malformed("a linear layer"))?;
-    if let [.., one, four] = &shared[3..] {
-        y = e.b.ins().fmul(y, if ty == F32X4 { *four } else { *one });
-    }
-    if let Some(bias) = plan.bias {
-        let base = e.arg(bias);
-        let place = e.at(base, index, 4);
-        let b = e.load(ty, place, 0);
-        y = e.b.ins().fadd(y, b);
-    }
-    Ok(y)
 }
 
 /// Where the activations start, and the elements from one row to the next.

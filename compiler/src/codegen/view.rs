@@ -72,6 +72,11 @@ impl View {
         })
     }
 
+    /// Whether it is all of an argument, in its order.
+    pub fn is_plain(&self) -> bool {
+        self.is_dense() && self.offset.as_const() == Some(0)
+    }
+
     /// The stride by which all axes but the last `inner` advance as one, if they do.
     pub fn outer_stride(&self, inner: usize) -> Option<Dim> {
         let outer = self.dims.len().checked_sub(inner)?;

@@ -206,8 +206,13 @@ mod tests {
         values: Vec<f32>,
     }
 
-    fn every_third_hidden(count: usize) -> Vec<f32> {
-        (0..count).map(|j| if j % 3 == 1 { f32::NEG_INFINITY } else { (j % 7) as f32 * 0.1 }).collect()
+    /// A third is hidden, and so are the last few keys of most rows.
+    fn mask(rows: usize, keys: usize, hidden: f32) -> Vec<f32> {
+        let value = |row: usize, j: usize| match j % 3 == 1 || j + row % 5 > keys {
+            true => hidden,
+            false => (j % 7) as f32 * 0.1,
+        };
+        (0..rows).flat_map(|row| (0..keys).map(move |j| value(row, j))).collect()
     }
 
     impl Problem {
@@ -297,8 +302,9 @@ mod tests {
         let dims = || prop_oneof![1usize..150, Just(64), Just(128)];
         let softcap = prop_oneof![Just(0f32), Just(5.0)];
         let rows = prop_oneof![Just(1usize), 2usize..40];
-        (rows, dims(), dims(), 0usize..70, 0usize..2, softcap, any::<bool>()).prop_flat_map(
-            |(rows, d, dv, visible, more, softcap, masked)| {
+        let hidden = prop_oneof![Just(None), Just(Some(f32::NEG_INFINITY)), Just(Some(f32::MIN))];
+        (rows, dims(), dims(), 0usize..70, 0usize..2, softcap, hidden).prop_flat_map(
+            |(rows, d, dv, visible, more, softcap, hidden)| {
                 let keys = visible + (rows - 1).min(20) * more;
                 let len = 7 + rows + d + keys * (d.max(dv) + 2);
                 prop::collection::vec(-3f32..3.0, len).prop_map(move |values| Problem {
@@ -308,7 +314,7 @@ mod tests {
                     visible,
                     more,
                     softcap,
-                    mask: if masked { every_third_hidden(rows * keys) } else { vec![] },
+                    mask: hidden.map_or(vec![], |hidden| mask(rows, keys, hidden)),
                     values,
                 })
             },
@@ -339,6 +345,16 @@ mod tests {
             let zeros = vec![0.0; p.rows * 5];
             for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), zeros, "{} {p:?}", v.name()));
         }
+    }
+
+    /// The lowest float hides keys from a query only beside others: a mask of nothing else weighs all alike.
+    #[test]
+    fn nothing_but_lowest_floats_hides_nothing() {
+        let values: Vec<f32> = (0..99).map(|i| i as f32).collect();
+        let (d, dv, softcap, mask) = (1, 1, 0.0, vec![f32::MIN; 12]);
+        let p = Problem { rows: 3, d, dv, visible: 4, more: 0, softcap, mask, values };
+        let mean = (0..4).map(|j| p.v(j)[0]).sum::<f32>() / 4.0;
+        for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), [mean; 3], "{}", v.name()));
     }
 
     /// A value that is no number reaches the queries that see it alone.

@@ -45,6 +45,12 @@ pub(crate) unsafe trait Lanes: Copy {
     /// `count` values at `from` are readable.
     unsafe fn load_first(from: *const f32, count: usize, fill: f32) -> Self;
 
+    /// Integers, as the nearest floats.
+    ///
+    /// # Safety
+    /// 16 values at `from` are readable.
+    unsafe fn load_i32(from: *const i32) -> Self;
+
     /// # Safety
     /// 16 values at `to` are writable.
     unsafe fn store(self, to: *mut f32);
@@ -131,6 +137,25 @@ pub(crate) unsafe trait Lanes: Copy {
             match n - i {
                 left @ ..LANES => Self::load_first(from.add(i), left, fill),
                 _ => Self::load(from.add(i)),
+            }
+        }
+    }
+
+    /// As [`Lanes::load_at`] does, of integers and zeros at the end.
+    ///
+    /// # Safety
+    /// `n` values at `from` are readable and `i` < `n`.
+    #[inline(always)]
+    unsafe fn load_i32_at(from: *const i32, i: usize, n: usize) -> Self {
+        // SAFETY: the caller's.
+        unsafe {
+            match n - i {
+                left @ ..LANES => {
+                    let mut last = [0; LANES];
+                    last.as_mut_ptr().copy_from_nonoverlapping(from.add(i), left);
+                    Self::load_i32(last.as_ptr())
+                }
+                _ => Self::load_i32(from.add(i)),
             }
         }
     }

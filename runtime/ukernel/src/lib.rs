@@ -33,6 +33,8 @@ pub mod matmul;
 mod neon;
 pub mod pad;
 pub mod quantize;
+pub mod rescale;
+pub mod rms_norm;
 pub mod signsum_f32;
 pub mod signsum_i8;
 pub mod silu;

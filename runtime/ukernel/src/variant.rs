@@ -1,8 +1,8 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
 use crate::{
-    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, signsum_f32, signsum_i8, silu,
-    softmax,
+    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, rescale, rms_norm, signsum_f32,
+    signsum_i8, silu, softmax,
 };
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
@@ -76,6 +76,8 @@ pub fn all() -> impl Iterator<Item = Listed> {
         .chain(of(signsum_f32::PREPARE))
         .chain(of(quantize::VARIANTS))
         .chain(of(pad::VARIANTS))
+        .chain(of(rescale::VARIANTS))
+        .chain(of(rms_norm::VARIANTS))
         .chain(of(gemv::nk::VARIANTS))
         .chain(of(gemv::kn::VARIANTS))
         .chain(of(matmul::VARIANTS))

@@ -11,21 +11,21 @@ use super::{Plan, ROUND, Region, Source, outer_offset};
 
 /// State of the emission of one row.
 pub struct Row<'p, 'g> {
-    plan: &'p Plan<'g>,
+    pub(super) plan: &'p Plan<'g>,
     source: Option<&'p Source<'p>>,
     /// What the source's elements of this row share.
     shared: Vec<ClifValue>,
-    row: ClifValue,
+    pub(super) row: ClifValue,
     /// Where each leaf's row starts, and the stride of its last axis in elements.
-    starts: FxHashMap<Value, (ClifValue, Stride)>,
+    pub(super) starts: FxHashMap<Value, (ClifValue, Stride)>,
     /// Values with one element a row, and the inner state of reductions.
     scalars: FxHashMap<NodeId, Vec<ClifValue>>,
     scratch: Option<ClifValue>,
-    length: ClifValue,
+    pub(super) length: ClifValue,
 }
 
 #[derive(Clone, Copy)]
-enum Stride {
+pub enum Stride {
     Zero,
     One,
     Of(ClifValue),
@@ -33,13 +33,13 @@ enum Stride {
 
 /// One position in the row: the lane type, the index of its first element.
 #[derive(Clone, Copy)]
-struct Position {
-    ty: Lanes,
-    index: ClifValue,
+pub struct Position {
+    pub ty: Lanes,
+    pub index: ClifValue,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Lanes {
+pub enum Lanes {
     One,
     Four,
 }
@@ -60,10 +60,10 @@ impl<'p, 'g> Row<'p, 'g> {
     pub fn emit(&mut self, e: &mut Emit, region: &Region, shape: &Shape, flat: bool) -> Result<()> {
         self.start(e, flat)?;
         for node in &self.plan.nodes {
-            if reduce::is_row_reduction(self.plan.graph, *node) {
+            if let Some(symbol) = self.plan.mapped.get(node) {
+                self.map(e, *node, symbol, shape)?;
+            } else if reduce::is_row_reduction(self.plan.graph, *node) {
                 self.reduce(e, *node)?;
-            } else if let Some(symbol) = self.plan.mapped.get(node) {
-                self.map(e, *node, symbol)?;
             } else if self.is_scalar(*node) {
                 let value = self.scalar_op(e, *node)?;
                 self.scalars.insert(*node, vec![value]);
@@ -113,32 +113,6 @@ impl<'p, 'g> Row<'p, 'g> {
         let index = e.int(0);
         let at = Position { ty: Lanes::One, index };
         self.compute(e, Value { node, result: 0 }, at, &mut FxHashMap::default())
-    }
-
-    /// Has a microkernel compute the row of a function of one operand.
-    fn map(&mut self, e: &mut Emit, node: NodeId, symbol: &str) -> Result<()> {
-        let malformed = || CodegenError::malformed("a function of a row");
-        let operand = self.plan.graph.operand(node, 0).ok_or_else(malformed)?;
-        let (zero, length) = (e.int(0), self.length);
-        let to = self.kept_at(e, Value { node, result: 0 }, zero).ok_or_else(malformed)?;
-        let from = match self.starts.get(&operand) {
-            Some((start, Stride::One)) => *start,
-            _ => {
-                let rounds = e.b.ins().band_imm_u(length, !3);
-                for (begin, end, lanes) in [(zero, rounds, Lanes::Four), (rounds, length, Lanes::One)] {
-                    let step = if lanes == Lanes::Four { 4 } else { 1 };
-                    e.for_range(begin, end, step, &[], |e, index, _| {
-                        let at = Position { ty: lanes, index };
-                        let x = self.full(e, operand, at, &mut FxHashMap::default(), true)?;
-                        let place = e.at(to, index, 4);
-                        e.store(x, place, 0);
-                        Ok(vec![])
-                    })?;
-                }
-                to
-            }
-        };
-        e.call_with_struct(symbol, &[from, to, length])
     }
 
     /// Runs a reduction over the row; its state goes to `scalars`.
@@ -219,7 +193,7 @@ impl<'p, 'g> Row<'p, 'g> {
         Ok(value)
     }
 
-    fn kept_at(&self, e: &mut Emit, value: Value, index: ClifValue) -> Option<ClifValue> {
+    pub(super) fn kept_at(&self, e: &mut Emit, value: Value, index: ClifValue) -> Option<ClifValue> {
         let row = *self.plan.kept.get(&value)?;
         let base = self.scratch?;
         let bytes = e.b.ins().imul_imm_s(self.length, 4 * row as i64);
@@ -233,7 +207,7 @@ impl<'p, 'g> Row<'p, 'g> {
         let (from, to) = (region.from, region.to);
         let graph = self.plan.graph;
         let mut full = vec![];
-        for (i, output) in graph.outputs().iter().enumerate() {
+        for (i, output) in graph.outputs().iter().enumerate().filter(|(_, o)| !self.plan.is_written(**o)) {
             let ty = graph.ty(*output);
             let clif = clif_type(ty.elem).expect("admitted");
             let base = e.arg(shape.result(i));
@@ -297,7 +271,7 @@ impl<'p, 'g> Row<'p, 'g> {
     }
 
     /// A value at a position of the row. `memo` holds what this position has computed already.
-    fn full(
+    pub(super) fn full(
         &self,
         e: &mut Emit,
         value: Value,

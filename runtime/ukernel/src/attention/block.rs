@@ -2,30 +2,41 @@
 //!
 //! Scores are a product of matrices, and so is what the values that all of the queries see add to the outputs.
 //! What later queries see beyond that is added behind it, in the same sequence; nothing that a query does not
-//! see reaches it, not even times 0.
+//! see reaches it, not even times 0. A mask that hides the last keys from a query, as a causal one that a model computes
+//! does, leaves as little to do as a causal one.
 
 use super::{AttentionF32, finish_scores};
-use crate::lanes::LANES;
+use crate::lanes::{LANES, Lanes};
 use crate::matmul::{self, MatmulF32, Tiles};
 use crate::softmax::exp_less_max;
 
+/// What a mask adds where models write the lowest float for -∞: exponentials of scores that are pushed so far down are 0
+/// beside those of others, as long as no score comes near this.
+const HIDDEN: f32 = -1e30;
+
 /// Values of scratch that a call works in.
 pub const fn scratch(rows: usize, keys: usize) -> usize {
-    matmul::SCRATCH + rows * (keys + 1)
+    matmul::SCRATCH + rows * (keys + 2)
 }
 
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
 pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
-    let AttentionF32 { rows, visible, .. } = *args;
-    let seen = |row: usize| args.keys.min(visible + row * args.more);
-    let keys = seen(rows - 1);
+    let rows = args.rows;
     let pack = args.scratch;
-    // SAFETY: scratch holds the panel of a product, the scores, and a sum for each row; all else is the caller's.
+    // SAFETY: scratch holds the panel of a product, two numbers for each row, and the scores; all else is the caller's.
     unsafe {
-        let scores = pack.add(matmul::SCRATCH);
-        let sums = scores.add(rows * keys);
+        let sums = pack.add(matmul::SCRATCH);
+        let seen = sums.add(rows).cast::<u32>();
+        let (mut common, mut keys) = (usize::MAX, 0);
+        for row in 0..rows {
+            let count = seen_by::<L>(args, row);
+            *seen.add(row) = count as u32;
+            (common, keys) = (count.min(common), count.max(keys));
+        }
+        let seen = |row: usize| *seen.add(row) as usize;
+        let scores = sums.add(2 * rows);
         let product = |a: *const f32, a_row, b, b_strides: (usize, usize), c, c_row, k, n| {
             matmul::matmul::<L>(&MatmulF32 {
                 a,
@@ -48,22 +59,12 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
         product(args.q, args.q_row as isize, args.k, (1, args.k_stride), scores, stride, args.d, keys);
         for row in 0..rows {
             let scores = scores.add(row * keys);
-            let seen = seen(row);
-            let mask = if args.mask.is_null() { args.mask } else { args.mask.add(row * args.mask_row) };
-            finish_scores::<L>(args, scores, mask, seen);
-            let hidden = (0..seen).all(|j| *scores.add(j) == f32::NEG_INFINITY);
-            *sums.add(row) = if hidden { 0.0 } else { exp_less_max::<L>(scores, scores, seen) };
+            finish_scores::<L>(args, scores, mask_row(args, row), seen(row));
+            let hidden = (0..seen(row)).all(|j| *scores.add(j) == f32::NEG_INFINITY);
+            *sums.add(row) = if hidden { 0.0 } else { exp_less_max::<L>(scores, scores, seen(row)) };
         }
-        product(
-            scores,
-            stride,
-            args.v,
-            (args.v_stride, 1),
-            args.out,
-            args.out_row as isize,
-            visible,
-            args.dv,
-        );
+        let out_row = args.out_row as isize;
+        product(scores, stride, args.v, (args.v_stride, 1), args.out, out_row, common, args.dv);
         for row in 0..rows {
             let (scores, sum) = (scores.add(row * keys), *sums.add(row));
             let out = args.out.add(row * args.out_row);
@@ -71,14 +72,101 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
                 out.write_bytes(0, args.dv);
                 continue;
             }
-            for d in (0..args.dv).step_by(LANES) {
-                let mut y = L::load_at(out, d, args.dv, 0.0);
-                for j in visible..seen(row) {
-                    let v = L::load_at(args.v.add(j * args.v_stride), d, args.dv, 0.0);
-                    y = y.fused_add_product(L::splat(*scores.add(j)), v);
+            let mut d = 0;
+            while d < args.dv {
+                let more = (common, seen(row));
+                if args.dv - d >= 4 * LANES {
+                    finish_outputs::<L, 4>(args, scores, more, out, d, sum);
+                    d += 4 * LANES;
+                } else {
+                    finish_outputs::<L, 1>(args, scores, more, out, d, sum);
+                    d += LANES;
                 }
-                y.div(L::splat(sum)).store_at(out, d, args.dv);
             }
+        }
+    }
+}
+
+/// # Safety
+/// The arguments describe live buffers and there are more rows.
+#[inline(always)]
+unsafe fn mask_row(args: &AttentionF32, row: usize) -> *const f32 {
+    // SAFETY: the caller's.
+    if args.mask.is_null() { args.mask } else { unsafe { args.mask.add(row * args.mask_row) } }
+}
+
+/// How many keys a query sees: those that are visible, up to the last one that its mask leaves. If it leaves one,
+/// those that [`HIDDEN`] pushes down are hidden, else only those at -∞.
+///
+/// # Safety
+/// The arguments describe live buffers and there are more rows.
+#[inline(always)]
+unsafe fn seen_by<L: Lanes>(args: &AttentionF32, row: usize) -> usize {
+    let visible = args.keys.min(args.visible + row * args.more);
+    if args.mask.is_null() {
+        return visible;
+    }
+    // SAFETY: the caller's; what is read are the first `visible` values of the row.
+    unsafe {
+        let mask = mask_row(args, row);
+        match up_to_above::<L>(mask, visible, HIDDEN) {
+            0 => up_to_above::<L>(mask, visible, f32::NEG_INFINITY),
+            seen => seen,
+        }
+    }
+}
+
+/// The length of `n` values without the last ones, up to one that is above `limit`.
+///
+/// # Safety
+/// The values are readable.
+#[inline(always)]
+unsafe fn up_to_above<L: Lanes>(values: *const f32, mut n: usize, limit: f32) -> usize {
+    // SAFETY: the caller's. NaN is above.
+    unsafe {
+        while n >= LANES && L::load(values.add(n - LANES)).nan_to_zero().greatest() <= limit {
+            n -= LANES;
+        }
+        while n > 0 && *values.add(n - 1) <= limit {
+            n -= 1;
+        }
+    }
+    n
+}
+
+/// `V` vectors of a query's output, from dimension `d` on: adds the values from `first` to `last`, and divides by the
+/// sum of the exponentials. A single vector may be cut short by `dv`.
+///
+/// # Safety
+/// The arguments describe live buffers, `out` is a row of outputs and has the vectors.
+#[inline(always)]
+unsafe fn finish_outputs<L: Lanes, const V: usize>(
+    args: &AttentionF32,
+    scores: *const f32,
+    (first, last): (usize, usize),
+    out: *mut f32,
+    d: usize,
+    sum: f32,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let read = |row: *const f32, i: usize| match V {
+            1 => L::load_at(row, d, args.dv, 0.0),
+            _ => L::load(row.add(d + LANES * i)),
+        };
+        let mut y = [L::splat(0.0); V];
+        for (i, y) in y.iter_mut().enumerate() {
+            *y = read(out, i);
+        }
+        for j in first..last {
+            let weight = L::splat(*scores.add(j));
+            let row = args.v.add(j * args.v_stride);
+            for (i, y) in y.iter_mut().enumerate() {
+                *y = y.fused_add_product(weight, read(row, i));
+            }
+        }
+        for (i, y) in y.into_iter().enumerate() {
+            y.div(L::splat(sum)).store_at(out, d + LANES * i, args.dv);
         }
     }
 }

@@ -104,6 +104,13 @@ unsafe impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self {
+        // SAFETY: as above.
+        let half = |from: *const i32| unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) };
+        Self(half(from), half(from.wrapping_add(8)))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe {

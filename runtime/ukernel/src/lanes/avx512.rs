@@ -34,6 +34,12 @@ unsafe impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast())) })
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe { _mm512_storeu_ps(to, self.0) }

@@ -92,6 +92,12 @@ unsafe impl Lanes for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self {
+        // SAFETY: as above.
+        Self(array::from_fn(|i| unsafe { vcvtq_f32_s32(vld1q_s32(from.add(4 * i))) }))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         for (i, four) in self.0.into_iter().enumerate() {
             // SAFETY: as above.

@@ -40,6 +40,12 @@ unsafe impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn load_i32(from: *const i32) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { from.cast::<[i32; LANES]>().read() }.map(|v| v as f32))
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's.
         unsafe { to.cast::<[f32; LANES]>().write(self.0) }
