@@ -31,7 +31,8 @@ fn fill(ty: &Type, dims: &[usize], seed: u64) -> Tensor {
             Tensor::from_vec::<i8>(dims.to_vec(), (0..count).map(|_| next() as i8).collect()).unwrap()
         }
         elem => {
-            let bytes: Vec<u8> = (0..count).map(|_| ((next() % 3) as i8 - 1) as u8).collect();
+            let (values, least) = if elem == Elem::I4 { (16, -8) } else { (3, -1) };
+            let bytes: Vec<u8> = (0..count).map(|_| ((next() % values) as i8 + least) as u8).collect();
             Tensor::pack(elem, dims.to_vec(), &bytes).unwrap()
         }
     }
@@ -168,6 +169,7 @@ enum Linear {
     TernaryF32,
     TernaryInt8,
     Int8,
+    Int4,
 }
 
 fn linear(n: usize, k: usize, group: usize, kind: Linear) -> String {
@@ -176,6 +178,7 @@ fn linear(n: usize, k: usize, group: usize, kind: Linear) -> String {
         Linear::TernaryF32 => ("trit", "sign_select", "f32", "f32"),
         Linear::TernaryInt8 => ("trit", "sign_select", "i8", "i32"),
         Linear::Int8 => ("i8", "weight_products", "i16", "i32"),
+        Linear::Int4 => ("i4", "weight_products", "i16", "i32"),
     };
     let (quantize, x, scale) = match kind {
         Linear::TernaryF32 => (String::new(), "%x", "_"),
@@ -201,7 +204,7 @@ graph @main(%x: f32[batch,{k}], %r: f32[batch,{n}]) -> (%y: f32[batch,{n}]) {{
 #[test]
 fn linear_layers_give_the_interpreters_bits() {
     for (n, k, group) in [(64, 64, 64), (40, 70, 70), (33, 100, 32), (7, 5, 5), (96, 576, 128)] {
-        for kind in [Linear::TernaryF32, Linear::TernaryInt8, Linear::Int8] {
+        for kind in [Linear::TernaryF32, Linear::TernaryInt8, Linear::Int8, Linear::Int4] {
             for batch in [1, 3, 40] {
                 same_bits(&linear(n, k, group, kind), &[("batch", batch)]);
             }
@@ -272,12 +275,17 @@ graph @main(%x: f32[b,{k}]) -> ({result}) {{
     }
 }
 
-/// Rows that are long enough for a microkernel: of an argument, of what was computed, and of a quantized result.
+/// Rows that are long enough for a microkernel: of an argument, of what was computed, and of a quantized result; norms
+/// with gains that lie in a row, and that do not.
 #[test]
 fn functions_of_long_rows_give_the_interpreters_bits() {
     let source = "\
 stage lowered
-graph @main(%x: f32[b,s,150], %y: f32[b,s,150]) -> (%h: f32[b,s,150], %q: i8[b,s,150], %r: f32[b,s,1]) {
+const @gain: f32[150]
+graph @main(%x: f32[b,s,150], %y: f32[b,s,150]) -> (%h: f32[b,s,150], %q: i8[b,s,150], %r: f32[b,s,1], %n: f32[b,s,150], %p: i8[b,s,150], %t: f32[b,s,1]) {
+  %n = rms_norm %x, @gain {eps=1e-5} : f32[b,s,150]
+  %m = rms_norm %n, @gain {eps=1e-5} : f32[b,s,150]
+  %p, %t = quantize_rows %m : i8[b,s,150], f32[b,s,1]
   %a = silu %x : f32[b,s,150]
   %h = mul %a, %y : f32[b,s,150]
   %d = add %x, %y : f32[b,s,150]

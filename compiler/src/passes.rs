@@ -5,6 +5,7 @@
 
 use crate::pass::{Exactness, Pass};
 
+mod detect_integers;
 mod detect_ternary;
 mod fold_constants;
 pub mod form_kernels;
@@ -48,6 +49,8 @@ passes! {
     "recognize-activations" = recognize_activations: Reassociates [];
     /// Find matmuls whose weights are ternary as they stand, however they are spelt
     "detect-ternary" = detect_ternary: Reassociates [];
+    /// Keep the weights of 4 and 8 bits that a model multiplies with int8 activations as they are
+    "detect-integers" = detect_integers: Reassociates [];
     /// Round the weights of matmuls to {-1, 0, +1} times a scale
     "ternarize" = ternarize: Lossy ["method", "group", "planes", "scales", "lambda", "gamma", "seed", "keep", "activations"];
     /// Round the weights of the last linear layer to int8, a scale a row
@@ -67,7 +70,7 @@ pub const LEVELS: [&str; 3] = [
     "",
     "fold-constants,simplify,recognize-rotary,fuse-siblings,lower-ternary,form-kernels",
     "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
-     simplify,detect-ternary,fuse-siblings,lower-ternary,form-kernels",
+     simplify,detect-ternary,detect-integers,fuse-siblings,lower-ternary,form-kernels",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

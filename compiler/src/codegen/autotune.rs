@@ -99,6 +99,7 @@ fn shape(layer: &Layer, streams: bool) -> String {
         Product::TritsF32 => "trits f32",
         Product::TritsInt8 => "trits int8",
         Product::Int8Int8 => "int8 int8",
+        Product::Int4Int8 => "int4 int8",
     };
     let rows = rows.map_or("any".into(), |rows| rows.min(MANY).to_string());
     let weights = if streams { "from memory" } else { "from the cache" };
@@ -128,6 +129,7 @@ impl Candidate {
             Product::TritsF32 => of(signsum_f32::VARIANTS, target, Candidate::F32),
             Product::TritsInt8 => of(signsum_i8::VARIANTS, target, Candidate::Int8),
             Product::Int8Int8 => of(dot_i8::VARIANTS, target, Candidate::Int8),
+            Product::Int4Int8 => of(dot_i8::NIBBLES, target, Candidate::Int8),
         }
     }
 
@@ -402,9 +404,12 @@ mod tests {
     #[test]
     fn every_candidate_is_measured() {
         let mut target = host();
-        for (product, streams) in
-            [(Product::TritsInt8, true), (Product::Int8Int8, false), (Product::TritsF32, true)]
-        {
+        for (product, streams) in [
+            (Product::TritsInt8, true),
+            (Product::Int8Int8, false),
+            (Product::Int4Int8, true),
+            (Product::TritsF32, true),
+        ] {
             target.streams = streams;
             let layer = Layer { product, rows: None, n: 100, k: 70, group: 32 };
             let candidates = Candidate::all(&target, &layer);

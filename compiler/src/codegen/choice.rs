@@ -23,6 +23,7 @@ pub enum Product {
     TritsF32,
     TritsInt8,
     Int8Int8,
+    Int4Int8,
 }
 
 /// A quantized layer.
@@ -62,7 +63,7 @@ pub fn names(features: Features) -> impl Iterator<Item = &'static str> {
     }
     let own = [contraction::NAME].into_iter();
     let ternary = of(signsum_i8::VARIANTS, features).chain(of(signsum_f32::VARIANTS, features));
-    own.chain(ternary).chain(of(dot_i8::VARIANTS, features))
+    own.chain(ternary).chain(of(dot_i8::VARIANTS, features)).chain(of(dot_i8::NIBBLES, features))
 }
 
 /// What sums `layer` on `target`, and how its weights are packed; `None` when nothing can.
@@ -70,7 +71,8 @@ pub fn sign_sum(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction
     match layer.product {
         Product::TritsF32 => float(target, layer),
         Product::TritsInt8 => int8(target, layer),
-        Product::Int8Int8 => dot_int8(target, layer),
+        Product::Int8Int8 => dot_int8(target, layer, dot_i8::VARIANTS),
+        Product::Int4Int8 => dot_int8(target, layer, dot_i8::NIBBLES),
     }
 }
 
@@ -122,9 +124,13 @@ fn float(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
     Some((geometry(layer, variant.layout)?, Contraction::F32 { prepare, symbol: variant.symbol }))
 }
 
-fn dot_int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
-    let forced = target.asked(layer).find_map(|name| by_name(dot_i8::VARIANTS, name));
-    microkernel(layer, forced.or_else(|| best(dot_i8::VARIANTS, target.features))?)
+fn dot_int8(
+    target: &Target,
+    layer: &Layer,
+    variants: &'static [Variant<ContractI8, Layout>],
+) -> Option<(Geometry, Contraction)> {
+    let forced = target.asked(layer).find_map(|name| by_name(variants, name));
+    microkernel(layer, forced.or_else(|| best(variants, target.features))?)
 }
 
 fn geometry(layer: &Layer, layout: Layout) -> Option<Geometry> {

@@ -60,6 +60,7 @@ impl<'g> Plan<'g> {
         let int8 = graph.ty(x).elem == Elem::I8;
         let [n, k] = graph.ty(w).static_dims()?.try_into().ok()?;
         let product = match (graph.op(select), int8) {
+            (Some(Op::WeightProducts(_)), _) if graph.ty(w).elem == Elem::I4 => Product::Int4Int8,
             (Some(Op::WeightProducts(_)), _) => Product::Int8Int8,
             (_, true) => Product::TritsInt8,
             (_, false) => Product::TritsF32,

@@ -86,7 +86,7 @@ impl Check {
     fn run(self) -> Result<(), CodegenError> {
         match self {
             Check::Int8 { symbol, k, group } => {
-                let tables = [signsum_i8::VARIANTS, dot_i8::VARIANTS];
+                let tables = [signsum_i8::VARIANTS, dot_i8::VARIANTS, dot_i8::NIBBLES];
                 let found = tables.into_iter().find_map(|table| by_symbol(table, symbol).zip(oracle(table)));
                 let (variant, oracle) = found.ok_or(UNLISTED)?;
                 int8(variant, oracle, k, group)
@@ -114,7 +114,8 @@ fn int8(
     group: usize,
 ) -> Result<(), CodegenError> {
     let g = geometry(variant.layout, outputs(variant.layout), k, group)?;
-    let most = if variant.layout.is_dense() { [127, -128] } else { [1, -1] };
+    let (least, most) = variant.layout.weights().into_inner();
+    let most = [most, least];
     let weights = rows(g.n, k, most, 1, between(most));
     let batches = if scratch(variant, &g, None) > 0 { BATCHES } else { FEW };
     let x = rows(most_rows(batches), k, [127, -128], 2, between([127, -128]));
@@ -316,7 +317,9 @@ mod tests {
     fn all_variants_pass() {
         let here = Features::detect();
         let (k, group) = (300, 64);
-        for (table, name) in [(signsum_i8::VARIANTS, "signsum_i8"), (dot_i8::VARIANTS, "dot_i8")] {
+        let tables =
+            [(signsum_i8::VARIANTS, "signsum_i8"), (dot_i8::VARIANTS, "dot_i8"), (dot_i8::NIBBLES, "dot_i8")];
+        for (table, name) in tables {
             for v in table.iter().filter(|v| here.contains(v.needs)) {
                 assert!(v.name().starts_with(name));
                 Check::Int8 { symbol: v.symbol, k, group }.run().unwrap();

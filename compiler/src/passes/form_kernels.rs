@@ -12,7 +12,7 @@ use trine_ir::dim::Symbol;
 use trine_ir::graph::Operands;
 use trine_ir::op::Stage;
 use trine_ir::ops::Call;
-use trine_ir::{Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
+use trine_ir::{Dim, Elem, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
 
 use crate::codegen::{CodegenError, Plan, Target, view::is_view};
 use crate::pass::{Cx, PassError};
@@ -349,7 +349,10 @@ fn kernel_name(graph: &Graph) -> String {
         let word = match kind {
             Kind::GroupSum | Kind::Rescale | Kind::Reshape => continue,
             Kind::SignSelect => "sign_sum",
-            Kind::WeightProducts => "dot_int8",
+            Kind::WeightProducts => match graph.operand(node, 1).map(|w| graph.ty(w).elem) {
+                Some(Elem::I4) => "dot_int4",
+                _ => "dot_int8",
+            },
             kind => kind.mnemonic(),
         };
         if !words.contains(&word) {

@@ -38,6 +38,16 @@ impl DequantizeBlocks {
         }
     }
 
+    /// `q - zero` as `[n, k]`, or `None` where zeros are not integers or a difference does not fit into int8.
+    pub fn integers(&self, q: &Tensor, zero: Option<&Tensor>) -> OpResult<Option<Vec<i8>>> {
+        let n = q.dims().first().copied().unwrap_or(0);
+        let blocks = self.layout()?.0;
+        let ones = Tensor::from_vec(vec![n, blocks], vec![1f32; n * blocks])?;
+        let y = dequantize::<f32>(self, q, &ones, zero)?.remove(0);
+        let integer = |v: &f32| Some(*v as i8).filter(|q| f32::from(*q) == *v);
+        Ok(y.values::<f32>()?.iter().map(integer).collect())
+    }
+
     /// Bytes a row of packed zero points.
     pub fn packed_zeros(&self, blocks: usize) -> usize {
         blocks.saturating_mul(self.bits).div_ceil(8)

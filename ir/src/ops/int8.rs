@@ -1,4 +1,4 @@
-//! Linear layers over int8 weights, whole and lowered: the products, whose sums and rescaling are those of
+//! Linear layers over integer weights of 8 bits, or 4, whole and lowered: the products, whose sums and rescaling are those of
 //! [ternary](super::ternary) layers.
 
 use super::ternary::{infer_linear, sum_wrapping, weight_dims};
@@ -6,9 +6,12 @@ use super::*;
 use crate::ty::Elem;
 use crate::{bail, op};
 
+/// What weights may be.
+const WEIGHTS: [Elem; 2] = [Elem::I8, Elem::I4];
+
 op! {
     /// `y[b,j] = s[b] · scale[j] · Σ_i w[j,i]·q[b,i]  [+ bias[j]]` with `q, s = quantize_rows(x)`, summed in groups as
-    /// `ternary_matmul` is. Weights are `i8[n,k]`, a row an output, and scales `f32[n,groups]`.
+    /// `ternary_matmul` is. Weights are `i8[n,k]` or `i4[n,k]`, a row an output, and scales `f32[n,groups]`.
     Int8Matmul = "int8_matmul" (x, w, scale, bias: optional) {
         /// Inputs a scale serves.
         group: usize,
@@ -16,7 +19,7 @@ op! {
 }
 
 op! {
-    /// `w[j,i]·x[b,i]` for every output, exactly: `i8[.., k]` by `i8[n, k]` gives `i16[.., n, k]`.
+    /// `w[j,i]·x[b,i]` for every output, exactly: `i8[.., k]` by `i8[n, k]` or `i4[n, k]` gives `i16[.., n, k]`.
     WeightProducts = "weight_products" (x, w) {}
 }
 
@@ -24,7 +27,7 @@ impl OpDef for Int8Matmul {
     const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        infer_linear(args, Elem::I8, self.group)
+        infer_linear(args, &WEIGHTS, self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -41,7 +44,7 @@ impl OpDef for WeightProducts {
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, w) = (&args[0], &args[1]);
-        let (n, k) = weight_dims(w, Elem::I8)?;
+        let (n, k) = weight_dims(w, &WEIGHTS)?;
         if x.elem != Elem::I8 || x.back(0) != Some(&Dim::constant(k)) {
             bail!("operands {x} and {w} do not fit: the last axis must be {k} of i8");
         }
@@ -51,7 +54,8 @@ impl OpDef for WeightProducts {
     }
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let (x, w) = (args[0].values::<i8>()?, args[1].values::<i8>()?);
+        let (x, w) = (args[0].values::<i8>()?, args[1].unpacked()?);
+        let w: &[i8] = bytemuck::cast_slice(&w);
         let mut dims = args[0].dims().to_vec();
         let k = dims.pop().ok_or("expects rows")?;
         dims.extend(args[1].dims());
@@ -72,7 +76,8 @@ fn product_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
     let mut dims = x.dims().to_vec();
     dims.pop();
     dims.extend([n, groups(k, group)]);
-    let w = w.values::<i8>()?;
+    let w = w.unpacked()?;
+    let w: &[i8] = bytemuck::cast_slice(&w);
     let mut sums: Vec<i32> = Vec::with_capacity(crate::tensor::result_count(Elem::I32, &dims)?);
     for x in x.values::<i8>()?.chunks(k.max(1)) {
         for (x, w) in w.chunks(k.max(1)).flat_map(|w| x.chunks(group).zip(w.chunks(group))) {

@@ -54,7 +54,7 @@ impl OpDef for TernaryMatmul {
     const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        infer_linear(args, Elem::Trit, self.group)
+        infer_linear(args, &[Elem::Trit], self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -105,7 +105,7 @@ impl OpDef for SignSelect {
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, w) = (&args[0], &args[1]);
-        let (n, k) = weight_dims(w, Elem::Trit)?;
+        let (n, k) = weight_dims(w, &[Elem::Trit])?;
         if !matches!(x.elem, Elem::F32 | Elem::I8) || x.back(0) != Some(&Dim::constant(k)) {
             bail!("operands {x} and {w} do not fit: the last axis must be {k} of f32 or i8");
         }
@@ -232,7 +232,7 @@ impl OpDef for Rescale {
 }
 
 /// The type of a linear layer of `x`, quantized weights of such elements, scales and perhaps a bias.
-pub(super) fn infer_linear(args: Args<Type>, weights: Elem, group: usize) -> OpResult<Vec<Type>> {
+pub(super) fn infer_linear(args: Args<Type>, weights: &[Elem], group: usize) -> OpResult<Vec<Type>> {
     let (x, w, scale) = (&args[0], &args[1], &args[2]);
     let (n, k) = weight_dims(w, weights)?;
     if x.elem != Elem::F32 || x.back(0) != Some(&Dim::constant(k)) {
@@ -245,11 +245,14 @@ pub(super) fn infer_linear(args: Args<Type>, weights: Elem, group: usize) -> OpR
     Ok(vec![y])
 }
 
-/// `[n, k]` of weights of such elements.
-pub(super) fn weight_dims(w: &Type, elem: Elem) -> OpResult<(usize, usize)> {
+/// `[n, k]` of weights of one of such elements.
+pub(super) fn weight_dims(w: &Type, elems: &[Elem]) -> OpResult<(usize, usize)> {
     match w.static_dims().as_deref() {
-        Some([n, k]) if w.elem == elem => Ok((*n, *k)),
-        _ => bail!("expects weights {elem}[n,k], got {w}"),
+        Some([n, k]) if elems.contains(&w.elem) => Ok((*n, *k)),
+        _ => {
+            let expected: Vec<_> = elems.iter().map(|elem| format!("{elem}[n,k]")).collect();
+            bail!("expects weights {}, got {w}", expected.join(" or "))
+        }
     }
 }
 

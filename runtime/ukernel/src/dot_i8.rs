@@ -5,8 +5,8 @@
 //! ```
 //!
 //! in i32, which holds the exact sum of any group of fewer than 2^17 inputs. Weights are packed as
-//! w + 128, since instructions multiply an unsigned byte with a signed one, and 128·Σx is subtracted
-//! at the end. Scales are the caller's, as for [`signsum_i8`](crate::signsum_i8).
+//! w + 128, or as w + 8 where four bits hold them, since instructions multiply an unsigned byte with a signed one;
+//! 128·Σx or 8·Σx is subtracted at the end. Scales are the caller's, as for [`signsum_i8`](crate::signsum_i8).
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -24,50 +24,52 @@ mod scalar;
 use crate::contract_i8::ContractI8;
 use crate::{Features, Layout, Variant};
 
-/// Preferred first. All read one layout.
-pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
-    #[cfg(target_arch = "x86_64")]
-    Variant {
-        symbol: "trine_dot_i8_amx_8bit_32",
-        needs: crate::contract_i8::amx::NEEDS,
-        layout: Layout::EightBit32,
-        entry: amx::trine_dot_i8_amx_8bit_32,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Variant {
-        symbol: "trine_dot_i8_avx512vnni_8bit_32",
-        needs: Features::AVX512.union(Features::AVX512_VNNI),
-        layout: Layout::EightBit32,
-        entry: avx512vnni::trine_dot_i8_avx512vnni_8bit_32,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Variant {
-        symbol: "trine_dot_i8_avxvnni_8bit_32",
-        needs: Features::AVX2.union(Features::AVX_VNNI),
-        layout: Layout::EightBit32,
-        entry: avxvnni::trine_dot_i8_avxvnni_8bit_32,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Variant {
-        symbol: "trine_dot_i8_avx2_8bit_32",
-        needs: Features::AVX2,
-        layout: Layout::EightBit32,
-        entry: avx2::trine_dot_i8_avx2_8bit_32,
-    },
-    #[cfg(target_arch = "aarch64")]
-    Variant {
-        symbol: "trine_dot_i8_neon_8bit_32",
-        needs: Features::NEON_DOTPROD,
-        layout: Layout::EightBit32,
-        entry: neon::trine_dot_i8_neon_8bit_32,
-    },
-    Variant {
-        symbol: "trine_dot_i8_scalar_8bit_32",
-        needs: Features::NONE,
-        layout: Layout::EightBit32,
-        entry: scalar::trine_dot_i8_scalar_8bit_32,
-    },
-];
+/// One for each instruction set, preferred first.
+macro_rules! variants {
+    ($layout:ident, $amx:ident, $avx512vnni:ident, $avxvnni:ident, $avx2:ident, $neon:ident, $scalar:ident) => {
+        &[
+            #[cfg(target_arch = "x86_64")]
+            variant!($layout, crate::contract_i8::amx::NEEDS, amx::$amx),
+            #[cfg(target_arch = "x86_64")]
+            variant!($layout, Features::AVX512.union(Features::AVX512_VNNI), avx512vnni::$avx512vnni),
+            #[cfg(target_arch = "x86_64")]
+            variant!($layout, Features::AVX2.union(Features::AVX_VNNI), avxvnni::$avxvnni),
+            #[cfg(target_arch = "x86_64")]
+            variant!($layout, Features::AVX2, avx2::$avx2),
+            #[cfg(target_arch = "aarch64")]
+            variant!($layout, Features::NEON_DOTPROD, neon::$neon),
+            variant!($layout, Features::NONE, scalar::$scalar),
+        ]
+    };
+}
+
+macro_rules! variant {
+    ($layout:ident, $needs:expr, $module:ident::$entry:ident) => {
+        Variant { symbol: stringify!($entry), needs: $needs, layout: Layout::$layout, entry: $module::$entry }
+    };
+}
+
+/// Of any int8 weights.
+pub static VARIANTS: &[Variant<ContractI8, Layout>] = variants!(
+    EightBit32,
+    trine_dot_i8_amx_8bit_32,
+    trine_dot_i8_avx512vnni_8bit_32,
+    trine_dot_i8_avxvnni_8bit_32,
+    trine_dot_i8_avx2_8bit_32,
+    trine_dot_i8_neon_8bit_32,
+    trine_dot_i8_scalar_8bit_32
+);
+
+/// Of weights in -8 ..= 7, which take half as many bytes.
+pub static NIBBLES: &[Variant<ContractI8, Layout>] = variants!(
+    FourBit32,
+    trine_dot_i8_amx_4bit_32,
+    trine_dot_i8_avx512vnni_4bit_32,
+    trine_dot_i8_avxvnni_4bit_32,
+    trine_dot_i8_avx2_4bit_32,
+    trine_dot_i8_neon_4bit_32,
+    trine_dot_i8_scalar_4bit_32
+);
 
 #[cfg(test)]
 mod tests {
@@ -82,6 +84,11 @@ mod tests {
         fn every_variant_is_exact(case in cases(i8::MIN..=i8::MAX)) {
             check(VARIANTS, &case);
         }
+
+        #[test]
+        fn every_variant_for_nibbles_is_exact(case in cases(-8..=7)) {
+            check(NIBBLES, &case);
+        }
     }
 
     /// The sums that come nearest to overflowing an accumulator.
@@ -91,6 +98,7 @@ mod tests {
             for (weight, value) in [(127, 127), (127, -128), (-128, 127), (-128, -128)] {
                 for rows in [1, 17] {
                     check(VARIANTS, &(1, k, k, vec![weight; k], vec![value; rows * k]));
+                    check(NIBBLES, &(1, k, k, vec![weight >> 4; k], vec![value; rows * k]));
                 }
             }
         }

@@ -19,9 +19,10 @@
 //! | `5in8_16` | 20 | 4 | byte i % 4, digit i / 4 of the escape code below |
 //! | `3in5_64` | 18 | 4 | bits 5·(i / 3) .. +5 of the little-endian dword: digit i % 3, base 3 |
 //! | `2bit15_32` | 15 | 4 | bits 2·i .. +2 of the little-endian dword: u |
+//! | `4bit_32` | 8 | 4 | byte i % 4, bits 4·(i / 4) .. +4: t + 8, for t in -8 ..= 7 |
 //! | `8bit_32` | 4 | 4 | byte i: t + 128, for any int8 t |
 //!
-//! `2bit_32`, `5in8_16` and `8bit_32` put four neighbouring k into the four bytes that one `vpdpbusd` lane
+//! `2bit_32`, `5in8_16`, `4bit_32` and `8bit_32` put four neighbouring k into the four bytes that one `vpdpbusd` lane
 //! multiplies. A `2bit_32` byte is unpacked by four masks and no shift: field g stays scaled by 4^g,
 //! which the accumulators carry to the end of a group.
 //!
@@ -33,6 +34,7 @@
 //! of the 27 signed sums of three inputs. `2bit15_32` holds the same five triples as plain fields.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 
 /// How packed weights lie in memory. The name is `encoding_tile`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,16 +44,18 @@ pub enum Layout {
     FiveInEight16,
     ThreeInFive64,
     TwoBitTriples32,
+    FourBit32,
     EightBit32,
 }
 
 impl Layout {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Trits,
         Self::TwoBit32,
         Self::FiveInEight16,
         Self::ThreeInFive64,
         Self::TwoBitTriples32,
+        Self::FourBit32,
         Self::EightBit32,
     ];
 
@@ -63,6 +67,7 @@ impl Layout {
             Self::FiveInEight16 => "5in8_16",
             Self::ThreeInFive64 => "3in5_64",
             Self::TwoBitTriples32 => "2bit15_32",
+            Self::FourBit32 => "4bit_32",
             Self::EightBit32 => "8bit_32",
         }
     }
@@ -76,7 +81,7 @@ impl Layout {
         match self {
             Self::Trits => 1,
             Self::FiveInEight16 => 16,
-            Self::TwoBit32 | Self::TwoBitTriples32 | Self::EightBit32 => 32,
+            Self::TwoBit32 | Self::TwoBitTriples32 | Self::FourBit32 | Self::EightBit32 => 32,
             Self::ThreeInFive64 => 64,
         }
     }
@@ -89,6 +94,7 @@ impl Layout {
             Self::FiveInEight16 => 20,
             Self::ThreeInFive64 => 18,
             Self::TwoBitTriples32 => 15,
+            Self::FourBit32 => 8,
             Self::EightBit32 => 4,
         }
     }
@@ -105,9 +111,13 @@ impl Layout {
         }
     }
 
-    /// Whether weights may be any int8, not trits alone.
-    pub const fn is_dense(self) -> bool {
-        matches!(self, Self::EightBit32)
+    /// The weights that it can hold.
+    pub const fn weights(self) -> RangeInclusive<i8> {
+        match self {
+            Self::FourBit32 => -8..=7,
+            Self::EightBit32 => i8::MIN..=i8::MAX,
+            _ => -1..=1,
+        }
     }
 
     /// The bytes of one output in one step, from its weights; the first [`Layout::output_bytes`] count.
@@ -129,6 +139,9 @@ impl Layout {
             }),
             Self::ThreeInFive64 => dword(6, &|c| u(3 * c) + 3 * u(3 * c + 1) + 9 * u(3 * c + 2), 5),
             Self::TwoBitTriples32 => dword(15, &u, 2),
+            Self::FourBit32 => {
+                [0, 1, 2, 3].map(|j| (weights[j] + 8) as u8 | ((weights[4 + j] + 8) as u8) << 4)
+            }
             Self::EightBit32 => [0, 1, 2, 3].map(|j| weights[j] as u8 ^ 0x80),
         }
     }
@@ -197,7 +210,7 @@ impl Geometry {
         self.groups * self.group_k
     }
 
-    /// Packs `weights`, row-major n × k, each -1, 0 or 1 unless the layout is dense, into `packed`, of [`Geometry::bytes`].
+    /// Packs `weights`, row-major n × k, each one that the [layout](Layout::weights) can hold, into `packed`, of [`Geometry::bytes`].
     pub fn pack(&self, weights: &[i8], packed: &mut [u8]) -> Result<(), LayoutError> {
         // No overflow: the packed matrix, whose size was checked, holds a fifth of a byte a weight.
         let expected = self.n * self.k;
@@ -208,9 +221,10 @@ impl Geometry {
                 expected: (expected, self.bytes),
             });
         }
-        let stray = |w: &i8| !self.layout.is_dense() && !(-1..=1).contains(w);
-        if let Some(index) = weights.iter().position(stray) {
-            return Err(LayoutError::NotATrit { index, value: weights[index] });
+        let range = self.layout.weights();
+        if let Some(index) = weights.iter().position(|w| !range.contains(w)) {
+            let (least, most) = range.into_inner();
+            return Err(LayoutError::OutOfRange { index, value: weights[index], least, most });
         }
         let (tile, step_bytes) = (self.layout.tile(), self.layout.step_bytes());
         let cell_bytes = self.group_k / self.layout.k_step() * step_bytes;
@@ -251,7 +265,7 @@ pub enum LayoutError {
     GroupTooLong { group: usize },
     TooLarge { n: usize, k: usize },
     WrongLength { weights: usize, packed: usize, expected: (usize, usize) },
-    NotATrit { index: usize, value: i8 },
+    OutOfRange { index: usize, value: i8, least: i8, most: i8 },
 }
 
 impl core::error::Error for LayoutError {}
@@ -272,8 +286,8 @@ impl fmt::Display for LayoutError {
             Self::WrongLength { weights, packed, expected: (all, bytes) } => {
                 write!(f, "expected {all} weights and {bytes} packed bytes, got {weights} and {packed}")
             }
-            Self::NotATrit { index, value } => {
-                write!(f, "element {index} is {value}, not -1, 0 or 1")
+            Self::OutOfRange { index, value, least, most } => {
+                write!(f, "element {index} is {value}, not in {least} ..= {most}")
             }
         }
     }
@@ -314,9 +328,19 @@ mod tests {
         let g = new(1, 3, 3).unwrap();
         let mut packed = vec![0; g.bytes];
         let error = g.pack(&[0, 2, 1], &mut packed).unwrap_err();
-        assert_eq!(error.to_string(), "element 1 is 2, not -1, 0 or 1");
+        assert_eq!(error.to_string(), "element 1 is 2, not in -1 ..= 1");
         let error = g.pack(&[0, 1], &mut packed).unwrap_err();
         assert!(matches!(error, LayoutError::WrongLength { .. }));
+    }
+
+    #[test]
+    fn nibbles_are_packed_by_fours() {
+        let mut weights = [0; MAX_K_STEP];
+        weights[..8].copy_from_slice(&[-8, -7, 0, 7, 1, 2, 3, -1]);
+        assert_eq!(Layout::FourBit32.encode(&weights), [0x90, 0xa1, 0xb8, 0x7f]);
+        let g = Geometry::new(Layout::FourBit32, 1, 1, 1).unwrap();
+        let error = g.pack(&[8], &mut vec![0; g.bytes]).unwrap_err();
+        assert_eq!(error.to_string(), "element 0 is 8, not in -8 ..= 7");
     }
 
     /// Each code of five (or three) trits is distinct, so packing loses nothing.

@@ -72,6 +72,7 @@ pub struct Listed {
 pub fn all() -> impl Iterator<Item = Listed> {
     of(signsum_i8::VARIANTS)
         .chain(of(dot_i8::VARIANTS))
+        .chain(of(dot_i8::NIBBLES))
         .chain(of(signsum_f32::VARIANTS))
         .chain(of(signsum_f32::PREPARE))
         .chain(of(quantize::VARIANTS))

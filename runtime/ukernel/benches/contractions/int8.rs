@@ -16,6 +16,7 @@ const DENSE_SHAPES: [(usize, usize); 4] = [(2560, 2560), (576, 576), (576, 1536)
 pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
     contractions(c, table, "signsum_i8", signsum_i8::VARIANTS, &SHAPES);
     contractions(c, table, "dot_i8", dot_i8::VARIANTS, &DENSE_SHAPES);
+    contractions(c, table, "dot_i8 nibbles", dot_i8::NIBBLES, &DENSE_SHAPES);
 }
 
 fn contractions(
@@ -32,7 +33,11 @@ fn contractions(
         let &Case { n, k, rows, .. } = case;
         for v in &fast {
             let g = Geometry::new(v.layout, n, k, k).expect("a valid shape");
-            let floor_bytes = if v.layout.is_dense() { n * k } else { n * k / 4 };
+            let floor_bytes = match v.layout {
+                Layout::EightBit32 => n * k,
+                Layout::FourBit32 => n * k / 2,
+                _ => n * k / 4,
+            };
             let floor = LazyLock::new(|| case.weights.place(&vec![1; floor_bytes]));
             let weights = LazyLock::new(|| case.weights.place(&pack(&g)));
             let x = vec![1i8; rows * g.k_padded()];

@@ -24,6 +24,52 @@ pub trait Sums {
     ) -> [[__m256i; V]; R];
 }
 
+/// How bytes of int8 weights lie in a register: fields of four inputs an output, one after the other.
+pub trait Codes {
+    const LAYOUT: Layout;
+
+    /// What packing added to each weight.
+    const OFFSET: i32;
+
+    const FIELDS: usize;
+
+    /// # Safety
+    /// The machine has AVX2.
+    unsafe fn field(packed: __m256i, field: usize) -> __m256i;
+}
+
+/// A field of bytes.
+pub struct Bytes;
+
+impl Codes for Bytes {
+    const LAYOUT: Layout = Layout::EightBit32;
+    const OFFSET: i32 = 128;
+    const FIELDS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn field(packed: __m256i, _: usize) -> __m256i {
+        packed
+    }
+}
+
+/// Two fields of four bits.
+pub struct Nibbles;
+
+impl Codes for Nibbles {
+    const LAYOUT: Layout = Layout::FourBit32;
+    const OFFSET: i32 = 8;
+    const FIELDS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn field(packed: __m256i, field: usize) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe {
+            let shifted = if field == 0 { packed } else { _mm256_srli_epi16::<4>(packed) };
+            _mm256_and_si256(shifted, _mm256_set1_epi8(0x0f))
+        }
+    }
+}
+
 /// The whole call.
 ///
 /// # Safety

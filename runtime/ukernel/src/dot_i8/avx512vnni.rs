@@ -1,10 +1,8 @@
-//! `8bit_32` by `vpdpbusd`: 32 outputs in two registers, 4 inputs a step.
+//! `8bit_32` and `4bit_32` by `vpdpbusd`: 32 outputs in two registers, four inputs an instruction.
 
 use crate::Layout;
 use crate::contract_i8::{Cell, ContractI8, for_each_block, four};
 use core::arch::x86_64::*;
-
-const LAYOUT: Layout = Layout::EightBit32;
 
 /// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
 const PREFETCH: usize = 3072;
@@ -14,19 +12,79 @@ const PREFETCH: usize = 3072;
 #[unsafe(no_mangle)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub unsafe extern "C" fn trine_dot_i8_avx512vnni_8bit_32(args: *const ContractI8) {
+    // SAFETY: the caller's.
+    unsafe { contract::<Bytes>(&*args) }
+}
+
+/// # Safety
+/// As for [`trine_dot_i8_avx512vnni_8bit_32`].
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe extern "C" fn trine_dot_i8_avx512vnni_4bit_32(args: *const ContractI8) {
+    // SAFETY: the caller's.
+    unsafe { contract::<Nibbles>(&*args) }
+}
+
+/// How weights lie in a register: fields of four inputs an output, one after the other.
+trait Codes {
+    const LAYOUT: Layout;
+
+    /// What packing added to each weight.
+    const OFFSET: i32;
+
+    const FIELDS: usize;
+
+    /// # Safety
+    /// The machine has AVX-512 F and BW.
+    unsafe fn field(packed: __m512i, field: usize) -> __m512i;
+}
+
+struct Bytes;
+
+impl Codes for Bytes {
+    const LAYOUT: Layout = Layout::EightBit32;
+    const OFFSET: i32 = 128;
+    const FIELDS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn field(packed: __m512i, _: usize) -> __m512i {
+        packed
+    }
+}
+
+struct Nibbles;
+
+impl Codes for Nibbles {
+    const LAYOUT: Layout = Layout::FourBit32;
+    const OFFSET: i32 = 8;
+    const FIELDS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn field(packed: __m512i, field: usize) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe {
+            let shifted = if field == 0 { packed } else { _mm512_srli_epi16::<4>(packed) };
+            _mm512_and_si512(shifted, _mm512_set1_epi8(0x0f))
+        }
+    }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, VL and VNNI; the arguments are as [`ContractI8`] says.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn contract<C: Codes>(args: &ContractI8) {
     // SAFETY: the caller's; cells and rows stay inside the sizes that the arguments give.
     unsafe {
-        let args = &*args;
         // A few rows take several steps at once: each is a chain of additions of its own.
-        for_each_block!(args, LAYOUT, |cell| {
-            1 => rows::<1, 4>(args, &cell),
-            2 => rows::<2, 2>(args, &cell),
-            3 => rows::<3, 1>(args, &cell),
-            4 => rows::<4, 1>(args, &cell),
-            5 => rows::<5, 1>(args, &cell),
-            6 => rows::<6, 1>(args, &cell),
-            7 => rows::<7, 1>(args, &cell),
-            8 => rows::<8, 1>(args, &cell),
+        for_each_block!(args, C::LAYOUT, |cell| {
+            1 => rows::<C, 1, 4>(args, &cell),
+            2 => rows::<C, 2, 2>(args, &cell),
+            3 => rows::<C, 3, 1>(args, &cell),
+            4 => rows::<C, 4, 1>(args, &cell),
+            5 => rows::<C, 5, 1>(args, &cell),
+            6 => rows::<C, 6, 1>(args, &cell),
+            7 => rows::<C, 7, 1>(args, &cell),
+            8 => rows::<C, 8, 1>(args, &cell),
         });
     }
 }
@@ -36,28 +94,28 @@ pub unsafe extern "C" fn trine_dot_i8_avx512vnni_8bit_32(args: *const ContractI8
 /// # Safety
 /// The cell's buffers are live for `R` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn rows<const R: usize, const S: usize>(args: &ContractI8, cell: &Cell) {
-    // SAFETY: each step reads 128 packed bytes and 4 activations a row, and 32 sums a row are written.
+unsafe fn rows<C: Codes, const R: usize, const S: usize>(args: &ContractI8, cell: &Cell) {
+    // SAFETY: each step reads its packed bytes and activations of a row, and 32 sums a row are written.
     unsafe {
         let mut sums = [[[_mm512_setzero_si512(); 2]; R]; S];
         let (mut w, mut x) = (cell.weights, cell.x);
         for _ in 0..cell.steps / S {
             for sums in &mut sums {
-                step(args, w, x, sums);
-                w = w.add(LAYOUT.step_bytes());
-                x = x.add(LAYOUT.k_step());
+                step::<C, R>(args, w, x, sums);
+                w = w.add(C::LAYOUT.step_bytes());
+                x = x.add(C::LAYOUT.k_step());
             }
         }
         for sums in &mut sums[..cell.steps % S] {
-            step(args, w, x, sums);
-            w = w.add(LAYOUT.step_bytes());
-            x = x.add(LAYOUT.k_step());
+            step::<C, R>(args, w, x, sums);
+            w = w.add(C::LAYOUT.step_bytes());
+            x = x.add(C::LAYOUT.k_step());
         }
         for row in 0..R {
             let x_sum = *cell.x_sums.add(row * args.groups);
             let out = cell.out.add(row * args.out_stride());
             for half in 0..2 {
-                let start = _mm512_set1_epi32(x_sum.wrapping_mul(-128));
+                let start = _mm512_set1_epi32(x_sum.wrapping_mul(-C::OFFSET));
                 let sum = sums.iter().fold(start, |all, sums| _mm512_add_epi32(all, sums[row][half]));
                 _mm512_storeu_si512(out.add(16 * half).cast(), sum);
             }
@@ -69,17 +127,25 @@ unsafe fn rows<const R: usize, const S: usize>(args: &ContractI8, cell: &Cell) {
 /// A step of weights at `w`, and of activations at `x` for `R` rows, are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn step<const R: usize>(args: &ContractI8, w: *const u8, x: *const i8, sums: &mut [[__m512i; 2]; R]) {
+unsafe fn step<C: Codes, const R: usize>(
+    args: &ContractI8,
+    w: *const u8,
+    x: *const i8,
+    sums: &mut [[__m512i; 2]; R],
+) {
     // SAFETY: the caller's; a prefetch of any address is harmless.
     unsafe {
-        let weights = [0, 64].map(|half| {
+        let packed = [0, 64].map(|half| {
             _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(half + PREFETCH).cast());
             _mm512_loadu_si512(w.add(half).cast())
         });
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let x4 = _mm512_set1_epi32(four(x.add(row * args.x_stride())));
-            for half in 0..2 {
-                sums[half] = _mm512_dpbusd_epi32(sums[half], weights[half], x4);
+        for field in 0..C::FIELDS {
+            let weights = [C::field(packed[0], field), C::field(packed[1], field)];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x4 = _mm512_set1_epi32(four(x.add(row * args.x_stride() + 4 * field)));
+                for half in 0..2 {
+                    sums[half] = _mm512_dpbusd_epi32(sums[half], weights[half], x4);
+                }
             }
         }
     }
