@@ -1,4 +1,4 @@
-"""The training text: prose of Debian's `fortunes` package, and a byte-level BPE tokenizer for it."""
+"""The training text, prose of Debian's `fortunes` package or one's own, and a byte-level BPE tokenizer for it."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 END = "<|endoftext|>"
 # Not prose, or not something a sample in a README should imitate.
 SKIPPED = {"ascii-art", "drugs", "ethnic", "men-women", "zippy", "translate-me"}
-HELD_OUT = 20  # every twentieth fortune is kept for validation
+HELD_OUT = 20  # every twentieth text is kept for validation
 
 
 def fortunes(cache: Path) -> list[str]:
@@ -33,10 +33,16 @@ def fortunes(cache: Path) -> list[str]:
     return texts
 
 
+def paragraphs(file: Path) -> list[str]:
+    """The paragraphs of a UTF-8 text file: what empty lines part."""
+    parts = file.read_text(encoding="utf-8").split("\n\n")
+    return [part.strip() for part in parts if part.strip()]
+
+
 def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
     """A byte-level BPE tokenizer (Hugging Face `tokenizers` format); no text is unknown to it.
 
-    It puts the end token in front of what it encodes, as each fortune of the training stream has it.
+    It puts the end token in front of what it encodes, as each text of the training stream has it.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -55,7 +61,7 @@ def train_tokenizer(texts: list[str], vocabulary: int) -> Tokenizer:
 
 
 def token_streams(tokenizer: Tokenizer, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """`(training, validation)` streams of token ids, shuffled by fortune, the end token before each."""
+    """`(training, validation)` streams of token ids, shuffled by text, the end token before each."""
     ids = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
     order = np.random.default_rng(0).permutation(len(ids))
     training = [ids[i] for i in order if i % HELD_OUT]

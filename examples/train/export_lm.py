@@ -1,11 +1,12 @@
-"""Exports the trained language model as ONNX in four spellings and checks that all say the same.
+"""Exports the trained language model as ONNX in up to four spellings and checks that all say the same.
 
-    target/venv-train/bin/python examples/train/export_lm.py
+    python3 examples/train/run.py export_lm.py
 
 Reads `checkpoint.npz` and `tokenizer.json`; writes beside them `f32.onnx` (ternary-valued f32 weights,
 primitive operators of opset 17), `nbits.onnx` (the same with 2-bit MatMulNBits), `opset23.onnx` (f32 weights
 with RMSNormalization, RotaryEmbedding and Attention), `qdq.onnx` (DequantizeLinear of int2), and
-`expected.npz`: for each prompt its tokens, the logits after each of them, and the greedy continuation.
+`expected.npz`: for each prompt its tokens, the logits after each of them, and the greedy continuation. A model
+whose weights were trained as f32 has no ternary spelling: `--spellings f32` is the one for it.
 """
 
 import argparse
@@ -15,14 +16,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
 import language_model
+import train_lm
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/python"))
 import decoder  # noqa: E402
+import ort_session  # noqa: E402
 
 EXPORTS = {
     "f32": {"style": "decomposed17", "linears": "f32"},
@@ -34,36 +36,34 @@ POSITIONS = 512  # length of the rotary tables where an export has them
 PROMPTS = ["The", "A computer", "Love is", "If you"]
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=ROOT / "tests/models/lm", help="the folder to work in")
+    parser.add_argument("--spellings", nargs="+", choices=EXPORTS, default=list(EXPORTS), help="what to write")
     parser.add_argument("--tokens", type=int, default=64, help="greedy tokens to compare after each prompt")
-    flags = parser.parse_args()
+    flags = parser.parse_args(argv)
 
     config, checkpoint = load(flags.model / "checkpoint.npz")
     tokenizer = Tokenizer.from_file(str(flags.model / "tokenizer.json"))
-    for name, spelling in EXPORTS.items():
+    for name in flags.spellings:
         path = flags.model / f"{name}.onnx"
-        decoder.export(path, decoder_config(config), weights(checkpoint), **spelling)
+        write(path, config, checkpoint, name)
         print(f"{path.name}: {path.stat().st_size} bytes")
 
-    options = onnxruntime.SessionOptions()
-    # By default onnxruntime turns DequantizeLinear + MatMul into one that rounds its input to int8.
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    sessions = {name: onnxruntime.InferenceSession(flags.model / f"{name}.onnx", options) for name in EXPORTS}
+    sessions = {name: ort_session.session(flags.model / f"{name}.onnx") for name in flags.spellings}
     expected = {}
     for i, prompt in enumerate(PROMPTS):
         ids = tokenizer.encode(prompt).ids
-        trained = trained_logits(config, checkpoint, ids)
+        trained = np.asarray(language_model.logits(config, train_lm.dense(checkpoint), np.array([ids])))
         results = {name: greedy(session, config, ids, flags.tokens) for name, session in sessions.items()}
-        logits, continuation = results["f32"]
+        logits, continuation = results[flags.spellings[0]]
         for name, (other_logits, other_continuation) in results.items():
             np.testing.assert_allclose(other_logits, trained, rtol=1e-3, atol=1e-3, err_msg=name)
             assert other_continuation == continuation, f"`{name}` continues {prompt!r} differently"
         print(repr(tokenizer.decode(ids + continuation)))
         expected |= {f"{i}.prompt": np.array(ids), f"{i}.logits": logits, f"{i}.greedy": np.array(continuation)}
     np.savez_compressed(flags.model / "expected.npz", **expected)
-    print(f"all of {', '.join(EXPORTS)} give the same {flags.tokens} greedy tokens after {len(PROMPTS)} prompts")
+    print(f"{', '.join(flags.spellings)}: the same {flags.tokens} greedy tokens after {len(PROMPTS)} prompts")
 
 
 def load(path):
@@ -72,7 +72,12 @@ def load(path):
     return language_model.Config(**json.loads(str(arrays.pop("config")))), arrays
 
 
-def decoder_config(config):
+def write(path, config, checkpoint, spelling):
+    """The model as ONNX, in one of `EXPORTS`."""
+    decoder.export(path, decoder_config(config, checkpoint), weights(checkpoint), **EXPORTS[spelling])
+
+
+def decoder_config(config, checkpoint):
     return decoder.Config(
         vocab=config.vocabulary,
         hidden=config.hidden,
@@ -84,8 +89,9 @@ def decoder_config(config):
         norm_eps=config.eps,
         rope_theta=config.rope_theta,
         max_positions=POSITIONS,
-        activation="relu2",
+        activation=config.activation,
         quantize_activations=config.int8_activations,
+        biases=any(name.endswith(".bias") for name in checkpoint),
     )
 
 
@@ -96,18 +102,11 @@ def weights(checkpoint):
         base, _, part = name.rpartition(".")
         if part == "trits":
             named[f"{base}.weight"] = decoder.Ternary(array, checkpoint[f"{base}.scale"])
+        elif part == "bias":
+            named[name] = array
         elif part != "scale":
             named[f"{name}.weight"] = array
     return named
-
-
-def trained_logits(config, checkpoint, ids):
-    """What the training graph computes for the weights as they were saved."""
-    dense = {
-        name.removesuffix(".weight"): weight.dense() if isinstance(weight, decoder.Ternary) else weight
-        for name, weight in weights(checkpoint).items()
-    }
-    return np.asarray(language_model.logits(config, dense, np.array([ids])))
 
 
 def greedy(session, config, ids, count):

@@ -1,12 +1,13 @@
-"""A BitNet-b1.58-style decoder: every projection ternary, RMSNorm before each linear layer.
+"""A BitNet-b1.58-style decoder: every projection may be ternary, RMSNorm before each linear layer.
 
-Per layer, with `bit` a projection by a ternary matrix:
+Per layer, with `bit` a projection, by a ternary matrix unless the training says otherwise:
 
-    x += bit_o(norm(attention(rope(bit_q(h)), rope(bit_k(h)), bit_v(h))))       h = norm(x)
-    x += bit_down(norm(relu(bit_gate(h))² · bit_up(h)))                         h = norm(x)
+    x += bit_o(sub(attention(rope(bit_q(h)), rope(bit_k(h)), bit_v(h))))        h = norm(x)
+    x += bit_down(sub(act(bit_gate(h)) · bit_up(h)))                            h = norm(x)
 
-Embeddings (tied with the output head) and the gains of the norms stay f32. Weights are kept as
-`[out, in]`, named as Hugging Face's BitNet names them.
+`sub` is the extra norm that ternary weights are given (arXiv 2505.08823), and `act(g)` is relu(g)². Without `sub` and
+with g·sigmoid(g) this is an ordinary Llama. Embeddings (tied with the output head) and the gains of the norms stay
+f32. Weights are kept as `[out, in]`, named as Hugging Face's BitNet names them.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import ternary
+
+ACTIVATIONS = {"relu2": lambda x: jnp.square(jax.nn.relu(x)), "silu": jax.nn.silu}
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,12 @@ class Config:
     eps: float = 1e-5
     rope_theta: float = 10000.0
     int8_activations: bool = False
+    sub_norms: bool = True
+    activation: str = "relu2"
 
 
 def shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """Name and shape of each parameter; the two-dimensional ones of the layers are the ternary ones."""
+    """Name and shape of each parameter; the two-dimensional ones of the layers are the projections."""
     wide, narrow = config.heads * config.head, config.kv_heads * config.head
     of = {"embed_tokens": (config.vocabulary, config.hidden), "norm": (config.hidden,)}
     for i in range(config.layers):
@@ -51,10 +56,10 @@ def shapes(config: Config) -> dict[str, tuple[int, ...]]:
             f"{at}.mlp.ffn_sub_norm": (config.ffn,),
             f"{at}.mlp.down_proj": (config.hidden, config.ffn),
         }
-    return of
+    return {name: shape for name, shape in of.items() if config.sub_norms or not name.endswith("sub_norm")}
 
 
-def is_ternary(name: str) -> bool:
+def is_projection(name: str) -> bool:
     return name.endswith("_proj")
 
 
@@ -65,30 +70,30 @@ def initialize(config: Config, seed: int) -> dict[str, jax.Array]:
         if len(shape) == 1:
             parameters[name] = jnp.ones(shape)
         else:
-            deviation = shape[1] ** -0.5 if is_ternary(name) else 0.05
+            deviation = shape[1] ** -0.5 if is_projection(name) else 0.05
             parameters[name] = jnp.asarray(random.normal(0, deviation, shape), jnp.float32)
     return parameters
 
 
-def quantized(parameters: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The weights as they run: what `logits` takes. Gradients pass straight through to the parameters."""
-    return {n: ternary.quantize(p) if is_ternary(n) else p for n, p in parameters.items()}
-
-
 def logits(config: Config, weights: dict[str, jax.Array], tokens: jax.Array) -> jax.Array:
-    """`i32[batch, seq]` → `f32[batch, seq, vocabulary]`, each position seeing itself and those before."""
+    """`i32[batch, seq]` → `f32[batch, seq, vocabulary]`, each position seeing itself and those before.
+
+    `weights` are as they run; a projection may have a bias, `<name>.bias`.
+    """
     batch, seq = tokens.shape
     cos, sin = rotary_tables(config, seq)
     causal = jnp.where(jnp.tril(jnp.ones((seq, seq), bool)), 0.0, -1e9)
     groups = config.heads // config.kv_heads
 
     def norm(x, name):
+        if name not in weights:  # a sub-norm, where there are none
+            return x
         return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + config.eps) * weights[name]
 
     def project(x, name):
         if config.int8_activations:
             x = ternary.quantize_activations(x)
-        return x @ weights[name].T
+        return x @ weights[name].T + weights.get(f"{name}.bias", 0.0)
 
     def split_heads(x):
         return x.reshape(batch, seq, -1, config.head).transpose(0, 2, 1, 3)
@@ -107,7 +112,7 @@ def logits(config: Config, weights: dict[str, jax.Array], tokens: jax.Array) -> 
         return project(norm(mixed, f"{at}.attn_sub_norm"), f"{at}.o_proj")
 
     def feed_forward(h, at):
-        gated = jnp.square(jax.nn.relu(project(h, f"{at}.gate_proj"))) * project(h, f"{at}.up_proj")
+        gated = ACTIVATIONS[config.activation](project(h, f"{at}.gate_proj")) * project(h, f"{at}.up_proj")
         return project(norm(gated, f"{at}.ffn_sub_norm"), f"{at}.down_proj")
 
     x = weights["embed_tokens"][tokens]

@@ -25,10 +25,15 @@ def split(weight, axes=None):
 def quantize(weight, axes=None):
     """`trits · scale` in the forward pass, the identity in the backward pass."""
     trits, s = split(weight, axes)
-    return weight + jax.lax.stop_gradient(trits * s - weight)
+    return straight_through(weight, trits * s)
+
+
+def straight_through(weight, value):
+    """`value` in the forward pass; in the backward pass its gradient is that of `weight`."""
+    return weight + jax.lax.stop_gradient(value - weight)
 
 
 def quantize_activations(x):
     """int8 absmax quantize-dequantize of each row, with the same straight-through gradient."""
     s = 127.0 / jnp.maximum(jnp.max(jnp.abs(x), axis=-1, keepdims=True), 1e-5)
-    return x + jax.lax.stop_gradient(jnp.round(x * s) / s - x)
+    return straight_through(x, jnp.round(x * s) / s)

@@ -19,6 +19,7 @@ of transformers without the `model.` in front:
     layers.{i}.mlp.down_proj.weight                   [hidden, ffn]
     norm.weight                                       [hidden]
     lm_head.weight                                    [vocab, hidden]    optional: else the embedding's
+    layers.{i}.….{any}_proj.bias                      [out]              with `biases`
 
 `q_proj` and `k_proj` are for the half rotation of transformers (dimension i turns with i + dim/2).
 
@@ -63,6 +64,8 @@ class Config:
     activation: str = "silu"
     # BitNet b1.58: the input of each projection is rounded to int8 steps, one scale a token.
     quantize_activations: bool = False
+    # Every projection has a bias (ternary weights trained with one, arXiv 2509.23809).
+    biases: bool = False
 
 
 def export(
@@ -159,7 +162,10 @@ class _Decoder:
 
     def _linear(self, x: str, name: str) -> str:
         with self.g.scope(name.split(".")[-1]):
-            return linear(self.g, x, f"{name}.weight", self.weights[f"{name}.weight"], *self.spelling)
+            y = linear(self.g, x, f"{name}.weight", self.weights[f"{name}.weight"], *self.spelling)
+            if not self.config.biases:
+                return y
+            return self.g.op("Add", y, self.g.weight(f"{name}.bias", self.weights[f"{name}.bias"]))
 
     def _activation(self, x: str) -> str:
         with self.g.scope("act_fn"):
