@@ -1,7 +1,7 @@
 """Trains HitNet, a recurrent network with ternary weights and states, on the rows of digits, and exports it as ONNX.
 
-    python3 examples/train/run.py train_rnn.py                      # an LSTM
-    python3 examples/train/run.py train_rnn.py --cell gru --state f32 --output gru.onnx
+    python3 examples/train/run.py train_rnn.py                      # a GRU
+    python3 examples/train/run.py train_rnn.py --cell lstm --state f32 --output lstm.onnx
 
 The loss and the accuracy printed are those of the network that is exported: states rounded, nothing drawn.
 """
@@ -41,7 +41,7 @@ def main(argv=None):
 
 def arguments(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cell", choices=recurrent_network.GATES, default="lstm", help="what recurs")
+    parser.add_argument("--cell", choices=recurrent_network.GATES, default="gru", help="what recurs")
     parser.add_argument("--width", type=int, default=64, help="values of the state")
     parser.add_argument("--weights", choices=["ternary", "f32"], default="ternary", help="f32: not quantized")
     parser.add_argument(
