@@ -1,8 +1,8 @@
 """HitNet's two quantizers (Wang et al., NeurIPS 2018): weights by a threshold, states by chance.
 
-Weights are dense around zero, so a threshold keeps the large ones: t = sign(w)·1[|w| > 0.7·mean|w|], and s is the mean
-of those |w|. States lie in [-1, 1], often near the ends; a state `h` becomes sign(h)·B(|h|), with B(p) one with chance p:
-its expectation is `h`. What is exported draws nothing, and takes the likelier value:
+Weights are dense around zero, so a threshold keeps the large ones: t = sign(w)·1[|w| > 0.7·mean|w|], and s is the
+mean of those |w|. States lie in [-1, 1], often near the ends; a state `h` becomes sign(h)·B(|h|), with B(p) one with
+chance p: its expectation is `h`. What is exported draws nothing, and takes the likelier value:
 
     sign(h)·1[|h| > 1/2] = round(h)        half-way goes to zero, in numpy as in ONNX
 

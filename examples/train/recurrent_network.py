@@ -5,8 +5,8 @@ With `W`, `U` and `V` ternary, x_t row t of the image, Q what makes a state tern
     LSTM    i, f, g, o = W x_t + U h + b        c = σ(f)·c + σ(i)·tanh(g)        h = Q(σ(o)·tanh(c))
     GRU     z, r, n = W x_t + b, plus U h       n = tanh(n_x + σ(r)·n_h)         h = Q(σ(z)·h + (1 - σ(z))·n)
 
-and the logits are V h + d after the last row. λ, the slope, drives the gates to 0 and 1. `c` stays f32. Weights are kept as
-`[out, in]`.
+and the logits are V h + d after the last row. λ, the slope, drives the gates to 0 and 1. `c` stays f32. Weights are
+kept as `[out, in]`.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
     python3 examples/train/run.py test_train.py --trine target/release/trine
 
-Each variant trains for a few steps on a made-up text, is exported, and must have the same loss on the same tokens in the
-trainer, in onnxruntime and compiled; every projection must compile to a ternary one. `TRINE` names the command too.
+Each variant trains for a few steps on a made-up text, is exported, and must have the same loss on the same tokens in
+the trainer, in onnxruntime and compiled; every projection must compile to a ternary one. `TRINE` names the command too.
 """
 
 import argparse
@@ -34,6 +34,7 @@ import ternary
 import train_lm
 import train_rnn
 from method import Method
+from train_digits import digits
 
 ROOT = Path(__file__).resolve().parents[2]
 TRINE = Path(os.environ.get("TRINE") or ROOT / "target/release/trine")
@@ -139,6 +140,12 @@ class LanguageModels(Folder):
         biases = [checkpoint[n] for n in checkpoint if n.endswith(".bias")]
         self.assertEqual(len(biases), PROJECTIONS)
         self.assertTrue(all(np.abs(b).max() > 0 for b in biases))
+        model, ops = self.folder / "model.onnx", {}
+        for key, part in [("with", checkpoint), ("without", {n: a for n, a in checkpoint.items() if n[-5:] != ".bias"})]:
+            export_lm.write(model, export_lm.load(self.folder / "checkpoint.npz")[0], part, "f32")
+            ops[key] = json.loads(trine("inspect", model, "--json"))["ops"]
+        ops["without"]["add"] += PROJECTIONS
+        self.assertEqual(ops["with"], ops["without"])
 
     def test_gradual(self):
         self.check("--gradual")
@@ -165,13 +172,13 @@ class LanguageModels(Folder):
         self.check(*flags, spelling="nbits")
 
     def test_the_table(self):
-        value, printed = self.train("--table")
+        value, printed = self.train("--table", "--layers=1")
         self.assertIsNone(value)
         self.assertRegex(printed, r"\| with extra norms \| \d\.\d+ \| \d\.\d+ \|\n\| without \| \d\.\d+ \| \d\.\d+ \|")
         self.assertFalse((self.folder / "checkpoint.npz").exists())
 
     def test_flags_that_contradict(self):
-        for flags in (["--weights=f32", "--tequila"], ["--table", "--no-norm"], ["--smart=-1"]):
+        for flags in (["--weights=f32", "--smart=0"], ["--table", "--no-norm"], ["--smart=-1"]):
             with self.assertRaises(SystemExit), contextlib.redirect_stderr(io.StringIO()):
                 train_lm.main(flags)
 
@@ -181,7 +188,7 @@ class RecurrentNetworks(Folder):
         model = self.folder / "hitnet.onnx"
         sizes = [f"--cell={cell}", "--steps=60", "--width=24", f"--output={model}"]
         (loss, accuracy), _ = quietly(train_rnn.main, [*sizes, *flags])
-        _, x, _, y = train_rnn.digits()
+        _, x, _, y = digits()
         expected = ort_session.session(model).run(None, {"x": x})[0]
         for engine, logits in [("onnxruntime", expected), ("trine", self.compiled(model, {"x": x})["logits"])]:
             self.assertAlmostEqual(cross_entropy(logits, y), loss, delta=TOLERANCE, msg=engine)

@@ -1,6 +1,6 @@
 """Trains a ternary MLP and a ternary CNN on scikit-learn's 8x8 digits and exports both as ONNX.
 
-    target/venv-train/bin/python examples/train/train_digits.py
+    python3 examples/train/run.py train_digits.py
 
 Writes `mlp.onnx` and `cnn.onnx` (opset 17, f32 initializers that hold only {-s, 0, +s}: one `s` a matrix in
 the MLP, one an output channel in the CNN), and `data.npz`: the test images as each model takes them, their
@@ -115,11 +115,7 @@ class Cnn:
 
 def main():
     flags = arguments()
-    digits = load_digits()
-    images = (digits.data / 16.0).astype(np.float32)
-    train_x, test_x, train_y, test_y = train_test_split(
-        images, digits.target, test_size=450, random_state=0, stratify=digits.target
-    )
+    train_x, test_x, train_y, test_y = digits()
     flags.output.mkdir(parents=True, exist_ok=True)
     data = {"labels": test_y.astype(np.int64)}
     for model in (Mlp(), Cnn()):
@@ -134,6 +130,13 @@ def main():
         accuracy = np.mean(logits.argmax(1) == test_y)
         print(f"{model.name}: test accuracy {accuracy:.4f}, {path.stat().st_size} bytes", flush=True)
     np.savez_compressed(flags.output / "data.npz", **data)
+
+
+def digits():
+    """`(train_x, test_x, train_y, test_y)`: images f32 `[n, 64]` from 0 to 1, labels i64 `[n]`."""
+    data = load_digits()
+    images = (data.data / 16.0).astype(np.float32)
+    return train_test_split(images, data.target, test_size=450, random_state=0, stratify=data.target)
 
 
 def arguments():

@@ -82,9 +82,10 @@ def arguments(argv):
     flags = parser.parse_args(argv)
 
     quantizing = ["int8_activations", "tequila", "gradual", "hypersphere", "smart", "table"]
-    used = [f"--{name.replace('_', '-')}" for name in quantizing if getattr(flags, name) not in (False, None, 0.0)]
+    used = [name for name in quantizing if getattr(flags, name) != parser.get_default(name)]
     if flags.weights == "f32" and used:
-        parser.error(f"{', '.join(used)}: nothing is quantized with --weights f32")
+        used = ", ".join(f"--{name.replace('_', '-')}" for name in used)
+        parser.error(f"{used}: nothing is quantized with --weights f32")
     if flags.table and (flags.gradual or flags.no_norm):
         parser.error("--table tries --gradual and --no-norm itself")
     if flags.hypersphere < 0 or (flags.smart or 0) < 0:
@@ -96,10 +97,9 @@ def print_table(flags, config, method, training, validation):
     """The held-out losses of {extra norms} × {λ}, after equal budgets."""
     rows = ["| | λ = 1 throughout | λ from 0 to 1 by layer |", "|---|---|---|"]
     for name, sub_norms in [("with extra norms", True), ("without", False)]:
-        losses = [
-            train(flags, replace(config, sub_norms=sub_norms), replace(method, gradual=gradual), training, validation)[1]
-            for gradual in (False, True)
-        ]
+        shape = replace(config, sub_norms=sub_norms)
+        methods = [replace(method, gradual=gradual) for gradual in (False, True)]
+        losses = [train(flags, shape, m, training, validation)[1] for m in methods]
         rows.append(f"| {name} | {losses[0]:.3f} | {losses[1]:.3f} |")
     print("\n".join(rows))
 

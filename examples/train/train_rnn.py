@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 import hitnet
 import recurrent_network
 from recurrent_network import Ternary, dense
+from train_digits import digits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,13 +57,6 @@ def arguments(argv):
     output = ROOT / "tests/models/digits/hitnet.onnx"
     parser.add_argument("--output", type=Path, default=output, metavar="FILE", help="where the model goes")
     return parser.parse_args(argv)
-
-
-def digits():
-    """`(train_x, test_x, train_y, test_y)`, split as `train_digits.py` splits them: f32 `[n, 64]`, labels i64."""
-    data = load_digits()
-    images = (data.data / 16.0).astype(np.float32)
-    return train_test_split(images, data.target, test_size=450, random_state=0, stratify=data.target)
 
 
 def run(flags, weights, x, key=None):
