@@ -121,7 +121,8 @@ def train(flags, config, method, training, validation):
 
     def objective(parameters, batch, done):
         loss = mean_loss(config, method.weights(parameters, config.layers, done), batch)
-        return loss + method.penalty(parameters), loss
+        # From nothing to all of it: trits that are held where they began learn little.
+        return loss + done * method.penalty(parameters), loss
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def step(parameters, state, batch, done, rate):
@@ -150,9 +151,9 @@ def train(flags, config, method, training, validation):
             print(f"step {number}  loss {mean:.3f}  rate {rate:.5f}  {elapsed:.1f} min", flush=True)
 
     weights = method.frozen(parameters)
-    binary = [n for n, t in weights.items() if n.endswith(".trits") and t.all()]
     if method.smart is not None:
-        print(f"{len(binary)} projections are binary: {', '.join(n.removesuffix('.trits') for n in binary)}")
+        binary = [n.removesuffix(".trits") for n, t in weights.items() if n.endswith(".trits") and t.all()]
+        print(f"{len(binary)} binary projections: {', '.join(binary) or 'none'}")
     loss = held_out_loss(config, dense(weights), held_out(validation, flags.window), flags.batch)
     print(f"held-out loss {loss:.5f} nats a token after {number} steps", flush=True)
     return weights, loss
