@@ -34,7 +34,7 @@ macro_rules! by_display {
         }
     })* };
 }
-by_display! { f32 = "a number", f64 = "a number", i64 = "an integer", usize = "a count", bool = "`true` or `false`" }
+by_display! { f32 = "a number", f64 = "a number", i64 = "an integer", usize = "a count", u64 = "a count", bool = "`true` or `false`" }
 
 impl Attr for Elem {
     fn print(&self) -> String {

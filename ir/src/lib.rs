@@ -31,6 +31,7 @@ pub mod math;
 pub mod module;
 pub mod op;
 pub mod ops;
+pub mod random;
 pub mod sidecar;
 pub mod tensor;
 pub mod text;

@@ -32,6 +32,7 @@ mod norm;
 mod pool;
 mod quant;
 mod quant_matmul;
+mod random;
 mod real;
 mod recurrent;
 mod recurrent_activation;
@@ -68,6 +69,7 @@ pub use norm::*;
 pub use pool::*;
 pub use quant::*;
 pub use quant_matmul::*;
+pub use random::RandomUniform;
 pub use recurrent::*;
 pub use recurrent_activation::Activation;
 pub use reduce::*;
@@ -81,7 +83,7 @@ crate::op_set! {
     Add, Sub, Mul, Div, Min, Max, Neg, Abs, Sign, Relu, PRelu, Pow, Mod,
     Sqrt, Rsqrt, Reciprocal, Floor, Ceil, Round, Exp, Log, Erf, Tanh, Sigmoid, Softplus,
     Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh,
-    LeakyRelu, ThresholdedRelu, Elu, Selu, Celu, HardSigmoid, HardSwish, Softsign, Mish, Silu, Swish, Gelu,
+    LeakyRelu, ThresholdedRelu, Elu, Selu, Celu, HardSigmoid, HardSwish, Softsign, Mish, Silu, Swish, Gelu, TernarySign,
     Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Not, IsNan, IsInf, Where, Clip, Cast, Dropout,
     // reduce
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
@@ -105,6 +107,8 @@ crate::op_set! {
     QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatmulInteger,
     // recurrent
     Rnn, Gru, Lstm,
+    // random numbers
+    RandomUniform,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // int8 weights

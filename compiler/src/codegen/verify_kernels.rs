@@ -17,7 +17,7 @@ use trine_ukernel::{Geometry, Layout, Variant, by_symbol, dot_i8, oracle, signsu
 
 use super::choice::Contraction;
 use super::{CodegenError, Plan, Target};
-use crate::ternarize::Draw;
+use trine_ir::random::Draw;
 
 /// A microkernel that gives other bits than its oracle.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

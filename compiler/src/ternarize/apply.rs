@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::codebook::Codebook;
 use super::method::{Biased, Projection, Role, Rows};
-use super::random::Draw;
 use super::recipe::{Recipe, ScaleBits, projection};
 use super::{Alphabet, Grid, Matrix, Method, Metric, Quantized, Refusal, Statistics};
+use trine_ir::random::Draw;
 
 /// Rows that are rounded together: enough for products at speed, and no result depends on how many threads
 /// there are.

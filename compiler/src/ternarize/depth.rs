@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn random_assignments_that_cost_no_more_lose_no_less() {
         let layers = layers();
-        let draw = crate::ternarize::Draw { seed: 5, start: 0 };
+        let draw = trine_ir::random::Draw { seed: 5, start: 0 };
         for round in 0..10 {
             let random: Vec<usize> = (0..6).map(|i| (draw.uniform(round * 6 + i) * 4.0) as usize).collect();
             let budget = total(&layers, &random, |c| c.bits);

@@ -1,10 +1,10 @@
 //! What a method is: a name, where it stands on the survey's axes, and what it does in a recipe.
 
 use super::codebook::Codebook;
-use super::random::Draw;
 use super::recipe::Settings;
 use super::registry::METHODS;
 use super::{Grid, Matrix, Metric, Quantized, Refusal, Statistics};
+use trine_ir::random::Draw;
 
 /// A way to round weights, or a step of one.
 pub struct Method {

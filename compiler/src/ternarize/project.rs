@@ -25,7 +25,7 @@ const fn cells(
     paper: &'static str,
     projection: &'static str,
     optimizer: &'static str,
-    project: fn(&[f32], super::random::Draw, &mut [i8]) -> f32,
+    project: fn(&[f32], trine_ir::random::Draw, &mut [i8]) -> f32,
 ) -> Method {
     let axes = Axes { projection, optimizer, granularity: "row", planes: "1 to 4, of what is left" };
     let role =

@@ -4,7 +4,7 @@
 //! `W·x = (W·R)·(Rᵀ·x)` for an orthogonal R. Where x is the output of a norm, `Rᵀ` goes into the weights before it, since
 //! `norm(x)·R = norm(x·R)` once the gain is folded into W; so that the rotation costs nothing when the model runs.
 
-use super::Draw;
+use trine_ir::random::Draw;
 
 /// An orthogonal matrix of order `k`: signs, then a product of Hadamard matrices of orders 12, 20 and 2, as far as
 /// they divide `k`; what is left is not mixed.

@@ -2,7 +2,7 @@
 
 use super::{mean_magnitude, sign};
 use crate::ternarize::method::{Axes, Method, Projection, Role, Tier};
-use crate::ternarize::random::Draw;
+use trine_ir::random::Draw;
 
 pub const METHOD: Method = Method {
     name: "binary",

@@ -5,7 +5,7 @@
 
 use super::{by_magnitude, cells, keep_above, sign};
 use crate::ternarize::Method;
-use crate::ternarize::random::Draw;
+use trine_ir::random::Draw;
 
 const PAPER: &str = "arXiv 1706.07145, 2303.01505";
 

@@ -3,7 +3,7 @@
 
 use super::{by_magnitude, cells, sign};
 use crate::ternarize::Method;
-use crate::ternarize::random::Draw;
+use trine_ir::random::Draw;
 
 pub const METHOD: Method = cells(
     "exact",

@@ -3,7 +3,7 @@
 
 use super::cells;
 use crate::ternarize::Method;
-use crate::ternarize::random::Draw;
+use trine_ir::random::Draw;
 
 pub const METHOD: Method = cells(
     "half-std",

@@ -7,8 +7,8 @@
 use super::{binary, exact};
 use crate::ternarize::Matrix;
 use crate::ternarize::method::{Axes, Method, Projection, Role, Tier};
-use crate::ternarize::random::Draw;
 use crate::ternarize::recipe::Settings;
+use trine_ir::random::Draw;
 
 pub const METHOD: Method = Method {
     name: "smart",

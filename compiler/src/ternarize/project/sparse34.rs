@@ -4,7 +4,7 @@
 
 use super::sign;
 use crate::ternarize::method::{Axes, Method, Projection, Role, Tier};
-use crate::ternarize::random::Draw;
+use trine_ir::random::Draw;
 
 pub const METHOD: Method = Method {
     name: "sparse34",

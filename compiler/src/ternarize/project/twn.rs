@@ -3,7 +3,7 @@
 
 use super::{cells, keep_above, mean_magnitude};
 use crate::ternarize::Method;
-use crate::ternarize::random::Draw;
+use trine_ir::random::Draw;
 
 const PAPER: &str = "arXiv 1605.04711";
 

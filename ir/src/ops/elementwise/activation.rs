@@ -47,6 +47,12 @@ formulas! {
     Silu = "silu" (x) {} float { x * math::sigmoid(x) };
     /// `x · sigmoid(alpha · x)` (arXiv 1710.05941).
     Swish = "swish" (x) { alpha: f32 } float { x * math::sigmoid(x.constant(alpha.into()) * x) };
+    /// The sign of `x` where `|x| > threshold`, else 0, as -1, 0 or 1: of NaN 0. Thresholds that are uniform in [0, 1)
+    /// make it `sign(x)` with probability `|x|` (HitNet, NeurIPS 2018).
+    TernarySign = "ternary_sign" (x, threshold) {} float {
+        let sign = x.if_negative(x.constant(-1.0), x.constant(1.0));
+        F::select(threshold.less(x.abs()), sign, x.constant(0.0))
+    };
     /// `x/2 · (1 + erf(x/√2))`, or `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 · x³)))` (arXiv 1606.08415).
     Gelu = "gelu" (x) { form: GeluForm } float {
         let bend = match form {

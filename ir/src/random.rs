@@ -1,5 +1,5 @@
-//! Random numbers by counter: the number of a weight depends on the seed and on its place alone, not on which
-//! thread asks, or when.
+//! Random numbers by counter: a number depends on the seed and on its place alone, not on which thread asks, or
+//! when.
 
 /// A sequence of numbers that can be asked for in any order.
 #[derive(Clone, Copy, Debug)]
@@ -12,9 +12,22 @@ pub struct Draw {
 impl Draw {
     /// The number at a place behind the first, uniform in [0, 1).
     pub fn uniform(self, place: usize) -> f64 {
+        (self.bits(place) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// The number at a place behind the first, uniform among the multiples of 2⁻²⁴ in [0, 1).
+    pub fn uniform_f32(self, place: usize) -> f32 {
+        (self.bits(place) >> 40) as f32 / (1u32 << 24) as f32
+    }
+
+    /// A sequence of its own for each `index`.
+    pub fn branch(self, index: usize) -> Draw {
+        Draw { seed: self.bits(index), start: 0 }
+    }
+
+    fn bits(self, place: usize) -> u64 {
         let counter = self.start.wrapping_add(place as u64);
-        let bits = mix(mix(self.seed.wrapping_add(GOLDEN)) ^ counter.wrapping_mul(GOLDEN));
-        (bits >> 11) as f64 / (1u64 << 53) as f64
+        mix(mix(self.seed.wrapping_add(GOLDEN)) ^ counter.wrapping_mul(GOLDEN))
     }
 }
 
@@ -42,5 +55,12 @@ mod tests {
         assert!(numbers.iter().all(|n| (0.0..1.0).contains(n)));
         assert_eq!(Draw { seed: 7, start: 90 }.uniform(9), numbers[99]);
         assert!(Draw { seed: 8, start: 0 }.uniform(0) != numbers[0]);
+        // The first bits of the same numbers, rounded down.
+        assert!((0..1000).all(|i| {
+            let lost = numbers[i] - f64::from(draw.uniform_f32(i));
+            (0.0..1.0 / f64::from(1 << 24)).contains(&lost)
+        }));
+        let apart = (0..1000).filter(|i| draw.branch(0).uniform(*i) == draw.branch(1).uniform(*i));
+        assert_eq!(apart.count(), 0);
     }
 }
