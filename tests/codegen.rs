@@ -147,6 +147,22 @@ graph @main(%x: f32[b,s,24], %y: f32[b,3,s,8]) -> (%z: f32[b,3,s,8], %t: f32[s,b
     same_bits(source, &[("b", 1), ("s", 1)]);
 }
 
+/// A number that lies behind others, over a domain that is one row.
+#[test]
+fn single_elements_are_read_where_they_lie() {
+    let dump = same_bits(
+        "graph @main(%x: f32[3], %z: f32[n,4]) -> (%y: f32[n,4], %s: f32[]) {
+  %a, %b, %c = split %x {axis=0,sizes=[1,1,1]} : f32[1], f32[1], f32[1]
+  %y = mul %z, %c : f32[n,4]
+  %first = reshape %b {shape=[]} : f32[]
+  %second = reshape %c {shape=[]} : f32[]
+  %s = sub %first, %second : f32[]
+}",
+        &[("n", 5)],
+    );
+    assert!(!dump.contains("@split"), "{dump}");
+}
+
 #[test]
 fn norms_and_quantization_give_the_interpreters_bits() {
     let source = "\

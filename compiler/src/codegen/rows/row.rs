@@ -81,7 +81,7 @@ impl<'p, 'g> Row<'p, 'g> {
         leaves.sort_by_key(|(v, _)| **v);
         for (value, view) in leaves {
             let bytes = i64::from(clif_type(view.elem).expect("admitted").bytes());
-            let offset = if flat { e.int(0) } else { outer_offset(e, view, self.row, 1)? };
+            let offset = if flat { e.size(&view.offset)? } else { outer_offset(e, view, self.row, 1)? };
             let base = e.arg(view.arg);
             let start = e.at(base, offset, bytes);
             let last = if flat {
