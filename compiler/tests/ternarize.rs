@@ -133,7 +133,9 @@ fn calibration_costs_less_than_rounding_and_two_planes_next_to_nothing() {
         assert!(0.0 < fitted && fitted < 0.5 && held_out < 0.6, "{layer}");
     }
     let two = setting.report("two", &[]);
-    assert!(loss(&two, "after") < before + 0.1, "{before} {}", loss(&two, "after"));
+    // What the held-out windows are, and so the losses, changes with the texts above; what planes are worth does not.
+    let (rise, of_two) = (after - before, loss(&two, "after") - before);
+    assert!(of_two < 0.2 && of_two < 0.5 * rise, "{before}: {rise} {of_two}");
     assert!(two["bits"].as_f64().unwrap() < 3.5, "{}", two["bits"]);
     let html = String::from_utf8(bytes(setting.path("two/report.html"))).unwrap();
     assert_eq!(html.matches("<svg").count(), 3);
