@@ -20,6 +20,7 @@ pub mod pass;
 pub mod passes;
 pub mod pattern;
 mod plan_buffers;
+mod recurrent;
 pub mod ternarize;
 
 pub use compile::{build_object, build_program, build_program_with_notes, compile, optimize};

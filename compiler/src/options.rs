@@ -71,6 +71,9 @@ pub struct Options {
     /// The method to make weights ternary that are not, with the pass's options behind it: `twn`,
     /// `exact{group=128,keep=none}`. Lossy.
     pub ternarize: Option<String>,
+    /// What the states of recurrent layers become, with the options of `ternarize-states` behind it: `threshold`, `mean`,
+    /// `bernoulli{seed=7,slope=2}`, `keep{slope=2}`. Lossy.
+    pub states: Option<String>,
     pub activations: Activations,
     pub head: Head,
     pub backend: Backend,
@@ -92,7 +95,13 @@ impl Options {
         if self.backend == Backend::Interpret && self.passes.is_none() {
             pipeline = pipeline.without("form-kernels");
         }
+        let early = [&["open-recurrent", "detect-ternary"], BEFORE_LOWERING].concat();
+        if let Some(states) = &self.states {
+            let (hidden, rest) = name_and_options(states);
+            pipeline = pipeline.with(&format!("ternarize-states{{hidden={hidden},{rest}}}"), &early)?;
+        }
         if let Some(method) = &self.ternarize {
+            pipeline = pipeline.with("open-recurrent", BEFORE_LOWERING)?;
             pipeline = pipeline.with(&self.ternarize_step(method), BEFORE_LOWERING)?;
         }
         if self.head == Head::I8 || (self.head == Head::Auto && self.ternarize.is_some()) {
@@ -105,14 +114,19 @@ impl Options {
     }
 
     fn ternarize_step(&self, text: &str) -> String {
-        let (method, rest) = match text.split_once('{') {
-            Some((method, rest)) => (method, rest.trim_end_matches('}')),
-            None => (text, ""),
-        };
+        let (method, rest) = name_and_options(text);
         let activations = match self.activations {
             Activations::F32 => "f32",
             Activations::Auto | Activations::I8 => "i8",
         };
         format!("ternarize{{method={method},activations={activations},{rest}}}")
+    }
+}
+
+/// The halves of `name{option=value,…}`.
+fn name_and_options(text: &str) -> (&str, &str) {
+    match text.split_once('{') {
+        Some((name, rest)) => (name, rest.trim_end_matches('}')),
+        None => (text, ""),
     }
 }

@@ -11,6 +11,7 @@ mod fold_constants;
 pub mod form_kernels;
 mod fuse_siblings;
 mod lower_ternary;
+mod open_recurrent;
 mod quantize_activations;
 mod quantize_head;
 mod recognize_activations;
@@ -19,6 +20,8 @@ mod recognize_norms;
 mod recognize_rotary;
 mod simplify;
 pub(crate) mod ternarize;
+mod ternarize_states;
+mod unroll_scans;
 
 /// Collects passes: the doc comment is the help text.
 macro_rules! passes {
@@ -47,6 +50,10 @@ passes! {
     "recognize-attention" = recognize_attention: Reassociates [];
     /// Find SiLU, swish and both forms of GELU
     "recognize-activations" = recognize_activations: Reassociates [];
+    /// Make loops of ordinary ops of recurrent layers, the product with the input in front
+    "open-recurrent" = open_recurrent: Exact ["weights"];
+    /// Round the states of recurrent layers to {-1, 0, +1}, as HitNet does (NeurIPS 2018)
+    "ternarize-states" = ternarize_states: Lossy ["hidden", "seed", "slope"];
     /// Find matmuls whose weights are ternary as they stand, however they are spelt
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Keep the weights of 4 and 8 bits that a model multiplies with int8 activations as they are
@@ -61,6 +68,8 @@ passes! {
     "fuse-siblings" = fuse_siblings: Exact [];
     /// Lower ternary matmuls to sign selection, sums and one rescaling
     "lower-ternary" = lower_ternary: Exact [];
+    /// Put the steps of short scans one behind the other
+    "unroll-scans" = unroll_scans: Exact [];
     /// Group ops into kernels that are compiled as one
     "form-kernels" = form_kernels: Exact [];
 }
@@ -68,9 +77,10 @@ passes! {
 /// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
 pub const LEVELS: [&str; 3] = [
     "",
-    "fold-constants,simplify,recognize-rotary,fuse-siblings,lower-ternary,form-kernels",
+    "fold-constants,simplify,recognize-rotary,fuse-siblings,lower-ternary,unroll-scans,form-kernels",
     "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
-     simplify,detect-ternary,detect-integers,fuse-siblings,lower-ternary,form-kernels",
+     simplify,open-recurrent{weights=ternary},detect-ternary,detect-integers,fuse-siblings,lower-ternary,\
+     unroll-scans,form-kernels",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

@@ -23,6 +23,11 @@ pub struct CompileArgs {
     #[arg(long, value_name = "METHOD", value_parser = parse_method)]
     ternarize: Option<String>,
 
+    /// Make the states of recurrent layers ternary (lossy): threshold, mean, bernoulli or keep, with a seed and the slope of
+    /// their gates as in "bernoulli{seed=7,slope=2}" (HitNet)
+    #[arg(long, value_name = "KIND", value_parser = parse_states)]
+    states: Option<String>,
+
     /// What ternary layers sum: as the model says, f32, or int8 (lossy where the model does not say so)
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     activations: ActivationsArg,
@@ -110,6 +115,7 @@ impl CompileArgs {
             },
             passes: self.passes.clone(),
             ternarize: self.ternarize.clone(),
+            states: self.states.clone(),
             activations: self.activations.0,
             head: self.head.0,
             backend: self.backend.0,
@@ -155,6 +161,21 @@ pub fn parse_passes(text: &str) -> Result<String, String> {
     }
 }
 
+fn parse_states(text: &str) -> Result<String, String> {
+    let options = Options { states: Some(text.into()), ..Options::default() };
+    parse_kind(text, &options, &["threshold", "mean", "bernoulli", "keep"])
+}
+
+/// Checks what stands before the braces, and the options in them, while the command line is read.
+fn parse_kind(text: &str, options: &Options, kinds: &[&str]) -> Result<String, String> {
+    let kind = text.split('{').next().unwrap_or(text);
+    if !kinds.contains(&kind) {
+        return Err(format!("it is one of {}, not `{}`", kinds.join(", "), kind.escape_debug()));
+    }
+    options.pipeline(&trine::Module::default()).map_err(|e| e.to_string())?;
+    Ok(text.into())
+}
+
 fn parse_method(text: &str) -> Result<String, String> {
     let name = text.split('{').next().unwrap_or(text);
     let error = match Recipe::new(name) {
@@ -186,6 +207,8 @@ mod tests {
         assert!(message.ends_with("(did you mean `detect-ternary`?)"), "{message}");
         assert!(parse_passes("ternarize{method=twn},lower-ternary").is_ok());
         assert!(parse_method("absmaen").unwrap_err().ends_with("(did you mean `absmean`?)"));
+        assert!(parse_states("bernoulli{seed=7,slope=2}").is_ok() && parse_states("round").is_err());
+        assert!(parse_states("threshold{sed=7}").unwrap_err().contains("no option `sed`"));
         assert!(!parse_method("zzz").unwrap_err().contains("did you mean"));
     }
 }

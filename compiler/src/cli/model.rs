@@ -48,7 +48,7 @@ pub fn warn_of_losses(report: &Report) {
         let notes = step.notes.iter().map(|n| format!("  {n}"));
         let (what, lines): (_, Vec<String>) = match step.layers.is_empty() {
             false => ("the weights", layers.collect()),
-            true => ("what is summed in", notes.collect()),
+            true => ("what is computed in", notes.collect()),
         };
         if !lines.is_empty() {
             let (pass, count, lines) = (step.pass, lines.len(), lines.join("\n"));
