@@ -77,7 +77,7 @@ pub const METHODS: &[Method] = &[
     ),
     trained(
         "hitnet",
-        "weights by threshold, hidden states by Bernoulli",
+        "weights by threshold, hidden states by Bernoulli (without training: twn and `--states bernoulli`)",
         "NeurIPS 2018",
         "threshold, stochastic",
         "gradient",

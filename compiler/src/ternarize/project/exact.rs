@@ -1,5 +1,5 @@
 //! `argmin ‖w − s·t‖²`: with the m largest magnitudes kept the best scale is their mean, and the error falls
-//! by `S_m² / m`, so the best m is found in one walk over the sorted magnitudes.
+//! by `S_m² / m`, so the best m is found in one walk over the sorted magnitudes (LBW-Net, arXiv 1612.06052).
 
 use super::{by_magnitude, cells, sign};
 use crate::ternarize::Method;
@@ -8,7 +8,7 @@ use trine_ir::random::Draw;
 pub const METHOD: Method = cells(
     "exact",
     "threshold and scale of the row that minimise the squared error",
-    "arXiv 1710.01878, among others",
+    "arXiv 1612.06052",
     "least squares",
     "exact, by sorting",
     project,

@@ -1,6 +1,6 @@
 //! Three of four: in each run of four weights the least is zero and the others have their signs, which packs
-//! into 5 bits a run (Sherry). `scale` = mean of the magnitudes kept. A short run at the end keeps all but one
-//! in the same way, if it has more than one.
+//! into 5 bits a run (Sherry, arXiv 2601.07892). `scale` = mean of the magnitudes kept. A short run at the end keeps
+//! all but one in the same way, if it has more than one.
 
 use super::sign;
 use crate::ternarize::method::{Axes, Method, Projection, Role, Tier};
@@ -9,7 +9,7 @@ use trine_ir::random::Draw;
 pub const METHOD: Method = Method {
     name: "sparse34",
     about: "the least of every four weights is zero, scale = mean of the others",
-    paper: "Sherry: 3:4 sparse ternary",
+    paper: "Sherry, arXiv 2601.07892",
     tier: Tier::Weights,
     axes: Axes {
         projection: "structured sparsity",
