@@ -9,6 +9,7 @@ mod bench;
 mod bug;
 mod compile;
 mod failure;
+mod features;
 mod generate;
 mod inputs;
 mod inspect;
@@ -47,6 +48,7 @@ Examples:
   trine bench model.onnx --dim seq=128            how fast it is
   trine ternarize model.onnx --calib text.txt -o out   make its weights ternary
   trine perplexity model.onnx --text held-out.txt how well it predicts a text
+  trine features model.onnx --data train.npz      the best threshold for ternary features
   trine list passes                               what --passes can name
 
 Exit codes: 0 done, 1 the model or its input is at fault, 2 the command line is, 3 Trine is.";
@@ -69,6 +71,7 @@ enum Command {
     Bench(bench::Args),
     Perplexity(perplexity::Args),
     Accuracy(accuracy::Args),
+    Features(features::Args),
     Ternarize(ternarize::Args),
     List(list::Args),
 }
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
             Command::Bench(args) => bench::run(args, &mut out),
             Command::Perplexity(args) => perplexity::run(args, &mut out),
             Command::Accuracy(args) => accuracy::run(args, &mut out),
+            Command::Features(args) => features::run(args, &mut out),
             Command::Ternarize(args) => ternarize::run(args, &mut out),
             Command::List(args) => list::run(args, &mut out),
         };

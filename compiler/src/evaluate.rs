@@ -3,9 +3,11 @@
 //! Every comparison of a model with an approximation of it is made with these, so they take programs, not files.
 
 mod accuracy;
+mod features;
 mod loss;
 
 pub use accuracy::{Accuracy, accuracy};
+pub use features::{FeatureRows, features};
 pub use loss::{Loss, loss};
 
 /// Why a model could not be judged by the data.
@@ -25,6 +27,8 @@ pub enum EvaluateError {
     Labels { labels: usize, scores: Vec<usize> },
     #[error("label {label} is none of the {classes} classes, which count from 0")]
     Label { label: i64, classes: usize },
+    #[error("no features to look at: {0}")]
+    NoFeatures(String),
     #[error("there are no examples")]
     Empty,
     #[error("inputs have {0:?} examples: their first axes differ")]

@@ -5,6 +5,7 @@ pub mod calibrate;
 pub mod codegen;
 mod compile;
 mod constants;
+pub mod discrimination;
 mod draft;
 mod error;
 pub mod evaluate;

@@ -74,6 +74,9 @@ pub struct Options {
     /// What the states of recurrent layers become, with the options of `ternarize-states` behind it: `threshold`, `mean`,
     /// `bernoulli{seed=7,slope=2}`, `keep{slope=2}`. Lossy.
     pub states: Option<String>,
+    /// What the inputs of the last linear layer, or another value, become, with the options of `ternarize-features` behind
+    /// it: `ternary`, `ternary{threshold=0.5}`, `binary{threshold=0.5,value=hidden}`. Lossy.
+    pub features: Option<String>,
     pub activations: Activations,
     pub head: Head,
     pub backend: Backend,
@@ -96,6 +99,10 @@ impl Options {
             pipeline = pipeline.without("form-kernels");
         }
         let early = [&["open-recurrent", "detect-ternary"], BEFORE_LOWERING].concat();
+        if let Some(features) = &self.features {
+            let (form, rest) = name_and_options(features);
+            pipeline = pipeline.with(&format!("ternarize-features{{form={form},{rest}}}"), &early)?;
+        }
         if let Some(states) = &self.states {
             let (hidden, rest) = name_and_options(states);
             pipeline = pipeline.with(&format!("ternarize-states{{hidden={hidden},{rest}}}"), &early)?;

@@ -20,6 +20,7 @@ mod recognize_norms;
 mod recognize_rotary;
 mod simplify;
 pub(crate) mod ternarize;
+pub(crate) mod ternarize_features;
 mod ternarize_states;
 mod unroll_scans;
 
@@ -52,6 +53,8 @@ passes! {
     "recognize-activations" = recognize_activations: Reassociates [];
     /// Make loops of ordinary ops of recurrent layers, the product with the input in front
     "open-recurrent" = open_recurrent: Exact ["weights"];
+    /// Round a value to {-1, 0, +1}, or to {0, 1}, by a threshold
+    "ternarize-features" = ternarize_features: Lossy ["value", "threshold", "form"];
     /// Round the states of recurrent layers to {-1, 0, +1}, as HitNet does (NeurIPS 2018)
     "ternarize-states" = ternarize_states: Lossy ["hidden", "seed", "slope"];
     /// Find matmuls whose weights are ternary as they stand, however they are spelt

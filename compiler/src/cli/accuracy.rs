@@ -10,7 +10,7 @@ use trine::npz::Npz;
 use trine_ir::Type;
 
 use super::args::{CompileArgs, ThreadArgs};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::inputs;
 use super::model::compile;
 use super::progress::Progress;
@@ -55,21 +55,7 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut data = Npz::open(&args.data)?;
-    let labels = match data.get(&args.labels)? {
-        Some(tensor) => inputs::integers(&tensor).ok_or_else(|| {
-            Failure::input(
-                format!("labels are integers, `{}` is {}", args.labels.escape_debug(), tensor.ty()),
-                "convert them with `.astype(\"int64\")` in numpy",
-            )
-        })?,
-        None => {
-            let message =
-                format!("`{}` has no array `{}` of labels", args.data.display(), args.labels.escape_debug());
-            let names: Vec<&str> = data.names().iter().map(String::as_str).collect();
-            return Err(Failure::input(message, format!("it has {}; --labels says which", names.join(", "))));
-        }
-    };
-    let labels: Vec<i64> = labels.iter().map(|v| i64::try_from(*v).unwrap_or(-1)).collect();
+    let labels = inputs::labels(&args.data, &mut data, &args.labels)?;
     let program = Arc::new(compile(&args.model, &args.compile.options())?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = inputs::read_named(&args.data, &mut data, &ports)?;

@@ -28,6 +28,11 @@ pub struct CompileArgs {
     #[arg(long, value_name = "KIND", value_parser = parse_states)]
     states: Option<String>,
 
+    /// Make what the last linear layer reads, or another value, ternary or binary by a threshold (lossy), as in
+    /// "ternary{threshold=0.5}"; `trine features` says which is the best
+    #[arg(long, value_name = "FORM", value_parser = parse_features)]
+    features: Option<String>,
+
     /// What ternary layers sum: as the model says, f32, or int8 (lossy where the model does not say so)
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     activations: ActivationsArg,
@@ -116,6 +121,7 @@ impl CompileArgs {
             passes: self.passes.clone(),
             ternarize: self.ternarize.clone(),
             states: self.states.clone(),
+            features: self.features.clone(),
             activations: self.activations.0,
             head: self.head.0,
             backend: self.backend.0,
@@ -164,6 +170,11 @@ pub fn parse_passes(text: &str) -> Result<String, String> {
 fn parse_states(text: &str) -> Result<String, String> {
     let options = Options { states: Some(text.into()), ..Options::default() };
     parse_kind(text, &options, &["threshold", "mean", "bernoulli", "keep"])
+}
+
+fn parse_features(text: &str) -> Result<String, String> {
+    let options = Options { features: Some(text.into()), ..Options::default() };
+    parse_kind(text, &options, &["ternary", "binary"])
 }
 
 /// Checks what stands before the braces, and the options in them, while the command line is read.

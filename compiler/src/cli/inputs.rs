@@ -218,6 +218,20 @@ fn convert(tensor: &Tensor, to: Elem) -> Option<Tensor> {
     narrow! { I8 = i8, I16 = i16, I32 = i32, I64 = i64, U8 = u8, U16 = u16, U32 = u32, U64 = u64 }
 }
 
+/// The labels of examples, array `name` of an open file; what cannot be one is -1.
+pub fn labels(path: &Path, npz: &mut Npz, name: &str) -> Result<Vec<i64>, Failure> {
+    let Some(tensor) = npz.get(name)? else {
+        let message = format!("`{}` has no array `{}` of labels", path.display(), name.escape_debug());
+        let names: Vec<&str> = npz.names().iter().map(String::as_str).collect();
+        return Err(Failure::input(message, format!("it has {}; --labels says which", names.join(", "))));
+    };
+    let Some(labels) = integers(&tensor) else {
+        let message = format!("labels are integers, `{}` is {}", name.escape_debug(), tensor.ty());
+        return Err(Failure::input(message, "convert them with `.astype(\"int64\")` in numpy"));
+    };
+    Ok(labels.iter().map(|v| i64::try_from(*v).unwrap_or(-1)).collect())
+}
+
 /// The elements of a tensor of integers.
 pub fn integers(tensor: &Tensor) -> Option<Vec<i128>> {
     macro_rules! widen {
