@@ -85,6 +85,6 @@ fn command(root: &Path) -> PathBuf {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let messages = String::from_utf8_lossy(&output.stdout);
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let path = artifacts.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).last();
+    let path = artifacts.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).next_back();
     path.expect("cargo says where it put `trine`")
 }
