@@ -15,7 +15,7 @@ use trine::{Module, Options, evaluate};
 
 #[test]
 fn every_method_compiles_to_the_loss_it_was_trained_to() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let offline = std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1");
     if offline && !root.join("target/venv-train/.stamp").exists() {
         eprintln!("SKIPPED: target/venv-train is not made yet and TRINE_OFFLINE=1 is set");
@@ -23,8 +23,7 @@ fn every_method_compiles_to_the_loss_it_was_trained_to() {
     }
     let output = Command::new("python3")
         .current_dir(root)
-        .args(["examples/train/run.py", "test_train.py", "--trine"])
-        .arg(command(root))
+        .args(["examples/train/run.py", "test_train.py", "--trine", env!("CARGO_BIN_EXE_trine")])
         .output()
         .expect("`python3` runs");
     let error = String::from_utf8_lossy(&output.stderr);
@@ -57,8 +56,12 @@ fn the_float_model_is_not_ternary_and_loses_what_onnxruntime_measured() {
     assert!((loss.mean() - want).abs() < 1e-3, "{} nats, onnxruntime {want}", loss.mean());
 }
 
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
 fn model(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models").join(name)
+    root().join("tests/models").join(name)
 }
 
 fn optimized(path: &Path) -> Module {
@@ -71,20 +74,4 @@ fn optimized(path: &Path) -> Module {
 fn trits(module: &Module) -> usize {
     let constants = module.consts.iter().filter(|(_, t)| t.elem() == trine_ir::Elem::Trit);
     constants.map(|(_, t)| t.len()).sum()
-}
-
-/// The `trine` command, built as these tests are.
-fn command(root: &Path) -> PathBuf {
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let output = Command::new(env!("CARGO"))
-        .current_dir(root)
-        .args(["build", "--quiet", "--package", "trine", "--bin", "trine"])
-        .args(["--profile", profile, "--message-format", "json"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let path = artifacts.filter_map(|m| m["executable"].as_str().map(PathBuf::from)).next_back();
-    path.expect("cargo says where it put `trine`")
 }
