@@ -455,3 +455,33 @@ graph @main(%ids: i64[b,s]) -> (%x: f32[b,s,5]) {
     let error = session.run(&[ids]).unwrap_err();
     assert_eq!(error.to_string(), "`%x` (`call`) in `@main`: an index is out of range");
 }
+
+#[test]
+fn a_table_that_is_a_head_too_is_in_memory_once() {
+    let source = "\
+const @table: f32[100,7]
+graph @main(%ids: i64[n]) -> (%logits: f32[n,100], %x: f32[n,7]) {
+  %x = gather @table, %ids {axis=0} : f32[n,7]
+  %logits = matmul %x, @table {trans_b=true} : f32[n,100]
+}
+";
+    let dump = close(source, &[("n", 5)]);
+    assert_eq!(dump.matches("call").count(), 2, "{dump}");
+    let target = Target::host().unwrap();
+    let mut module = parse(source);
+    let table = module.consts["table"].clone();
+    form(&mut module, &target);
+    let program = Arc::new(build(module, &target).unwrap());
+    // Panels of 48 rows.
+    assert_eq!(program.consts.iter().map(|c| c.bytes().len()).collect::<Vec<_>>(), [144 * 7 * 4]);
+    let mut session = Session::new(program, &SessionOptions::default());
+    let rows = [0i64, 47, 48, 99, -1, -100];
+    let outputs = session.run(&[Tensor::vector(rows.to_vec())]).unwrap();
+    let (got, table) = (outputs[1].values::<f32>().unwrap(), table.values::<f32>().unwrap());
+    for (row, got) in rows.into_iter().zip(got.chunks(7)) {
+        let row = row.rem_euclid(100) as usize;
+        assert_eq!(got, &table[7 * row..][..7], "{row}");
+    }
+    let error = session.run(&[Tensor::vector(vec![100i64])]).unwrap_err();
+    assert_eq!(error.to_string(), "`%x` (`call`) in `@main`: an index is out of range");
+}

@@ -26,6 +26,7 @@ pub enum BuildError {
 /// Makes a program of a verified module. Calls of kernels become machine code for `target`, this machine;
 /// every other op runs by its meaning.
 pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError> {
+    let target = &target.for_kernels(&module);
     let Draft { symbols, inputs, outputs, consts, buffers, slots, steps, states, kernels } =
         draft(&module, target)?;
     let (functions, library) = compile(&module, &symbols, target)?;

@@ -20,6 +20,7 @@ pub mod rotary;
 pub mod rows;
 pub mod sign_sum;
 pub mod sizes;
+pub mod tables;
 pub mod target;
 pub mod terms;
 pub mod verify_kernels;
@@ -125,7 +126,7 @@ impl<'g> Plan<'g> {
             Op::Matmul(_) => Some(matmul::Plan::new(graph, target).map(Box::new).map(Plan::Matmul)),
             Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
             Op::Rotary(_) => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
-            Op::Gather(_) => Some(gather::Plan::new(graph).map(Plan::Gather)),
+            Op::Gather(_) => Some(gather::Plan::new(graph, target).map(Plan::Gather)),
             Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),
             _ => None,
         });
@@ -136,6 +137,7 @@ impl<'g> Plan<'g> {
         match self {
             Plan::SignSum(plan) => plan.layout(arg),
             Plan::Matmul(plan) => plan.layout(arg),
+            Plan::Gather(plan) => plan.layout(arg),
             _ => ArgLayout::Dense,
         }
     }

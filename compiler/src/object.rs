@@ -74,6 +74,7 @@ pub fn object(module: &Module, target: &Target, name: &str) -> Result<Object, Ob
     if !is_identifier(name) {
         return Err(ObjectError::Name { name: name.into() });
     }
+    let target = &target.for_kernels(module);
     let draft = draft(module, target)?;
     refuse_interpreted(&draft)?;
     refuse_data_dependent(&draft)?;

@@ -1,18 +1,23 @@
-//! Rows of a table by index: embeddings.
+//! Rows of a table by index: embeddings. A table whose [layout](super::tables) is that of a product's weights is read
+//! a value of each line.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{I8, I8X16, I32, I64};
+use cranelift_codegen::ir::types::{F32, I8, I8X16, I32, I64};
 use trine_ir::{Dim, Elem, Graph, Literal, Op};
 use trine_runtime::kernel::STATUS_INDEX;
+use trine_ukernel::matmul::{Panels, WIDTH};
 
 use super::emit::{ClifValue, Emit, Result};
+use super::target::Target;
 use super::view::View;
-use super::{CodegenError, Shape};
+use super::{ArgLayout, CodegenError, Shape};
 
 pub struct Plan<'g> {
     graph: &'g Graph,
     table: View,
+    /// How the table is packed, if it is; its rows are columns then.
+    panels: Option<Panels>,
     indices: Indices,
 }
 
@@ -23,7 +28,7 @@ enum Indices {
 }
 
 impl<'g> Plan<'g> {
-    pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
+    pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let [output] = graph.outputs() else { return None };
         let Some(Op::Gather(op)) = graph.op(output.node) else { return None };
         let operand = |slot: usize| {
@@ -42,7 +47,15 @@ impl<'g> Plan<'g> {
             Indices::Literal(_) => true,
         };
         let fits = op.axis == 0 && table.elem.bits() >= 8 && whole;
-        (alone && fits).then_some(Plan { graph, table, indices })
+        let panels = panels(graph, &table).filter(|panels| target.panels.contains(panels));
+        (alone && fits).then_some(Plan { graph, table, panels, indices })
+    }
+
+    pub fn layout(&self, arg: usize) -> ArgLayout {
+        match self.panels {
+            Some(panels) if arg == self.table.arg => ArgLayout::Panels(panels),
+            _ => ArgLayout::Dense,
+        }
     }
 
     /// The argument whose rows are read.
@@ -66,6 +79,14 @@ impl<'g> Plan<'g> {
         let bytes = Dim::constant(self.table.elem.bits() / 8);
         self.table.dims[1..].iter().try_fold(bytes, |n, d| n.mul(d))
     }
+}
+
+/// How a product that reads rows of the table as columns would pack it.
+fn panels(graph: &Graph, table: &View) -> Option<Panels> {
+    let param = graph.params()[table.arg];
+    let [n, k] = graph.ty(param).static_dims()?.try_into().ok()?;
+    let alone = graph.is_constant_param(param) && graph.use_count(param) == 1;
+    (alone && table.elem == Elem::F32).then_some(Panels { k, n, transposed: true })
 }
 
 /// The status is `STATUS_INDEX` when an index is out of range; its row is not written.
@@ -102,23 +123,60 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let status = e.b.ins().select(inside, status[0], bad);
         // An empty table has no row to copy.
         e.when(inside, |e| {
-            let offset = e.b.ins().imul(index, width);
-            let from = e.b.ins().iadd(table, offset);
             let offset = e.b.ins().imul(row, width);
             let to = e.b.ins().iadd(out, offset);
-            let whole = e.b.ins().band_imm_u(width, !15);
-            for (begin, end, step, ty) in [(zero, whole, 16, I8X16), (whole, width, 1, I8)] {
-                e.for_range(begin, end, step, &[], |e, i, _| {
-                    let source = e.b.ins().iadd(from, i);
-                    let v = e.load(ty, source, 0);
-                    let place = e.b.ins().iadd(to, i);
-                    e.store(v, place, 0);
-                    Ok(vec![])
-                })?;
+            match plan.panels {
+                Some(panels) => copy_column(e, table, &panels, index, to),
+                None => {
+                    let offset = e.b.ins().imul(index, width);
+                    let from = e.b.ins().iadd(table, offset);
+                    copy(e, from, width, to)
+                }
             }
-            Ok(())
         })?;
         Ok(vec![status])
     })?;
     Ok(status[0])
+}
+
+fn copy(e: &mut Emit, from: ClifValue, bytes: ClifValue, to: ClifValue) -> Result<()> {
+    let zero = e.int(0);
+    let whole = e.b.ins().band_imm_u(bytes, !15);
+    for (begin, end, step, ty) in [(zero, whole, 16, I8X16), (whole, bytes, 1, I8)] {
+        e.for_range(begin, end, step, &[], |e, i, _| {
+            let source = e.b.ins().iadd(from, i);
+            let v = e.load(ty, source, 0);
+            let place = e.b.ins().iadd(to, i);
+            e.store(v, place, 0);
+            Ok(vec![])
+        })?;
+    }
+    Ok(())
+}
+
+/// One column of panels: its panel, and in it a value of each row.
+fn copy_column(
+    e: &mut Emit,
+    table: ClifValue,
+    panels: &Panels,
+    column: ClifValue,
+    to: ClifValue,
+) -> Result<()> {
+    let overflow = || CodegenError::Overflow { what: "the size of a table".into() };
+    let (value, row) = (4, 4 * WIDTH as i64);
+    let depth = i64::try_from(panels.k).map_err(|_| overflow())?;
+    let panel = row.checked_mul(depth).ok_or_else(overflow)?;
+    let width = e.int(WIDTH as i64);
+    let (which, within) = (e.b.ins().udiv(column, width), e.b.ins().urem(column, width));
+    let from = e.at(table, which, panel);
+    let from = e.at(from, within, value);
+    let (zero, end) = (e.int(0), e.int(depth));
+    e.for_range(zero, end, 1, &[], |e, i, _| {
+        let source = e.at(from, i, row);
+        let v = e.load(F32, source, 0);
+        let place = e.at(to, i, value);
+        e.store(v, place, 0);
+        Ok(vec![])
+    })?;
+    Ok(())
 }

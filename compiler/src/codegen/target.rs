@@ -2,13 +2,15 @@
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use target_lexicon::Triple;
 use trine_ir::{Elem, Module};
+use trine_ukernel::matmul::Panels;
 use trine_ukernel::{Features, Geometry, second_cache};
 
 use super::CodegenError;
 use super::choice::{self, Contraction, Layer};
+use super::tables;
 
 /// What to compile for.
 #[derive(Clone)]
@@ -23,6 +25,8 @@ pub struct Target {
     pub cache: usize,
     /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
     pub streams: bool,
+    /// How tables lie that products read too; see [`tables`].
+    pub panels: FxHashSet<Panels>,
     /// Whether the microkernels of a program are [checked](super::verify_kernels) first.
     pub verify: bool,
 }
@@ -50,6 +54,11 @@ impl Target {
         });
         self.streams = bytes.fold(0, usize::saturating_add) > self.cache;
         self
+    }
+
+    /// The target for a program of the kernels of `module`: how they share constants.
+    pub fn for_kernels(&self, module: &Module) -> Target {
+        Target { panels: tables::packed(module, self), ..self.clone() }
     }
 
     /// Prefers the microkernels called `names`, separated by commas. Each must be one of
@@ -137,6 +146,7 @@ impl Target {
             tuned: FxHashMap::default(),
             cache: USUAL_CACHE,
             streams: false,
+            panels: FxHashSet::default(),
             verify: false,
         })
     }
