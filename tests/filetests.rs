@@ -7,7 +7,7 @@
 //! // passes: simplify,ternarize{method=twn}    the pipeline (in `passes/`)
 //! // tolerance: 0.05                           where the model itself leaves room (in `passes/`)
 //! // target: x86-64-v3                         the CPU that kernels are for (in `clif/`)
-//! // kernel: signsum_i8_cranelift_2bit_32      a microkernel to take instead of the best (in `clif/`)
+//! // kernel: signsum_i8_cranelift_2bit_8      a microkernel to take instead of the best (in `clif/`)
 //! // fill @w: ternary 0.5 32                   what a constant without data holds, see `filetests/fill.rs`
 //! // const @x: f32[2] = [1.0,2.0]              an input of `@main` (in `run/`)
 //! ```

@@ -6,12 +6,15 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I64};
 use cranelift_codegen::ir::{
-    self, AbiParam, BlockArg, ConstantData, Endianness, InstBuilder, MemFlagsData, StackSlotData,
+    self, AbiParam, BlockArg, ConstantData, Endianness, InstBuilder, MemFlagsData, Signature, StackSlotData,
     StackSlotKind, Type, UserFuncName, Value,
 };
+use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
+use target_lexicon::Architecture;
 use trine_ir::{Dim, Elem};
+use trine_ukernel::prefetch;
 
 use super::CodegenError;
 
@@ -212,7 +215,29 @@ impl Emit<'_> {
 
     /// Calls an external function; parameters are as the values are.
     pub fn call(&mut self, symbol: &str, args: &[Value], result: Option<Type>) -> Result<Option<Value>> {
-        let mut signature = self.module.make_signature();
+        let signature = self.module.make_signature();
+        self.call_as(signature, symbol, args, result)
+    }
+
+    /// Asks for [`prefetch::BYTES`] at any address, where the machine can; there is no instruction for it, but the
+    /// call that stands for it changes no register.
+    pub fn prefetch(&mut self, pointer: Value) -> Result<()> {
+        if matches!(self.module.isa().triple().architecture, Architecture::X86_64 | Architecture::Aarch64(_))
+        {
+            let mut signature = self.module.make_signature();
+            signature.call_conv = CallConv::PreserveAll;
+            self.call_as(signature, prefetch::SYMBOL, &[pointer], None)?;
+        }
+        Ok(())
+    }
+
+    fn call_as(
+        &mut self,
+        mut signature: Signature,
+        symbol: &str,
+        args: &[Value],
+        result: Option<Type>,
+    ) -> Result<Option<Value>> {
         for a in args {
             signature.params.push(AbiParam::new(self.b.func.dfg.value_type(*a)));
         }

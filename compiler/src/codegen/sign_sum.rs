@@ -142,7 +142,8 @@ impl<'g> Plan<'g> {
     fn kernel_scratch(&self) -> usize {
         match self.contraction {
             Contraction::Int8 { scratch, .. } => scratch.next_multiple_of(64),
-            Contraction::Own | Contraction::F32 { .. } => 0,
+            Contraction::Own => contraction::scratch(&self.geometry),
+            Contraction::F32 { .. } => 0,
         }
     }
 
@@ -222,7 +223,9 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let out = e.b.ins().iadd(sums, skipped);
         match plan.contraction {
             Contraction::Own => {
-                let operands = contraction::Operands { weights, x, x_sums, out, stride, rows, first, last };
+                let scratch = own_start;
+                let operands =
+                    contraction::Operands { weights, x, x_sums, out, stride, rows, first, last, scratch };
                 contraction::emit(e, &g, &operands)?;
             }
             Contraction::Int8 { symbol, .. } => {

@@ -15,7 +15,7 @@
 //! | layout | k a step | bytes | where weight i of the step lies |
 //! |---|---|---|---|
 //! | `trits` | 1 | 1 | t itself, as i8 |
-//! | `2bit_32` | 16 | 4 | byte i % 4, bits 2·(i / 4) .. +2: u |
+//! | `2bit_32`, `2bit_8` | 16 | 4 | byte i % 4, bits 2·(i / 4) .. +2: u |
 //! | `5in8_16` | 20 | 4 | byte i % 4, digit i / 4 of the escape code below |
 //! | `3in5_64` | 18 | 4 | bits 5·(i / 3) .. +5 of the little-endian dword: digit i % 3, base 3 |
 //! | `2bit15_32` | 15 | 4 | bits 2·i .. +2 of the little-endian dword: u |
@@ -23,7 +23,7 @@
 //! | `8bit_32` | 4 | 4 | byte i: t + 128, for any int8 t |
 //!
 //! `2bit_32`, `5in8_16`, `4bit_32` and `8bit_32` put four neighbouring k into the four bytes that one `vpdpbusd` lane
-//! multiplies. A `2bit_32` byte is unpacked by four masks and no shift: field g stays scaled by 4^g,
+//! multiplies. A byte of two-bit fields is unpacked by four masks and no shift: field g stays scaled by 4^g,
 //! which the accumulators carry to the end of a group.
 //!
 //! `5in8_16` packs five digits u0..u4 into a byte (3^5 = 243). With c = u0 + 3·u1 + 9·u2 + 27·u3 < 81
@@ -41,6 +41,7 @@ use core::ops::RangeInclusive;
 pub enum Layout {
     Trits,
     TwoBit32,
+    TwoBit8,
     FiveInEight16,
     ThreeInFive64,
     TwoBitTriples32,
@@ -49,9 +50,10 @@ pub enum Layout {
 }
 
 impl Layout {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Trits,
         Self::TwoBit32,
+        Self::TwoBit8,
         Self::FiveInEight16,
         Self::ThreeInFive64,
         Self::TwoBitTriples32,
@@ -64,6 +66,7 @@ impl Layout {
         match self {
             Self::Trits => "trits",
             Self::TwoBit32 => "2bit_32",
+            Self::TwoBit8 => "2bit_8",
             Self::FiveInEight16 => "5in8_16",
             Self::ThreeInFive64 => "3in5_64",
             Self::TwoBitTriples32 => "2bit15_32",
@@ -80,6 +83,7 @@ impl Layout {
     pub const fn tile(self) -> usize {
         match self {
             Self::Trits => 1,
+            Self::TwoBit8 => 8,
             Self::FiveInEight16 => 16,
             Self::TwoBit32 | Self::TwoBitTriples32 | Self::FourBit32 | Self::EightBit32 => 32,
             Self::ThreeInFive64 => 64,
@@ -90,7 +94,7 @@ impl Layout {
     pub const fn k_step(self) -> usize {
         match self {
             Self::Trits => 1,
-            Self::TwoBit32 => 16,
+            Self::TwoBit32 | Self::TwoBit8 => 16,
             Self::FiveInEight16 => 20,
             Self::ThreeInFive64 => 18,
             Self::TwoBitTriples32 => 15,
@@ -129,7 +133,9 @@ impl Layout {
         };
         match self {
             Self::Trits => [weights[0] as u8, 0, 0, 0],
-            Self::TwoBit32 => [0, 1, 2, 3].map(|j| u(j) | u(4 + j) << 2 | u(8 + j) << 4 | u(12 + j) << 6),
+            Self::TwoBit32 | Self::TwoBit8 => {
+                [0, 1, 2, 3].map(|j| u(j) | u(4 + j) << 2 | u(8 + j) << 4 | u(12 + j) << 6)
+            }
             Self::FiveInEight16 => [0, 1, 2, 3].map(|j| {
                 let code = u(j) + 3 * u(4 + j) + 9 * u(8 + j) + 27 * u(12 + j);
                 match code {
@@ -171,7 +177,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// The longest group whose sums cannot overflow i32, scaled as fields of `2bit_32` are.
+    /// The longest group whose sums cannot overflow i32, scaled as fields of two bits are.
     pub const MAX_GROUP: usize = 1 << 17;
 
     /// `group` ≥ `k` means one group.

@@ -32,6 +32,7 @@ pub mod matmul;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub mod pad;
+pub mod prefetch;
 pub mod quantize;
 pub mod rescale;
 pub mod rms_norm;

@@ -55,7 +55,8 @@ pub fn oracle<A, L>(variants: &'static [Variant<A, L>]) -> Option<&'static Varia
 
 /// Every exported symbol and its address.
 pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
-    all().map(|v| (v.symbol, v.address)).chain(crate::trig::SYMBOLS)
+    let others = crate::trig::SYMBOLS.iter().chain(crate::prefetch::SYMBOLS);
+    all().map(|v| (v.symbol, v.address)).chain(others.copied())
 }
 
 /// A variant of any kernel, as lists show it.
