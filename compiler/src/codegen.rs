@@ -30,7 +30,7 @@ use cranelift_module::{FuncId, Module};
 use trine_ir::{Dim, Function, Graph, Op};
 use trine_ukernel::Geometry;
 use trine_ukernel::call::CallError;
-use trine_ukernel::matmul::Panels;
+use trine_ukernel::matmul::{Codes, Panels};
 
 use emit::Symbols;
 pub use target::Target;
@@ -83,6 +83,10 @@ pub enum ArgLayout {
     Scales(Geometry),
     /// Dense f32 weights packed for a microkernel.
     Panels(Panels),
+    /// Codes of a few bits, their scales, and their zeros, as panels.
+    Codes(Codes),
+    BlockScales(Codes),
+    BlockZeros(Codes),
 }
 
 impl ArgLayout {
@@ -93,6 +97,10 @@ impl ArgLayout {
             ArgLayout::Weights(geometry) => Some(Some(geometry.bytes)),
             ArgLayout::Scales(geometry) => Some(geometry.groups.checked_mul(4 * geometry.n_padded)),
             ArgLayout::Panels(panels) => Some(panels.packed_len().and_then(|len| len.checked_mul(4))),
+            ArgLayout::Codes(codes) => Some(codes.codes_len()),
+            ArgLayout::BlockScales(codes) | ArgLayout::BlockZeros(codes) => {
+                Some(codes.scales_len().and_then(|len| len.checked_mul(4)))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 use rayon::prelude::*;
 use rustc_hash::{FxHashMap, FxHashSet};
-use trine_ir::{Def, FunctionKind, MAIN, Module, Tensor};
+use trine_ir::{Def, Elem, FunctionKind, MAIN, Module, Tensor};
 use trine_runtime::arena::{ALIGN, AlignedBytes, FileMappings};
 use trine_runtime::{Constant, RunError};
 
@@ -50,6 +50,14 @@ impl Wanted {
             ArgLayout::Panels(panels) => {
                 let values = self.tensor.values::<f32>().map_err(malformed)?;
                 panels.pack(&values, bytemuck::cast_slice_mut(out)).map_err(malformed)?;
+            }
+            ArgLayout::Codes(codes) => codes.pack(self.tensor.bytes(), out).map_err(malformed)?,
+            ArgLayout::BlockZeros(codes) if self.tensor.elem() == Elem::U8 => {
+                codes.pack_zeros(self.tensor.bytes(), bytemuck::cast_slice_mut(out)).map_err(malformed)?;
+            }
+            ArgLayout::BlockScales(codes) | ArgLayout::BlockZeros(codes) => {
+                let values = self.tensor.values::<f32>().map_err(malformed)?;
+                codes.pack_scales(&values, bytemuck::cast_slice_mut(out)).map_err(malformed)?;
             }
         }
         Ok(())

@@ -24,8 +24,10 @@ HERE = Path(__file__).parent
 UNITS = {"decode": "tokens/s", "prompt": "tokens/s"}
 SMOLLM2_PROMPT, LARGE_PROMPT = 128, 64
 SMOLLM2_BLOCK = 64
-LARGE = ["--hidden", 2560, "--ffn", 6912, "--heads", 20, "--kv-heads", 5, "--vocab", 128256]
+LARGE = ["--hidden", 2560, "--ffn", 6912, "--heads", 20, "--kv-heads", 5]
 LARGE_LAYERS, LARGE_BLOCK = 30, 128
+# The vocabularies of Llama 2, with which it has 2.2 B parameters, and of BitNet-2B-4T, with which it has 2.4 B.
+LARGE_VOCABULARIES = (32000, 128256)
 
 
 def smollm2(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
@@ -57,10 +59,15 @@ def smollm2(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
 
 
 def large(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
+    return [_large(trine, seconds, whole, vocabulary) for vocabulary in LARGE_VOCABULARIES]
+
+
+def _large(trine: Trine, seconds: float, whole: bool, vocabulary: int) -> Contest:
     layers = LARGE_LAYERS if whole else 2
-    options, folder = [*LARGE, "--layers", layers], target_dir() / "peers" / f"bitnet-{layers}-layers"
+    options = [*LARGE, "--vocab", vocabulary, "--layers", layers]
+    folder = target_dir() / "peers" / f"bitnet-{layers}-layers-{vocabulary}"
     spelling = ["--linears", "nbits2", "--block", LARGE_BLOCK, "--accuracy-level", 4]
-    progress(f"writing a decoder of BitNet-2B-4T's shapes, {layers} layers")
+    progress(f"writing a decoder of BitNet-2B-4T's shapes, {layers} layers, {vocabulary:,} tokens")
     call([sys.executable, PYTHON / "generate_decoder.py", "--output", folder, *options, *spelling])
     model = folder / "model.onnx"
     head = _rewritten(model, f"{folder.name}-head", lambda name: _only_head(name, "nbits8"), LARGE_BLOCK)
@@ -74,8 +81,9 @@ def large(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
         decoders.onnxruntime("onnxruntime MatMulNBits 2 bits, f32 head", model),
         decoders.llama("llama.cpp TQ2_0, Q6_K head", gguf / "model.gguf"),
     ]
-    title = f"BitNet-2B-4T's shapes, {layers} layers"
-    return [Contest(title, UNITS, engines, quoted.LARGE if whole else {})]
+    title = f"BitNet-2B-4T's shapes, {layers} layers, {vocabulary:,} tokens"
+    known = quoted.LARGE if whole and vocabulary == LARGE_VOCABULARIES[0] else {}
+    return Contest(title, UNITS, engines, known)
 
 
 class Decoders:

@@ -2,13 +2,15 @@
 //!
 //! The outputs are cut into blocks of columns; each block is one call of a microkernel and one pass of the
 //! epilogue over what it left in the cache. Sums do not depend on the cut, so that it may on what is fast.
-//! Weights are packed into panels when the program is made.
+//! Weights are packed into panels when the program is made; those of a few bits [stay so](blocks).
+
+mod blocks;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
-use trine_ukernel::matmul::Panels;
+use trine_ukernel::matmul::{Codes, Panels};
 use trine_ukernel::{best, matmul};
 
 use super::emit::{ClifValue, Emit, Result};
@@ -16,6 +18,7 @@ use super::rows::{self, Region, Source, outer_offset};
 use super::target::Target;
 use super::view::View;
 use super::{ArgLayout, CodegenError, Shape};
+use blocks::Blocks;
 
 /// Columns of a block, about: outputs that stay in the second cache until the epilogue.
 const BLOCK: usize = 512;
@@ -27,16 +30,38 @@ pub struct Plan<'g> {
     graph: &'g Graph,
     symbol: &'static str,
     a: View,
-    b: View,
-    trans_b: bool,
+    b: Rhs,
     product: Value,
     epilogue: rows::Plan<'g>,
     /// The result that the product is written to before the epilogue, if one has its type.
     result: Option<usize>,
     /// Rows of all batches as one, when `b` has none.
     folded: bool,
-    /// How `b` is packed, when it is a constant.
-    panels: Option<Panels>,
+}
+
+/// The right-hand side.
+enum Rhs {
+    /// `panels` says how it is packed, when it is a constant.
+    Dense {
+        view: View,
+        trans_b: bool,
+        panels: Option<Panels>,
+    },
+    Blocks(Blocks),
+}
+
+/// What multiplies, by its symbol.
+pub enum Microkernel {
+    /// `k` inputs, if they are known, and weights that are packed or not.
+    Dense {
+        symbol: &'static str,
+        k: Option<usize>,
+        packed: bool,
+    },
+    Blocks {
+        symbol: &'static str,
+        codes: Codes,
+    },
 }
 
 impl<'g> Plan<'g> {
@@ -47,27 +72,48 @@ impl<'g> Plan<'g> {
         let Some(Op::Matmul(op)) = graph.op(node) else { return None };
         let product = Value { node, result: 0 };
         let ty = graph.ty(product);
-        let (a, b) = (view(graph, node, 0)?, view(graph, node, 1)?);
-        if ty.elem != Elem::F32 || ty.rank() < 2 || a.dims.len() < 2 || b.dims.len() < 2 {
+        let a = view(graph, node, 0)?;
+        if ty.elem != Elem::F32 || ty.rank() < 2 || a.dims.len() < 2 {
             return None;
         }
-        let panels = panels(graph, graph.operand(node, 1)?, &b, op.trans_b);
         let batch = &ty.dims[..ty.rank() - 2];
         let over = |v: View| {
             let matrix = v.dims[v.dims.len() - 2..].to_vec();
             v.broadcast(&[batch, &matrix].concat())
         };
-        let folded = b.dims.len() == 2 && a.dims.len() == ty.rank() && a.outer_stride(1).is_some();
-        let (a, b) = if folded { (a, b) } else { (over(a)?, over(b)?) };
+        let folds = a.dims.len() == ty.rank() && a.outer_stride(1).is_some();
+        let mut inner = vec![node];
+        let (a, b, folded) = match Blocks::of(graph, node, target).filter(|_| op.trans_b && folds) {
+            Some((weights, blocks)) => {
+                inner.push(weights);
+                (a, Rhs::Blocks(blocks), true)
+            }
+            None => {
+                let b = view(graph, node, 1).filter(|b| b.dims.len() >= 2)?;
+                let panels = panels(graph, graph.operand(node, 1)?, &b, op.trans_b);
+                let folded = b.dims.len() == 2 && folds;
+                let (a, view) = if folded { (a, b) } else { (over(a)?, over(b)?) };
+                (a, Rhs::Dense { view, trans_b: op.trans_b, panels }, folded)
+            }
+        };
         let result = graph.outputs().iter().position(|o| graph.ty(*o) == ty);
-        let epilogue = rows::Plan::behind(graph, &[node])?;
-        let symbol = best(matmul::VARIANTS, target.features)?.symbol;
-        Some(Plan { graph, symbol, a, b, trans_b: op.trans_b, product, epilogue, result, folded, panels })
+        let epilogue = rows::Plan::behind(graph, &inner)?;
+        let symbol = match &b {
+            Rhs::Dense { .. } => best(matmul::VARIANTS, target.features)?.symbol,
+            Rhs::Blocks(blocks) => blocks.symbol,
+        };
+        Some(Plan { graph, symbol, a, b, product, epilogue, result, folded })
     }
 
-    /// The symbol of what multiplies, the inputs that are summed, if they are known, and whether weights are packed.
-    pub fn microkernel(&self) -> (&'static str, Option<usize>, bool) {
-        (self.symbol, self.a.dims.last().and_then(Dim::as_const), self.panels.is_some())
+    pub fn microkernel(&self) -> Microkernel {
+        match &self.b {
+            Rhs::Dense { panels, .. } => Microkernel::Dense {
+                symbol: self.symbol,
+                k: self.a.dims.last().and_then(Dim::as_const),
+                packed: panels.is_some(),
+            },
+            Rhs::Blocks(blocks) => Microkernel::Blocks { symbol: self.symbol, codes: blocks.codes },
+        }
     }
 
     /// The product itself, when no result can hold it.
@@ -78,15 +124,25 @@ impl<'g> Plan<'g> {
         }
     }
 
-    /// What the microkernel packs into, where it does.
+    /// Whether the microkernel finds panels.
+    fn packed(&self) -> bool {
+        !matches!(self.b, Rhs::Dense { panels: None, .. })
+    }
+
+    /// What the microkernel, or the one before it, packs into, where it does.
     pub fn part_scratch(&self) -> Dim {
-        Dim::constant(if self.panels.is_some() { 0 } else { PART_SCRATCH })
+        Dim::constant(match &self.b {
+            Rhs::Dense { panels: None, .. } => PART_SCRATCH,
+            Rhs::Dense { .. } => 0,
+            Rhs::Blocks(blocks) => blocks.part_scratch(),
+        })
     }
 
     pub fn layout(&self, arg: usize) -> ArgLayout {
-        match self.panels {
-            Some(panels) if arg == self.b.arg => ArgLayout::Panels(panels),
-            _ => ArgLayout::Dense,
+        match &self.b {
+            Rhs::Dense { view, panels: Some(panels), .. } if arg == view.arg => ArgLayout::Panels(*panels),
+            Rhs::Dense { .. } => ArgLayout::Dense,
+            Rhs::Blocks(blocks) => blocks.layout(arg),
         }
     }
 
@@ -146,10 +202,14 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let own = e.b.ins().iadd(shared, own);
     let own = e.at(e.arg(shape.scratch()), own, 1);
     let (a_inner, a_row) = strides(e, &plan.a, plan.folded)?;
-    let (b_last, b_row) = strides(e, &plan.b, false)?;
-    let (b_row, b_column) = if plan.trans_b { (b_last, b_row) } else { (b_row, b_last) };
-
-    let packed = e.int(plan.panels.is_some().into());
+    let (b_row, b_column) = match &plan.b {
+        Rhs::Dense { view, trans_b, .. } => {
+            let (last, row) = strides(e, view, false)?;
+            if *trans_b { (last, row) } else { (row, last) }
+        }
+        Rhs::Blocks(_) => (e.int(0), e.int(0)),
+    };
+    let packed = e.int(plan.packed().into());
     let width = columns(plan, e, m, n);
     let blocks = ceil_div(e, n, width);
     let total = e.b.ins().imul(batches, blocks);
@@ -168,11 +228,18 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             let base = e.arg(view.arg);
             Ok(e.at(base, offset, 4))
         };
-        let (a, b) = (start(e, &plan.a)?, start(e, &plan.b)?);
+        let a = start(e, &plan.a)?;
         let first_row = e.b.ins().imul(batch, m);
         let offset = e.b.ins().imul(first_row, n);
         let block_c = e.at(c, offset, 4);
-        let fields = [a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own, packed];
+        let b = match &plan.b {
+            Rhs::Dense { view, .. } => start(e, view)?,
+            Rhs::Blocks(_) => e.int(0),
+        };
+        let mut fields = vec![a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own, packed];
+        if let Rhs::Blocks(blocks) = &plan.b {
+            fields.extend(blocks.fields(e));
+        }
         e.call_with_struct(plan.symbol, &fields)?;
         let row = |e: &mut Emit, row: ClifValue| {
             let offset = e.b.ins().imul(row, n);

@@ -11,11 +11,13 @@ use rustc_hash::FxHashSet;
 use trine_ir::{FunctionKind, Module};
 use trine_ukernel::call::{Call, Rhs};
 use trine_ukernel::contract_i8::{ContractI8, scratch};
-use trine_ukernel::matmul::{self, MatmulF32, Panels};
+use trine_ukernel::matmul::blocks::{self, BlocksF32};
+use trine_ukernel::matmul::{self, Codes, MatmulF32, Panels};
 use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepared_len};
 use trine_ukernel::{Geometry, Layout, Variant, by_symbol, dot_i8, oracle, signsum_i8};
 
 use super::choice::Contraction;
+use super::matmul::Microkernel;
 use super::{CodegenError, Plan, Target};
 use trine_ir::random::Draw;
 
@@ -55,6 +57,7 @@ enum Check {
     Int8 { symbol: &'static str, k: usize, group: usize },
     F32 { symbol: &'static str, k: usize, group: usize },
     Matmul { symbol: &'static str, k: usize, packed: bool },
+    Blocks { symbol: &'static str, codes: Codes },
 }
 
 /// Inputs of a product that are known only at run time.
@@ -74,11 +77,16 @@ impl Check {
                     Contraction::Own => None,
                 }
             }
-            Plan::Matmul(plan) => {
-                let (symbol, k, packed) = plan.microkernel();
-                let k = k.unwrap_or(SOME_INPUTS).min(MOST_INPUTS);
-                Some(Check::Matmul { symbol, k, packed })
-            }
+            Plan::Matmul(plan) => Some(match plan.microkernel() {
+                Microkernel::Dense { symbol, k, packed } => {
+                    let k = k.unwrap_or(SOME_INPUTS).min(MOST_INPUTS);
+                    Check::Matmul { symbol, k, packed }
+                }
+                Microkernel::Blocks { symbol, codes } => {
+                    let (k, n) = (codes.k.min(MOST_INPUTS), 2 * matmul::WIDTH + 1);
+                    Check::Blocks { symbol, codes: Codes { k, n, ..codes } }
+                }
+            }),
             _ => None,
         }
     }
@@ -100,6 +108,10 @@ impl Check {
                 let oracle = oracle(matmul::VARIANTS).ok_or(UNLISTED)?;
                 let sides: &[Side] = if packed { &[Side::Packed] } else { &[Side::Rows, Side::Columns] };
                 sides.iter().try_for_each(|side| product(variant, oracle, k, *side))
+            }
+            Check::Blocks { symbol, codes } => {
+                let variant = by_symbol(blocks::VARIANTS, symbol).ok_or(UNLISTED)?;
+                coded(variant, oracle(blocks::VARIANTS).ok_or(UNLISTED)?, codes)
             }
         }
     }
@@ -194,6 +206,32 @@ fn product(
         let mut scratch = vec![0.0; matmul::SCRATCH];
         let a = &x[some.start * k..some.end * k];
         Call::matmul_f32(v, (some.len(), k, n), (a, b), &mut c, &mut scratch)
+            .map_err(CodegenError::refused)?
+            .run();
+        Ok(c)
+    };
+    compare((variant.name(), &g), PRODUCTS, |some| run(variant, some), |some| run(oracle, some), same_bits)
+}
+
+fn coded(
+    variant: &Variant<BlocksF32>,
+    oracle: &Variant<BlocksF32>,
+    codes: Codes,
+) -> Result<(), CodegenError> {
+    let g = geometry(Layout::Trits, codes.n, codes.k, codes.k)?;
+    let q = rows(1, codes.codes_len().ok_or(UNLISTED)?, [255, 0], 1, |v| (256.0 * v) as u8);
+    let of_blocks = |seed| {
+        let len = codes.scales_len().ok_or(UNLISTED)?;
+        Ok::<_, CodegenError>(rows(1, len, [127.0, -127.0], seed, random_float))
+    };
+    let (scales, zeros) = (of_blocks(3)?, of_blocks(4)?);
+    let x = rows(most_rows(PRODUCTS), codes.k, [127.0, -127.0], 2, random_float);
+    let run = |v: &Variant<BlocksF32>, some: Range<usize>| {
+        let mut c = vec![0.0; some.len() * codes.n];
+        let mut scratch = vec![0.0; matmul::WIDTH * codes.k];
+        let a = &x[some.start * codes.k..some.end * codes.k];
+        let b = (&q[..], &scales[..], Some(&zeros[..]));
+        Call::blocks_f32(v, some.len(), &codes, (a, b), &mut c, &mut scratch)
             .map_err(CodegenError::refused)?
             .run();
         Ok(c)
@@ -332,6 +370,11 @@ mod tests {
         for v in matmul::VARIANTS.iter().filter(|v| here.contains(v.needs)) {
             for packed in [true, false] {
                 Check::Matmul { symbol: v.symbol, k: MOST_INPUTS, packed }.run().unwrap();
+            }
+        }
+        for v in blocks::VARIANTS.iter().filter(|v| here.contains(v.needs)) {
+            for (bits, block) in [(4, 32), (8, 20)] {
+                Check::Blocks { symbol: v.symbol, codes: Codes { k, n: 97, bits, block } }.run().unwrap();
             }
         }
     }

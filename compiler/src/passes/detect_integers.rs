@@ -20,13 +20,14 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         return Ok(0);
     }
     let notes = Rc::new(RefCell::new(vec![]));
-    let count = cx.apply(module, &[detect(notes.clone())]);
+    let count = cx.apply(module, &[detect(notes.clone(), false)]);
     notes.take().into_iter().for_each(|note| cx.note(note));
     module.stage = Stage::Ternary;
     Ok(count)
 }
 
-fn detect(notes: Rc<RefCell<Vec<String>>>) -> Rule {
+/// The rule; with `asked`, int8 activations are what the user wants, whatever the model says.
+pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: bool) -> Rule {
     let (x, q, scale, zero) = (any(), constant(), constant(), constant());
     let blocks = op(Kind::DequantizeBlocks, [&q, &scale, &maybe(&zero)]);
     let root = matmul(&x, &blocks);
@@ -36,7 +37,7 @@ fn detect(notes: Rc<RefCell<Vec<String>>>) -> Rule {
         else {
             return refuse("not a product with rows of blocks");
         };
-        if !layout.int8 {
+        if !layout.int8 && !asked {
             return refuse("the model wants activations of f32");
         }
         if !matches!(layout.bits, 4 | 8) {
@@ -53,7 +54,10 @@ fn detect(notes: Rc<RefCell<Vec<String>>>) -> Rule {
         let elem = if codes.iter().all(|q| (-8..=7).contains(q)) { Elem::I4 } else { Elem::I8 };
         let dims = vec![scale.dims()[0], layout.k];
         let base = ternarize::weights_name(g, m[&blocks]);
-        notes.borrow_mut().push(format!("@{base}: weights of {elem}, activations of i8, as the model says"));
+        notes.borrow_mut().push(match asked {
+            true => format!("@{base}: int8 activations, weights of {elem}"),
+            false => format!("@{base}: weights of {elem}, activations of i8, as the model says"),
+        });
         let w =
             g.constant(&format!("{base}.{elem}"), Tensor::pack(elem, dims, bytemuck::cast_slice(&codes))?);
         let scale = g.constant(&format!("{base}.scale"), scale);

@@ -108,6 +108,13 @@ impl<'g> Former<'g> {
                 split.extend(behind(Kind::Split));
                 vec![split, nodes]
             }
+            Op::Matmul(_) => {
+                let weights = self.graph.operand(node, 1).map(|v| v.node);
+                let blocks = weights.filter(|w| self.graph.kind(*w) == Some(Kind::DequantizeBlocks));
+                let mut with = nodes.clone();
+                with.extend(blocks.and_then(|w| self.rank.get(&w)));
+                vec![with, nodes]
+            }
             Op::Attention(_) | Op::Rotary(_) => {
                 let transposed = self.first_result_transposed(node);
                 let mut with = nodes.clone();

@@ -1,4 +1,5 @@
-//! `ternary_matmul(x, w, scale)` on f32  →  the same on `x` rounded to int8, with one scale a row
+//! `ternary_matmul(x, w, scale)` on f32  →  the same on `x` rounded to int8, with one scale a row; and so for weights of 4
+//! and 8 bits, as in [`detect-integers`](super::detect_integers)
 //!
 //! Lossy, and only on request: integer sums are the fastest that a ternary layer can be, and what a model that
 //! was trained on f32 activations loses by them is for its owner to judge.
@@ -10,6 +11,7 @@ use trine_ir::graph::Operands;
 use trine_ir::ops::TernaryMatmul;
 use trine_ir::{Graph, Kind, Module, Op, Stage, Value};
 
+use super::detect_integers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, constant, maybe, op, refuse, rule};
 use crate::ternarize;
@@ -22,7 +24,7 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         return Err(PassError::Refused { pass: NAME, message });
     }
     let notes = Rc::new(RefCell::new(vec![]));
-    let count = cx.apply(module, &[quantize(notes.clone())]);
+    let count = cx.apply(module, &[quantize(notes.clone()), detect_integers::detect(notes.clone(), true)]);
     notes.take().into_iter().for_each(|note| cx.note(note));
     Ok(count)
 }

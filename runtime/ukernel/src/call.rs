@@ -6,9 +6,11 @@
 
 use core::fmt;
 use core::marker::PhantomData;
+use core::ptr::null;
 
 use crate::contract_i8::{self, ContractI8};
-use crate::matmul::{self, MatmulF32, Panels};
+use crate::matmul::blocks::BlocksF32;
+use crate::matmul::{self, Codes, MatmulF32, Panels, WIDTH};
 use crate::signsum_f32::{PrepareF32, SignSumF32, prepared_len};
 use crate::{Entry, Features, Geometry, Layout, Variant};
 
@@ -184,6 +186,62 @@ impl<'a> Call<'a, MatmulF32> {
             n_end: n,
             scratch: scratch.as_mut_ptr(),
             packed,
+        };
+        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+    }
+}
+
+/// Weights of a few bits as [`Codes`] packs them: codes, scales, and zeros unless all are the middle code.
+pub type Blocks<'a> = (&'a [u8], &'a [f32], Option<&'a [f32]>);
+
+impl<'a> Call<'a, BlocksF32> {
+    /// `a`, f32[m, k], times weights; `c` is f32[m, n], `scratch` a panel, f32[k, 48].
+    pub fn blocks_f32(
+        variant: &Variant<BlocksF32>,
+        m: usize,
+        codes: &Codes,
+        (a, (q, scales, zeros)): (&'a [f32], Blocks<'a>),
+        c: &'a mut [f32],
+        scratch: &'a mut [f32],
+    ) -> Result<Self, CallError> {
+        runs_here(variant)?;
+        let &Codes { k, n, bits, block } = codes;
+        let whole = block.checked_mul(bits).is_some_and(|bits| bits > 0 && bits % 8 == 0);
+        if !matches!(bits, 1 | 2 | 4 | 8) || !whole {
+            return Err(CallError::Geometry);
+        }
+        length("the left-hand side", a.len(), m.checked_mul(k))?;
+        length("codes", q.len(), codes.codes_len())?;
+        for values in [Some(scales), zeros].into_iter().flatten() {
+            length("scales or zeros", values.len(), codes.scales_len())?;
+        }
+        length("outputs", c.len(), m.checked_mul(n))?;
+        length("scratch", scratch.len(), k.checked_mul(WIDTH))?;
+        let stride = |stride: usize| isize::try_from(stride).map_err(|_| CallError::Geometry);
+        let product = MatmulF32 {
+            a: a.as_ptr(),
+            a_row: stride(k)?,
+            a_column: 1,
+            b: null(),
+            b_row: 0,
+            b_column: 0,
+            c: c.as_mut_ptr(),
+            c_row: stride(n)?,
+            m,
+            k,
+            n_begin: 0,
+            n_end: n,
+            scratch: scratch.as_mut_ptr(),
+            packed: 1,
+        };
+        let args = BlocksF32 {
+            product,
+            codes: q.as_ptr(),
+            scales: scales.as_ptr(),
+            zeros: zeros.map_or(null(), <[f32]>::as_ptr),
+            zero: 1 << (bits - 1),
+            block,
+            bits: codes.packed_bits(),
         };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }

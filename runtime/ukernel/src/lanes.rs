@@ -51,6 +51,18 @@ pub(crate) unsafe trait Lanes: Copy {
     /// 16 values at `from` are readable.
     unsafe fn load_i32(from: *const i32) -> Self;
 
+    /// Unsigned bytes, as floats.
+    ///
+    /// # Safety
+    /// 16 values at `from` are readable.
+    unsafe fn load_u8(from: *const u8) -> Self;
+
+    /// The low and the high halves of bytes, as floats.
+    ///
+    /// # Safety
+    /// 16 values at `from` are readable.
+    unsafe fn load_nibbles(from: *const u8) -> [Self; 2];
+
     /// # Safety
     /// 16 values at `to` are writable.
     unsafe fn store(self, to: *mut f32);

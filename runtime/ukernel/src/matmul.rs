@@ -14,12 +14,15 @@
 //! worth that: they stream `b`.
 #![allow(unsafe_code)]
 
+pub mod blocks;
+mod codes;
 mod pack;
 mod panels;
 mod tile;
 
 use crate::gemv::{GemvF32, kn, nk};
 use crate::lanes::{LANES, variants};
+pub use codes::Codes;
 use pack::{Panel, pack};
 pub use panels::Panels;
 pub(crate) use tile::Tiles;

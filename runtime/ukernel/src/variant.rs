@@ -83,6 +83,7 @@ pub fn all() -> impl Iterator<Item = Listed> {
         .chain(of(gemv::nk::VARIANTS))
         .chain(of(gemv::kn::VARIANTS))
         .chain(of(matmul::VARIANTS))
+        .chain(of(matmul::blocks::VARIANTS))
         .chain(of(dot::VARIANTS))
         .chain(of(exp::VARIANTS))
         .chain(of(silu::VARIANTS))

@@ -30,6 +30,16 @@ unsafe fn first(count: usize) -> (__m256i, __m256i) {
     }
 }
 
+/// Eight bytes, widened.
+///
+/// # Safety
+/// The machine has AVX2; 8 values at `from` are readable.
+#[inline(always)]
+unsafe fn eight_bytes(from: *const u8) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())) }
+}
+
 /// The lanes of eight, summed as [`Lanes::sum`] goes on.
 ///
 /// # Safety
@@ -108,6 +118,24 @@ unsafe impl Lanes for Avx2 {
         // SAFETY: as above.
         let half = |from: *const i32| unsafe { _mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast())) };
         Self(half(from), half(from.wrapping_add(8)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: as above.
+        let half = |from: *const u8| unsafe { _mm256_cvtepi32_ps(eight_bytes(from)) };
+        Self(half(from), half(from.wrapping_add(8)))
+    }
+
+    #[inline(always)]
+    unsafe fn load_nibbles(from: *const u8) -> [Self; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let (first, second) = (eight_bytes(from), eight_bytes(from.add(8)));
+            let low = |v| _mm256_cvtepi32_ps(_mm256_and_si256(v, _mm256_set1_epi32(15)));
+            let high = |v| _mm256_cvtepi32_ps(_mm256_srli_epi32::<4>(v));
+            [Self(low(first), low(second)), Self(high(first), high(second))]
+        }
     }
 
     #[inline(always)]

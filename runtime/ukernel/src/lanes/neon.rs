@@ -19,6 +19,20 @@ impl Neon {
     }
 }
 
+/// Sixteen bytes, as floats.
+///
+/// # Safety
+/// The machine has NEON.
+#[inline(always)]
+unsafe fn floats(bytes: uint8x16_t) -> [float32x4_t; 4] {
+    // SAFETY: the caller's.
+    unsafe {
+        let halves = [vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes)];
+        let [a, b] = halves.map(|half| [vmovl_u16(vget_low_u16(half)), vmovl_high_u16(half)]);
+        [a[0], a[1], b[0], b[1]].map(|four| vcvtq_f32_u32(four))
+    }
+}
+
 /// Four rows of four, as their columns.
 ///
 /// # Safety
@@ -95,6 +109,21 @@ unsafe impl Lanes for Neon {
     unsafe fn load_i32(from: *const i32) -> Self {
         // SAFETY: as above.
         Self(array::from_fn(|i| unsafe { vcvtq_f32_s32(vld1q_s32(from.add(4 * i))) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { floats(vld1q_u8(from)) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_nibbles(from: *const u8) -> [Self; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let bytes = vld1q_u8(from);
+            [Self(floats(vandq_u8(bytes, vdupq_n_u8(15)))), Self(floats(vshrq_n_u8::<4>(bytes)))]
+        }
     }
 
     #[inline(always)]

@@ -46,6 +46,19 @@ unsafe impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    unsafe fn load_u8(from: *const u8) -> Self {
+        // SAFETY: the caller's.
+        Self(unsafe { from.cast::<[u8; LANES]>().read() }.map(f32::from))
+    }
+
+    #[inline(always)]
+    unsafe fn load_nibbles(from: *const u8) -> [Self; 2] {
+        // SAFETY: the caller's.
+        let bytes = unsafe { from.cast::<[u8; LANES]>().read() };
+        [Self(bytes.map(|v| f32::from(v & 15))), Self(bytes.map(|v| f32::from(v >> 4)))]
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller's.
         unsafe { to.cast::<[f32; LANES]>().write(self.0) }
