@@ -26,7 +26,7 @@ pub const NEEDS: Features =
     Features::AMX_INT8.union(Features::AVX512).union(Features::AVX512_VNNI).union(Features::AVX512_VBMI);
 
 /// From so many rows on tiles are faster than vectors.
-pub const ROWS: usize = 8;
+pub const ROWS: usize = 6;
 
 /// Rows of a block, and outputs of a panel.
 const BLOCK: usize = 2 * SIDE;

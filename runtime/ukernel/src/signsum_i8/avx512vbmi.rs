@@ -23,17 +23,17 @@ pub unsafe extern "C" fn trine_signsum_i8_avx512vbmi_5in8_16(args: *const Contra
         let digits = Digits::new();
         for_each_block!(args, LAYOUT, |cell| {
             1 => one_row(&digits, &cell),
-            2 => rows::<2>(&digits, args, &cell),
-            3 => rows::<3>(&digits, args, &cell),
-            4 => rows::<4>(&digits, args, &cell),
-            5 => rows::<5>(&digits, args, &cell),
-            6 => rows::<6>(&digits, args, &cell),
-            7 => rows::<7>(&digits, args, &cell),
-            8 => rows::<8>(&digits, args, &cell),
-            9 => rows::<9>(&digits, args, &cell),
-            10 => rows::<10>(&digits, args, &cell),
-            11 => rows::<11>(&digits, args, &cell),
-            12 => rows::<12>(&digits, args, &cell),
+            2 => rows::<2, 3>(&digits, args, &cell),
+            3 => rows::<3, 3>(&digits, args, &cell),
+            4 => rows::<4, 2>(&digits, args, &cell),
+            5 => rows::<5, 2>(&digits, args, &cell),
+            6 => rows::<6, 2>(&digits, args, &cell),
+            7 => rows::<7, 2>(&digits, args, &cell),
+            8 => rows::<8, 2>(&digits, args, &cell),
+            9 => rows::<9, 1>(&digits, args, &cell),
+            10 => rows::<10, 1>(&digits, args, &cell),
+            11 => rows::<11, 1>(&digits, args, &cell),
+            12 => rows::<12, 1>(&digits, args, &cell),
         });
     }
 }
@@ -71,43 +71,57 @@ unsafe fn one_row(digits: &Digits, cell: &Cell) {
     }
 }
 
-/// `R` rows of a cell, which share fields shifted down.
+/// `R` rows of a cell, which share fields shifted down. Each row has `S` sums, more the fewer rows there are: one alone
+/// would wait for itself five times a step.
 ///
 /// # Safety
 /// The cell's buffers are live for `R` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-unsafe fn rows<const R: usize>(digits: &Digits, args: &ContractI8, cell: &Cell) {
+unsafe fn rows<const R: usize, const S: usize>(digits: &Digits, args: &ContractI8, cell: &Cell) {
     // SAFETY: each step reads 64 packed bytes and 20 activations a row, and 16 sums a row are written.
     unsafe {
         let mask = _mm512_set1_epi8(3);
-        let mut sums = [_mm512_setzero_si512(); R];
+        let mut sums = [[_mm512_setzero_si512(); R]; S];
         let (mut w, mut x) = (cell.weights, cell.x);
         let x_stride = args.x_stride();
         for _ in 0..cell.steps {
             prefetch(w);
             let [first, fifth] = digits.of(_mm512_loadu_si512(w.cast()));
-            let fields = [
-                first,
-                _mm512_srli_epi16::<2>(first),
-                _mm512_srli_epi16::<4>(first),
-                _mm512_srli_epi16::<6>(first),
-                _mm512_srli_epi16::<6>(fifth),
-            ];
-            for (i, field) in fields.into_iter().enumerate() {
-                let weights = _mm512_and_si512(field, mask);
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let x4 = _mm512_set1_epi32(four(x.add(row * x_stride + 4 * i)));
-                    *sum = _mm512_dpbusd_epi32(*sum, weights, x4);
-                }
-            }
+            // One by one, so that each sum is a register.
+            add(&mut sums[0], _mm512_and_si512(first, mask), x, x_stride);
+            let field = _mm512_srli_epi16::<2>(first);
+            add(&mut sums[1 % S], _mm512_and_si512(field, mask), x.add(4), x_stride);
+            let field = _mm512_srli_epi16::<4>(first);
+            add(&mut sums[2 % S], _mm512_and_si512(field, mask), x.add(8), x_stride);
+            let field = _mm512_srli_epi16::<6>(first);
+            add(&mut sums[3 % S], _mm512_and_si512(field, mask), x.add(12), x_stride);
+            let field = _mm512_srli_epi16::<6>(fifth);
+            add(&mut sums[4 % S], _mm512_and_si512(field, mask), x.add(16), x_stride);
             w = w.add(LAYOUT.step_bytes());
             x = x.add(LAYOUT.k_step());
         }
-        for (row, sum) in sums.into_iter().enumerate() {
+        for row in 0..R {
             let x_sum = _mm512_set1_epi32(*cell.x_sums.add(row * args.groups));
-            let out = cell.out.add(row * args.out_stride());
-            _mm512_storeu_si512(out.cast(), _mm512_sub_epi32(sum, x_sum));
+            let mut sum = _mm512_sub_epi32(sums[0][row], x_sum);
+            for strand in &sums[1..] {
+                sum = _mm512_add_epi32(sum, strand[row]);
+            }
+            _mm512_storeu_si512(cell.out.add(row * args.out_stride()).cast(), sum);
         }
+    }
+}
+
+/// Adds the products of four inputs of each row.
+///
+/// # Safety
+/// Four activations of each row are readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+unsafe fn add<const R: usize>(sums: &mut [__m512i; R], weights: __m512i, x: *const i8, x_stride: usize) {
+    for (row, sum) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's.
+        let x4 = _mm512_set1_epi32(unsafe { four(x.add(row * x_stride)) });
+        *sum = _mm512_dpbusd_epi32(*sum, weights, x4);
     }
 }
 
