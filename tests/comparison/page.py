@@ -29,6 +29,8 @@ def page(about: dict, results: dict) -> str:
         blocks += [f"## {part.title}", about_it, part.module.markdown(data[name])]
         if of := claims[part.title]:
             blocks.append("\n".join(claim.line() for claim in of))
+    if absent := [part.title for name, part in PARTS.items() if name not in there]:
+        blocks += ["## Not in this run", f"{', '.join(absent)}."]
     return "\n\n".join(blocks) + "\n"
 
 

@@ -15,6 +15,8 @@ from table import mean, table
 # Where tests are, and how each language writes one.
 TEST = r"^\s*(?:def|fn|async fn) {name}\("
 NOT_RUN = "not run"
+# Nats that are no gain.
+SLIGHT = 0.01
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,12 @@ def tequila(results: dict) -> tuple[str, str]:
         results["methods"], "absmean{group=128}", "absmean+tequila{group=128}", "absmean+dead-bias{group=128}"
     )
     text = f"loss {absmean:.3f} by absmean, {ours:.3f} with the bias, {fitted:.3f} with the calibrated one"
-    shape = verdict(ours < absmean - 5e-4, "without training the bias moves next to nothing")
+    shape = verdict(ours < absmean - SLIGHT, "without training the bias is worth next to nothing")
+    shape += "; the calibrated one does harm" if fitted > absmean else ""
     if "training" in results:
         trained = results["training"]["losses"]
         text += f"; trained {trained['']:.3f} without, {trained['--tequila']:.3f} with"
-        learned = trained["--tequila"] < trained[""]
-        shape += "" if learned else "; nor does training gain by it in so few steps" if shape != "yes" else ""
+        shape += "" if trained["--tequila"] < trained[""] else "; training does not gain by it in so few steps"
     return text, shape
 
 
@@ -166,8 +168,8 @@ SEEDS = [
         "Tequila: dead weights become a bias",
         "2509.23809",
         "`+tequila`, `+dead-bias`, `+bias`; `train_lm.py --tequila`",
-        "no op but the bias; λ = 0 gives absmean's bits; the bias is the row sum of dead weights to 1e-6; the calibrated "
-        "one zeroes the mean error",
+        "no op but the bias; λ = 0 gives absmean's bits; the bias is the row sum of dead weights to 1e-6; the "
+        "calibrated one zeroes the mean error",
         [
             f"{BIAS}::dead_weights_as_a_bias_are_row_sums",
             f"{BIAS}::a_calibrated_bias_zeroes_the_mean_error",

@@ -6,10 +6,12 @@ PYTHONPATH=tests/python python3 tests/python/env.py -m unittest discover tests/c
 import tempfile
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
 
 import methods
 import seeds
 import smollm2_table
+import training
 from features import crossover, gains
 from fit import whole
 from lab import Lab
@@ -56,6 +58,28 @@ class Tables(unittest.TestCase):
     def test_the_table_of_smollm2_is_read_back(self):
         printed = "| recipe | bits | perplexity |\n|---|---|---|\n| f32 | 32 | 14.8 |\n| exact, 1 plane | 1.72 | 99 |\n"
         self.assertEqual(smollm2_table.parsed(printed), {"f32": ["32", "14.8"], "exact, 1 plane": ["1.72", "99"]})
+
+
+class Trainings(unittest.TestCase):
+    def test_what_trainers_print_is_read(self):
+        """Their own test, `examples/train/test_train.py`, has the same lines."""
+
+        def printed(script: str, *arguments) -> str:
+            if script == "train_rnn.py":
+                return "gru: test accuracy 0.9844, loss 0.05218 nats an image, 9 bytes\n"
+            if "--table" in arguments:
+                return "x\n| with extra norms | 3.758 | 3.779 |\n| without | 3.718 | 3.859 |\n"
+            return f"12 texts\nheld-out loss {4 - len(arguments) / 100:.5f} nats a token after 3 steps\n"
+
+        lab = SimpleNamespace(folder=Path("made"), steps=3, trained=printed)
+        found = training.measure(lab, SimpleNamespace(downloads=Path("downloads")))
+        self.assertEqual(found["norms"]["without"], [3.718, 3.859])
+        self.assertEqual(found["hitnet"]["f32, f32, gru"], {"accuracy": 0.9844, "loss": 0.05218})
+        self.assertEqual(len(found["losses"]), len(training.FLAGS))
+        self.assertIn(f"| `--tequila` | {found['losses']['--tequila']:.3f} |", training.markdown(found))
+        held = {claim.text: claim.holds for claim in training.claims(found)}
+        self.assertFalse(held["Extra norms help where λ is 1 throughout"])
+        self.assertTrue(held["Extra norms help where λ goes from 0 to 1"])
 
 
 class Figures(unittest.TestCase):

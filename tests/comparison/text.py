@@ -23,6 +23,7 @@ DRAWN = 1000
 # Letters of the texts of other kinds; a token has about two.
 LETTERS = 150_000
 PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/train/README.md"]
+CRATES = ["ir/src", "runtime", "compiler/src"]
 MODULES = ["argparse", "inspect", "typing", "subprocess"]
 
 
@@ -59,7 +60,7 @@ class Texts:
             return "".join(draw.choices(string.ascii_lowercase + "    ", k=LETTERS))
 
         makers = {
-            "pages of this repository": lambda: "\n\n".join((ROOT / page).read_text("utf-8") for page in PAGES),
+            "pages of this repository": _pages,
             "Python's reference": lambda: "\n\n".join(topics[name] for name in sorted(topics))[:LETTERS],
             "program text, Python's library": lambda: "\n".join(_source(name) for name in MODULES)[:LETTERS],
             "fortunes, their words in random order": shuffled,
@@ -84,6 +85,15 @@ class Texts:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         return path
+
+
+def _pages() -> str:
+    """Pages, and the heads of source files, of which each says what it is."""
+    pages = [(ROOT / page).read_text("utf-8") for page in PAGES]
+    for file in sorted(file for crate in CRATES for file in (ROOT / crate).rglob("*.rs")):
+        lines = file.read_text("utf-8").splitlines()
+        pages.append("\n".join(line[4:] for line in lines if line.startswith("//! ")))
+    return "\n\n".join(pages)[:LETTERS]
 
 
 def _source(module: str) -> str:
