@@ -7,6 +7,7 @@ from text import SEEDS, Texts
 
 RECIPE = "gptq+cd+compensate"
 BINARY = "binary+gptq+cd+compensate"
+DEPTHS = ["binary", "ternary", "2 planes", "3 planes"]
 BUDGETS = [1.2, 1.35, 1.5, 1.7, 2.0, 2.5, 3.0, 3.5]
 
 
@@ -32,7 +33,11 @@ def markdown(data: dict) -> str:
 
 
 def depths(run: dict) -> str:
-    return ", ".join(f"{count} {depth}" for depth, count in run["depths"].items())
+    return ", ".join(f"{count} × {depth}" for depth, count in sorted(run["depths"].items(), key=cost))
+
+
+def cost(depth: tuple[str, int]) -> int:
+    return DEPTHS.index(depth[0]) if depth[0] in DEPTHS else len(DEPTHS)
 
 
 def claims(data: dict) -> list[Claim]:

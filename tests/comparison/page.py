@@ -14,12 +14,16 @@ token on {held_out} of Debian's fortunes, every twentieth, which neither trainin
 
 {machine}; {trine}. Seconds are of {threads}, beside other work."""
 
+SYSTEMS = """\
+Most of the papers train, on models far larger: what they quote is beside ours for its shape alone, and where nothing is
+quoted the shape is that of what they claim. Each test named is in the tree, or this page would not have been written."""
+
 
 def page(about: dict, results: dict) -> str:
     data = {name: part["data"] for name, part in results.items()}
     there = {name: part for name, part in PARTS.items() if name in data}
     blocks = [introduction(about)]
-    blocks += ["## The ten systems that it started from", seeds.markdown(data)]
+    blocks += ["## The ten systems that it started from", SYSTEMS, seeds.markdown(data)]
     claims = {part.title: part.module.claims(data[name]) for name, part in there.items()}
     failing = [claim.line() for of in claims.values() for claim in of if not claim.holds]
     blocks += ["## What does not hold", "\n".join(failing) or "Nothing that was asked."]

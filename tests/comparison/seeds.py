@@ -130,8 +130,10 @@ def smart(results: dict) -> tuple[str, str]:
     bought = {bits: loss(runs) for bits, runs in data["budgets"].items()}
     listed = ", ".join(f"{bits} bits {one:.3f}" for bits, one in bought.items())
     text = f"all binary {binary:.3f}, all ternary {ternary:.3f}; {listed}"
-    between = ternary < bought["1.35"] < binary
-    return text, verdict(between, "a mixture is not between its ends")
+    shape = verdict(ternary < bought["1.35"] < binary, "a mixture is not between its ends")
+    if bought["1.7"] > ternary:
+        shape += "; where the bits are those of all ternary, all ternary is better"
+    return text, shape
 
 
 def clusters(results: dict) -> tuple[str, str]:
