@@ -197,7 +197,7 @@ SEEDS = [
         "An extra RMSNorm, λ from 0 to 1 by layer",
         "2505.08823",
         "`+columns`; `train_lm.py --gradual`, `--no-norm`, `--table`",
-        "λ ends at exactly 1; the 2×2 table is printed; scaled columns are the same function",
+        "λ ends at exactly 1; the 2×2 table is printed; inputs scaled back give scaled columns the same error",
         [
             f"{TRAIN}::test_lambda_goes_from_0_to_exactly_1_by_layer",
             f"{TRAIN}::test_the_table",
@@ -259,8 +259,8 @@ SEEDS = [
         "Smart ternary: a depth for each layer",
         "1909.12205",
         "`smart`, `--bits B`; `train_lm.py --smart`",
-        "more bits lose less; the ends are all binary and all kept, or all ternary, to the bit; no worse than random "
-        "choices at equal bits",
+        "more bits lose less; the ends are all binary and all kept, or all ternary; no worse than random choices at "
+        "equal bits",
         [
             "compiler/src/ternarize/depth.rs::more_bits_lose_less_and_ends_are_pure",
             "compiler/src/ternarize/depth.rs::random_assignments_that_cost_no_more_lose_no_less",
