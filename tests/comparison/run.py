@@ -47,17 +47,21 @@ def main() -> None:
     about |= {"threads": arguments.threads, "held_out": texts.count(), "loss": before(lab, texts)["loss"]}
 
     file = folder / "comparison.json"
-    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    results = found.get("parts", {}) if found.get("identity") == lab.identity else {}
     for name in (name for name in PARTS if name in arguments.only):
         lab.seconds = 0.0
         data = parts[name].module.measure(lab, texts)
-        results[name] = {"seconds": lab.seconds, "data": data}
-        folder.mkdir(parents=True, exist_ok=True)
+        # Another run may have written meanwhile.
+        results = earlier(file, lab.identity) | {name: {"seconds": lab.seconds, "data": data}}
         file.write_text(json.dumps(about | {"parts": results}, indent=1, ensure_ascii=False), encoding="utf-8")
     written = page(about, results)
     (folder / "comparison.md").write_text(written, encoding="utf-8")
     print(written)
+
+
+def earlier(file: Path, identity: str) -> dict:
+    """The parts that runs of the same command have written."""
+    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    return found["parts"] if found.get("identity") == identity else {}
 
 
 if __name__ == "__main__":
