@@ -15,8 +15,8 @@ token on {held_out} of Debian's fortunes, every twentieth, which neither trainin
 {machine}; {trine}. Seconds are of {threads}, beside other work."""
 
 ELSEWHERE = """\
-[RESULTS.md](RESULTS.md) has a table of SmolLM2-135M, [examples/train/README.md](examples/train/README.md) has tables of
-trainings."""
+[RESULTS.md](RESULTS.md) has a table of SmolLM2-135M, and [examples/train/README.md](examples/train/README.md) has
+tables of longer trainings."""
 SYSTEMS = """\
 Most of the papers train, on models far larger: what they quote is beside ours for its shape alone, and where nothing is
 quoted the shape is that of what they claim. Each test named is in the tree, or this page would not have been written."""
@@ -37,7 +37,7 @@ def page(about: dict, results: dict) -> str:
         if of := claims[part.title]:
             blocks.append("\n".join(claim.line() for claim in of))
     if absent := [part.title for name, part in PARTS.items() if name not in there]:
-        blocks += ["## Not in this run", f"{', '.join(absent)}. {ELSEWHERE}"]
+        blocks += ["## Not in this run", f"{', '.join(absent)}.\n{ELSEWHERE}"]
     return "\n\n".join(blocks) + "\n"
 
 
