@@ -18,8 +18,8 @@ ELSEWHERE = """\
 [RESULTS.md](RESULTS.md) has a table of SmolLM2-135M, and [examples/train/README.md](examples/train/README.md) has
 tables of longer trainings."""
 SYSTEMS = """\
-Most of the papers train, on models far larger: what they quote is beside ours for its shape alone, and where nothing is
-quoted the shape is that of what they claim. Each test named is in the tree, or this page would not have been written."""
+Most of the papers train, on models far larger: what they quote is beside ours for its shape alone, and where nothing
+is quoted the shape is that of what they claim. Each test named is in the tree, or this page would not be written."""
 
 
 def page(about: dict, results: dict) -> str:

@@ -55,7 +55,7 @@ def main() -> None:
         file.write_text(json.dumps(about | {"parts": results}, indent=1, ensure_ascii=False), encoding="utf-8")
     written = page(about, results)
     (folder / "comparison.md").write_text(written, encoding="utf-8")
-    print(written)
+    print(written, end="")
 
 
 def earlier(file: Path, identity: str) -> dict:

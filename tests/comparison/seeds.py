@@ -73,7 +73,8 @@ def norms(results: dict) -> tuple[str, str]:
     (one, gradual), (bare, bare_gradual) = table_of["with extra norms"], table_of["without"]
     text += f"; trained with / without norms: {one:.3f} / {bare:.3f}, λ by layer {gradual:.3f} / {bare_gradual:.3f}"
     where = "norms help where λ moves" if gradual < bare_gradual else "norms do not help where λ moves"
-    return text, verdict(gradual == min(one, gradual, bare, bare_gradual), f"{where}, but both together are not the best")
+    best = gradual == min(one, gradual, bare, bare_gradual)
+    return text, verdict(best, f"{where}, but both together are not the best")
 
 
 def hitnet(results: dict) -> tuple[str, str]:
