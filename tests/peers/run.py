@@ -11,8 +11,6 @@ mean little. The other scripts here are run by this one, which lets them find th
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,13 +40,17 @@ def main() -> None:
     parser.add_argument("--trine", type=Path, help="the command to measure; built with cargo if not given")
     parser.add_argument("--json", type=Path, help="where samples are written")
     arguments = parser.parse_args()
-    in_environment()
+    sys.path.append(str(PYTHON))
+    from env import enter
 
+    enter()
     from cache import target_dir
     from contest import play
-    from machine import machine, versions
+    from machine import machine
+    from process import built
     from table import render
     from trine import Trine
+    from versions import versions
 
     command = arguments.trine.resolve() if arguments.trine else built()
     effort = QUICK if arguments.quick else FULL
@@ -66,25 +68,6 @@ def contests_of(part: str):
     import kernels
 
     return {"kernels": kernels.contests, "smollm2": decoders.smollm2, "large": decoders.large}[part]
-
-
-def in_environment() -> None:
-    """Starts again in the environment of the tests, where scripts of `tests/python` are found as well."""
-    if str(PYTHON) in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-        return
-    sys.path.append(str(PYTHON))
-    from env import interpreter
-
-    os.environ["PYTHONPATH"] = str(PYTHON)
-    python = str(interpreter())
-    os.execv(python, [python, *sys.argv])
-
-
-def built() -> Path:
-    from cache import target_dir
-
-    subprocess.run(["cargo", "build", "--release", "-p", "trine"], cwd=PYTHON.parents[1], check=True, stdout=sys.stderr)
-    return target_dir() / "release" / "trine"
 
 
 if __name__ == "__main__":

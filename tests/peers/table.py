@@ -4,6 +4,7 @@ import statistics
 
 import quoted
 from contest import Row
+from machine import described
 
 NOTES = f"""\
 "Trine is" says how many times as fast the first row of Trine at the same case is: the median of the ratios of rounds.
@@ -12,10 +13,8 @@ llama.cpp computes the logits of the last token of a prompt, the others those of
 
 
 def render(rows: list[Row], threads: list[int], machine: dict, versions: dict) -> str:
-    caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
     head = [
-        f"{machine['cpu']}, {machine['cores']} cores ({' '.join(machine['flags'])}), {caches}, "
-        f"{machine['memory_gib']} GiB; {disturbance(rows)}",
+        f"{described(machine)}; {disturbance(rows)}",
         ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
     columns = [f"| {count} thread{'s' * (count > 1)} | Trine is " for count in threads]

@@ -36,6 +36,15 @@ def interpreter(name: str = "venv", requirements: str = "requirements.txt") -> P
     return python
 
 
+def enter(*folders: Path) -> None:
+    """Starts the running script again in the environment, where modules of this folder and of `folders` are found."""
+    found = os.pathsep.join(map(str, (HERE, *folders)))
+    if os.environ.get("PYTHONPATH") != found:
+        os.environ["PYTHONPATH"] = found
+        python = str(interpreter())
+        os.execv(python, [python, *sys.argv])
+
+
 def _create(folder: Path, requirements: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -1,13 +1,9 @@
-"""Which machine, and which versions of everything, a measurement is of; and whether the machine was left alone."""
+"""Which machine a measurement is of, and whether it was left alone."""
 
 import os
 import re
-import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
-
-import llama
 
 CPU = Path("/sys/devices/system/cpu")
 # What decides which kernels an engine has.
@@ -25,6 +21,13 @@ def machine() -> dict:
         "caches": dict(_caches()),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
     }
+
+
+def described(machine: dict) -> str:
+    """A machine in one line."""
+    caches = ", ".join(f"{level} {size}" for level, size in machine["caches"].items())
+    cores = f"{machine['cores']} core{'s' * (machine['cores'] > 1)} ({' '.join(machine['flags'])})"
+    return f"{machine['cpu']}, {cores}, {caches}, {machine['memory_gib']} GiB"
 
 
 def _first(pattern: str, text: str) -> str:
@@ -58,9 +61,3 @@ class Others:
         busy = (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
         times = os.times()
         return time.monotonic(), busy, sum(times[:4])
-
-
-def versions(trine: Path) -> dict[str, str]:
-    command = [trine, "--version"]
-    ours = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return {"trine": ours, "onnxruntime": version("onnxruntime"), "llama.cpp": llama.PACKAGE}

@@ -3,6 +3,10 @@
 import json
 import os
 import subprocess
+import sys
+from pathlib import Path
+
+from cache import HERE, target_dir
 
 # Trine asks the kernel for huge pages by itself; this asks for the peers.
 PEER = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -21,3 +25,9 @@ def call(command: list, env: dict[str, str] | None = None) -> str:
 def report(command: list, env: dict[str, str] | None = None):
     """The JSON that a command printed."""
     return json.loads(call(command, env))
+
+
+def built() -> Path:
+    """The command `trine`, as cargo builds it."""
+    subprocess.run(["cargo", "build", "--release", "-p", "trine"], cwd=HERE.parents[1], check=True, stdout=sys.stderr)
+    return target_dir() / "release" / "trine"
