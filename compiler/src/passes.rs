@@ -11,6 +11,7 @@ mod fold_constants;
 pub mod form_kernels;
 mod fuse_siblings;
 mod lower_ternary;
+mod norm_inputs;
 mod open_recurrent;
 mod quantize_activations;
 mod quantize_head;
@@ -61,6 +62,8 @@ passes! {
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Keep the weights of 4 and 8 bits that a model multiplies with int8 activations as they are
     "detect-integers" = detect_integers: Reassociates [];
+    /// Put an RMSNorm before every linear layer, and what it takes away behind it
+    "norm-inputs" = norm_inputs: Reassociates [];
     /// Round the weights of matmuls to {-1, 0, +1} times a scale
     "ternarize" = ternarize: Lossy ["method", "group", "planes", "scales", "lambda", "gamma", "seed", "keep", "activations"];
     /// Round the weights of the last linear layer to int8, a scale a row

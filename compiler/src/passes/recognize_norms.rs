@@ -219,7 +219,7 @@ fn along_last_axis(g: &mut Rewrite, what: &str, v: Value, x: Value) -> Result<Va
 }
 
 /// A gain of ones for `x`.
-fn ones(g: &mut Rewrite, x: Value) -> Result<Value, Refusal> {
+pub(super) fn ones(g: &mut Rewrite, x: Value) -> Result<Value, Refusal> {
     let ty = g.ty(x).clone();
     let Some(n) = ty.back(0).and_then(Dim::as_const) else {
         return refuse(format!("the last axis of {ty} is not constant"));
@@ -228,7 +228,7 @@ fn ones(g: &mut Rewrite, x: Value) -> Result<Value, Refusal> {
     Ok(g.constant("ones", tensor))
 }
 
-fn is_one(g: &Rewrite, v: Value) -> Result<(), Refusal> {
+pub(super) fn is_one(g: &Rewrite, v: Value) -> Result<(), Refusal> {
     match Scope::scalars(&g.tensor(v)?) {
         Some(values) if values.iter().all(|v| *v == 1.0) => Ok(()),
         _ => refuse("it has a gain already"),
