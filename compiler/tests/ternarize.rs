@@ -10,13 +10,9 @@ use trine::import::proto::TensorProto;
 use trine::npz::{Npz, write_npz};
 use trine::{Options, Tensor};
 
-/// Prose enough to fit to and to measure with.
-const TEXT: &str = concat!(
-    include_str!("../../README.md"),
-    include_str!("../../ARCHITECTURE.md"),
-    include_str!("../../CONTRIBUTING.md"),
-    include_str!("../../examples/train/README.md")
-);
+/// Prose enough to fit to and to measure with: what `trine generate` drew from `tests/models/lm` at a temperature of 0.7.
+/// The bounds below hold for this text, so that it must not change.
+const TEXT: &str = include_str!("data/samples.txt");
 
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models")
@@ -133,9 +129,8 @@ fn calibration_costs_less_than_rounding_and_two_planes_next_to_nothing() {
         assert!(0.0 < fitted && fitted < 0.5 && held_out < 0.6, "{layer}");
     }
     let two = setting.report("two", &[]);
-    // What the held-out windows are, and so the losses, changes with the texts above; what planes are worth does not.
     let (rise, of_two) = (after - before, loss(&two, "after") - before);
-    assert!(of_two < 0.2 && of_two < 0.5 * rise, "{before}: {rise} {of_two}");
+    assert!(of_two < 0.1 && of_two < 0.5 * rise, "{before}: {rise} {of_two}");
     assert!(two["bits"].as_f64().unwrap() < 3.5, "{}", two["bits"]);
     let html = String::from_utf8(bytes(setting.path("two/report.html"))).unwrap();
     assert_eq!(html.matches("<svg").count(), 3);
