@@ -10,6 +10,7 @@ mod data;
 mod layers;
 mod partial;
 mod plan;
+mod rotate;
 mod rounded;
 mod solve;
 mod stream;
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use trine_ir::error::Place;
 use trine_ir::{Module, Tensor, Value};
 
 use crate::error::Error;
@@ -28,6 +30,7 @@ pub use crate::ternarize::Int8;
 pub use apply::apply;
 pub use data::Data;
 pub use layers::{Kept, Linear};
+pub use rotate::rotate;
 pub use rounded::{Rounded, Weights};
 
 use layers::{Stage, stages};
@@ -109,6 +112,10 @@ pub enum CalibrateError {
         "`{weights}` would lose {error:.3} of its output on held-out data, more than the {limit} allowed"
     )]
     TooLossy { weights: String, error: f64, limit: f64 },
+    #[error("the residual stream cannot be rotated because of {place}: {reason}")]
+    Stream { place: Box<Place>, reason: String },
+    #[error("the model has no residual stream to rotate: no sum is read by an RMSNorm")]
+    NoStream,
     #[error("{bits} bits a weight cannot be had: the layers take {least:.2} to {most:.2}")]
     Bits { bits: f64, least: f64, most: f64 },
     #[error("`{}` holds another run, of another model, data or options; remove it to start anew", .0.display())]

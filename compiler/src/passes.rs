@@ -18,6 +18,7 @@ mod recognize_activations;
 mod recognize_attention;
 mod recognize_norms;
 mod recognize_rotary;
+mod rotate_residual;
 mod simplify;
 pub(crate) mod ternarize;
 pub(crate) mod ternarize_features;
@@ -61,6 +62,8 @@ passes! {
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Keep the weights of 4 and 8 bits that a model multiplies with int8 activations as they are
     "detect-integers" = detect_integers: Reassociates [];
+    /// Turn the residual stream by a random Hadamard matrix, which the weights around it absorb
+    "rotate-residual" = rotate_residual: Reassociates ["seed"];
     /// Round the weights of matmuls to {-1, 0, +1} times a scale
     "ternarize" = ternarize: Lossy ["method", "group", "planes", "scales", "lambda", "gamma", "seed", "keep", "activations"];
     /// Round the weights of the last linear layer to int8, a scale a row

@@ -167,6 +167,24 @@ fn what_is_written_is_found_ternary_again_compiles_and_keeps_its_loss() {
 }
 
 #[test]
+fn rotated_models_are_judged_by_what_they_were_and_written_as_ir() {
+    let setting = Setting::new();
+    let plain = setting.report("plain", &["--format", "ir"]);
+    let rotated = setting.report("rotated", &["--rotate", "--seed", "0"]);
+    assert_eq!(plain["rotated"], Value::Null);
+    // The table of the embedding is the head no more.
+    assert_eq!(rotated["rotated"], serde_json::json!({ "seed": 0, "more_bytes": 4 * 512 * 128 }));
+    assert_eq!(loss(&rotated, "before"), loss(&plain, "before"));
+    assert!(loss(&rotated, "after") < loss(&rotated, "before") + 0.2, "{rotated}");
+    let ops = |out: &str| {
+        let text = std::fs::read_to_string(setting.path(&format!("{out}/model.ir"))).unwrap();
+        text.lines().filter(|line| line.contains(" = ")).count()
+    };
+    assert_eq!(ops("rotated"), ops("plain"));
+    assert!(!Path::new(&setting.path("rotated/model.onnx")).exists());
+}
+
+#[test]
 fn a_run_that_was_cut_short_goes_on_to_the_same_bits() {
     let setting = Setting::new();
     let extra = ["--planes", "1", "--method", "gptq", "--seed", "5"];
@@ -250,6 +268,8 @@ fn mistakes_are_told_and_leave_nothing() {
     assert!(text.contains("`nothing*` is the name of no layer's weights"), "{text}");
     let text = message(2, setting.run("out", &["--group", "50"]));
     assert!(text.contains("groups of 50 weights"), "{text}");
+    let text = message(2, setting.run("out", &["--rotate", "--format", "onnx"]));
+    assert!(text.contains("rotated cannot be written as ONNX"), "{text}");
     let text = message(1, setting.run("few", &["--tokens", "64", "--context", "32"]));
     assert!(text.contains("calibration rows are too few for 288 inputs"), "{text}");
     let text = message(1, setting.run("out", &["--context", "9999"]));
@@ -275,6 +295,9 @@ fn mistakes_are_told_and_leave_nothing() {
     assert!(with("x", images(0, 64, 0.5)).contains("0 examples are too few"));
     assert!(with("x", Tensor::vector(vec![1f32; 64])).contains("f32[batch,64]"));
     assert!(with("x", images(64, 64, 0.5)).contains("no linear layer is left to round"));
+    let unrotated = setting.path("unrotated");
+    let text = fail(1, &["ternarize", &mlp, "--method", "exact", "--rotate", "-o", &unrotated]);
+    assert!(text.contains("no residual stream") && !Path::new(&unrotated).exists(), "{text}");
     let listed = String::from_utf8(trine(&["ternarize", "--list"]).stdout).unwrap();
     assert!(listed.contains("gptq") && listed.contains("arXiv") && listed.contains("training"), "{listed}");
 }
