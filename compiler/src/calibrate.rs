@@ -13,6 +13,7 @@ mod plan;
 mod rotate;
 mod rounded;
 mod solve;
+mod steps;
 mod stream;
 
 use std::borrow::Cow;
@@ -37,9 +38,9 @@ use layers::{Stage, stages};
 use partial::Partial;
 use stream::{Stream, held_bytes};
 
-/// The passes that leave a model's linear layers as products of known weights.
+/// The passes that leave a model's linear layers as products of known weights, those of recurrent layers too.
 pub const PASSES: &str = "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,\
-     recognize-activations,simplify";
+     recognize-activations,simplify,open-recurrent";
 
 /// Names that an error lists.
 const SHOWN: usize = 8;
@@ -129,7 +130,9 @@ pub fn calibrate(
     options: &CalibrateOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<Calibrated, Error> {
-    let (stages, kept) = stages(module, &options.keep)?;
+    let (probed, probes) = steps::probed(module)?;
+    let module = &probed;
+    let (stages, kept) = stages(module, &probes, &options.keep)?;
     check_keep(&stages, &kept, &options.keep)?;
     let function = module.main().ok_or(CalibrateError::NoLayers)?;
     let cuts = cut::cuts(&function.graph, &stages);

@@ -44,8 +44,8 @@ const DEFAULT_METHOD: &str = "gptq+cd+compensate";
 /// Make the weights of a model ternary, fitted to data (lossy)
 ///
 /// Every linear layer but the last is rounded to one or more planes of {-1, 0, +1} times scales, in order, each on
-/// what the already rounded ones give it. Writes the model to DIR, as ONNX that other runtimes run too or as IR, with
-/// report.json and report.html.
+/// what the already rounded ones give it; of a recurrent layer, the products with the sequence and with the states.
+/// Writes the model to DIR, as ONNX that other runtimes run too or as IR, with report.json and report.html.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -119,7 +119,7 @@ pub struct Args {
     activations: String,
 
     /// What to write: ONNX with ternary f32 weights, ONNX with 2-bit MatMulNBits, or IR with packed trits [default: onnx,
-    /// or ir of IR and with --rotate]
+    /// or ir of IR, of recurrent layers and with --rotate]
     #[arg(long)]
     format: Option<Format>,
 
@@ -154,7 +154,14 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let format = format(&args, &recipe, path)?;
     let (mut module, sources) = load(path)?;
     let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
-    Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
+    let done = Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
+    let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");
+    for miss in opened.clone().flat_map(|s| &s.near_misses) {
+        warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
+    }
+    // The weights of an ONNX node for a recurrent layer cannot be planes.
+    let is_recurrent = opened.map(|s| s.rewrites).sum::<usize>() > 0;
+    let format = if args.format.is_none() && is_recurrent { Format::Ir } else { format };
     let mut rotated = module.clone();
     let grown = args.rotate.then(|| calibrate::rotate(&mut rotated, args.seed)).transpose()?;
     let given = Given::read(&args, path, &module)?;
