@@ -10,14 +10,17 @@ mod data;
 mod layers;
 mod partial;
 mod plan;
+mod rotate;
 mod rounded;
 mod solve;
+mod steps;
 mod stream;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use trine_ir::error::Place;
 use trine_ir::{Module, Tensor, Value};
 
 use crate::error::Error;
@@ -28,15 +31,16 @@ pub use crate::ternarize::Int8;
 pub use apply::apply;
 pub use data::Data;
 pub use layers::{Kept, Linear};
+pub use rotate::rotate;
 pub use rounded::{Rounded, Weights};
 
 use layers::{Stage, stages};
 use partial::Partial;
 use stream::{Stream, held_bytes};
 
-/// The passes that leave a model's linear layers as products of known weights.
+/// The passes that leave a model's linear layers as products of known weights, those of recurrent layers too.
 pub const PASSES: &str = "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,\
-     recognize-activations,simplify";
+     recognize-activations,simplify,open-recurrent";
 
 /// Names that an error lists.
 const SHOWN: usize = 8;
@@ -109,6 +113,10 @@ pub enum CalibrateError {
         "`{weights}` would lose {error:.3} of its output on held-out data, more than the {limit} allowed"
     )]
     TooLossy { weights: String, error: f64, limit: f64 },
+    #[error("the residual stream cannot be rotated because of {place}: {reason}")]
+    Stream { place: Box<Place>, reason: String },
+    #[error("the model has no residual stream to rotate: no sum is read by an RMSNorm")]
+    NoStream,
     #[error("{bits} bits a weight cannot be had: the layers take {least:.2} to {most:.2}")]
     Bits { bits: f64, least: f64, most: f64 },
     #[error("`{}` holds another run, of another model, data or options; remove it to start anew", .0.display())]
@@ -122,7 +130,9 @@ pub fn calibrate(
     options: &CalibrateOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<Calibrated, Error> {
-    let (stages, kept) = stages(module, &options.keep)?;
+    let (probed, probes) = steps::probed(module)?;
+    let module = &probed;
+    let (stages, kept) = stages(module, &probes, &options.keep)?;
     check_keep(&stages, &kept, &options.keep)?;
     let function = module.main().ok_or(CalibrateError::NoLayers)?;
     let cuts = cut::cuts(&function.graph, &stages);

@@ -19,6 +19,7 @@ mod recognize_activations;
 mod recognize_attention;
 mod recognize_norms;
 mod recognize_rotary;
+mod rotate_residual;
 mod simplify;
 pub(crate) mod ternarize;
 pub(crate) mod ternarize_features;
@@ -64,6 +65,8 @@ passes! {
     "detect-integers" = detect_integers: Reassociates [];
     /// Put an RMSNorm before every linear layer, and what it takes away behind it
     "norm-inputs" = norm_inputs: Reassociates [];
+    /// Turn the residual stream by a random Hadamard matrix, which the weights around it absorb
+    "rotate-residual" = rotate_residual: Reassociates ["seed"];
     /// Round the weights of matmuls to {-1, 0, +1} times a scale
     "ternarize" = ternarize: Lossy ["method", "group", "planes", "scales", "lambda", "gamma", "seed", "keep", "activations"];
     /// Round the weights of the last linear layer to int8, a scale a row

@@ -10,13 +10,9 @@ use trine::import::proto::TensorProto;
 use trine::npz::{Npz, write_npz};
 use trine::{Options, Tensor};
 
-/// Prose enough to fit to and to measure with.
-const TEXT: &str = concat!(
-    include_str!("../../README.md"),
-    include_str!("../../ARCHITECTURE.md"),
-    include_str!("../../CONTRIBUTING.md"),
-    include_str!("../../examples/train/README.md")
-);
+/// Prose enough to fit to and to measure with: what `trine generate` drew from `tests/models/lm` at a temperature of 0.7.
+/// The bounds below hold for this text, so that it must not change.
+const TEXT: &str = include_str!("data/samples.txt");
 
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models")
@@ -133,9 +129,8 @@ fn calibration_costs_less_than_rounding_and_two_planes_next_to_nothing() {
         assert!(0.0 < fitted && fitted < 0.5 && held_out < 0.6, "{layer}");
     }
     let two = setting.report("two", &[]);
-    // What the held-out windows are, and so the losses, changes with the texts above; what planes are worth does not.
     let (rise, of_two) = (after - before, loss(&two, "after") - before);
-    assert!(of_two < 0.2 && of_two < 0.5 * rise, "{before}: {rise} {of_two}");
+    assert!(of_two < 0.1 && of_two < 0.5 * rise, "{before}: {rise} {of_two}");
     assert!(two["bits"].as_f64().unwrap() < 3.5, "{}", two["bits"]);
     let html = String::from_utf8(bytes(setting.path("two/report.html"))).unwrap();
     assert_eq!(html.matches("<svg").count(), 3);
@@ -169,6 +164,24 @@ fn what_is_written_is_found_ternary_again_compiles_and_keeps_its_loss() {
     for (measured, reported) in &losses {
         assert!((measured - losses[0].0).abs() < 1e-4 && (reported - losses[0].1).abs() < 1e-6, "{losses:?}");
     }
+}
+
+#[test]
+fn rotated_models_are_judged_by_what_they_were_and_written_as_ir() {
+    let setting = Setting::new();
+    let plain = setting.report("plain", &["--format", "ir"]);
+    let rotated = setting.report("rotated", &["--rotate", "--seed", "0"]);
+    assert_eq!(plain["rotated"], Value::Null);
+    // The table of the embedding is the head no more.
+    assert_eq!(rotated["rotated"], serde_json::json!({ "seed": 0, "more_bytes": 4 * 512 * 128 }));
+    assert_eq!(loss(&rotated, "before"), loss(&plain, "before"));
+    assert!(loss(&rotated, "after") < loss(&rotated, "before") + 0.2, "{rotated}");
+    let ops = |out: &str| {
+        let text = std::fs::read_to_string(setting.path(&format!("{out}/model.ir"))).unwrap();
+        text.lines().filter(|line| line.contains(" = ")).count()
+    };
+    assert_eq!(ops("rotated"), ops("plain"));
+    assert!(!Path::new(&setting.path("rotated/model.onnx")).exists());
 }
 
 #[test]
@@ -255,6 +268,8 @@ fn mistakes_are_told_and_leave_nothing() {
     assert!(text.contains("`nothing*` is the name of no layer's weights"), "{text}");
     let text = message(2, setting.run("out", &["--group", "50"]));
     assert!(text.contains("groups of 50 weights"), "{text}");
+    let text = message(2, setting.run("out", &["--rotate", "--format", "onnx"]));
+    assert!(text.contains("rotated cannot be written as ONNX"), "{text}");
     let text = message(1, setting.run("few", &["--tokens", "64", "--context", "32"]));
     assert!(text.contains("calibration rows are too few for 288 inputs"), "{text}");
     let text = message(1, setting.run("out", &["--context", "9999"]));
@@ -280,6 +295,9 @@ fn mistakes_are_told_and_leave_nothing() {
     assert!(with("x", images(0, 64, 0.5)).contains("0 examples are too few"));
     assert!(with("x", Tensor::vector(vec![1f32; 64])).contains("f32[batch,64]"));
     assert!(with("x", images(64, 64, 0.5)).contains("no linear layer is left to round"));
+    let unrotated = setting.path("unrotated");
+    let text = fail(1, &["ternarize", &mlp, "--method", "exact", "--rotate", "-o", &unrotated]);
+    assert!(text.contains("no residual stream") && !Path::new(&unrotated).exists(), "{text}");
     let listed = String::from_utf8(trine(&["ternarize", "--list"]).stdout).unwrap();
     assert!(listed.contains("gptq") && listed.contains("arXiv") && listed.contains("training"), "{listed}");
 }

@@ -1,36 +1,13 @@
-"""The training text, prose of Debian's `fortunes` package or one's own, and a byte-level BPE tokenizer for it."""
+"""A training text as tokens: a byte-level BPE tokenizer for it, and the streams that are fitted to and held out."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from fortunes import HELD_OUT
+
 END = "<|endoftext|>"
-# Not prose, or not something a sample in a README should imitate.
-SKIPPED = {"ascii-art", "drugs", "ethnic", "men-women", "zippy", "translate-me"}
-HELD_OUT = 20  # every twentieth text is kept for validation
-
-
-def fortunes(cache: Path) -> list[str]:
-    """Every fortune of the Debian package, downloaded into `cache` with apt on the first call."""
-    unpacked = cache / "fortunes"
-    if not unpacked.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "fortunes"], cwd=cache, check=True)
-        package = next(cache.glob("fortunes_*.deb"))
-        subprocess.run(["dpkg", "-x", package, unpacked], check=True)
-    texts = []
-    for file in sorted((unpacked / "usr/share/games/fortunes").iterdir()):
-        if file.suffix or file.is_symlink() or file.name in SKIPPED:
-            continue
-        for text in file.read_text(encoding="utf-8", errors="replace").split("\n%\n"):
-            # Terminal layout (tabs, overstrikes, wrapped lines) teaches nothing about words.
-            text = text.replace("\t", " ").replace("\b", "").strip()
-            text = "\n".join(" ".join(line.split()) for line in text.splitlines())
-            if text:
-                texts.append(text)
-    return texts
 
 
 def paragraphs(file: Path) -> list[str]:

@@ -22,6 +22,7 @@ import optax
 from tokenizers import Tokenizer
 
 import corpus
+import fortunes
 import language_model
 from method import Method
 
@@ -32,7 +33,7 @@ PROMPTS = ["The", "A computer", "Love is", "If you"]
 def main(argv=None):
     """Trains as the flags say; returns the held-out loss, in nats a token."""
     flags = arguments(argv)
-    texts = corpus.paragraphs(flags.text) if flags.text else corpus.fortunes(flags.cache)
+    texts = corpus.paragraphs(flags.text) if flags.text else fortunes.texts(flags.cache)
     config = language_model.Config(
         layers=flags.layers,
         int8_activations=flags.int8_activations,
@@ -68,7 +69,7 @@ def arguments(argv):
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights, batches and samples")
     parser.add_argument("--samples", type=int, default=len(PROMPTS), help="how many texts to print at the end")
     parser.add_argument("--text", type=Path, metavar="FILE", help="train on its paragraphs, not on fortunes")
-    parser.add_argument("--cache", type=Path, default=ROOT / "target/train", help="where downloads go")
+    parser.add_argument("--cache", type=Path, default=fortunes.CACHE, help="where downloads go")
     parser.add_argument("--output", type=Path, default=ROOT / "tests/models/lm", help="where the model goes")
     how = parser.add_argument_group("how weights become ternary")
     how.add_argument("--weights", choices=["ternary", "f32"], default="ternary", help="f32: nothing is quantized")

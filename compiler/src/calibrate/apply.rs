@@ -1,7 +1,7 @@
 //! `matmul(x, W)  →  Σ_p ternary_matmul(x·c, t_p, scale_p) + bias` for layers that calibration has rounded.
 
 use trine_ir::ops::Matmul;
-use trine_ir::{MAIN, Module, Stage, Tensor};
+use trine_ir::{Module, Stage, Tensor};
 
 use super::{CalibrateError, Rounded, Weights};
 use crate::error::Error;
@@ -10,9 +10,9 @@ use crate::pattern::{Refusal, Rewrite};
 /// Puts rounded layers into the module that they were calibrated in, which becomes `ternary`. With `int8` the inputs of
 /// ternary layers are rounded too.
 pub fn apply(module: &mut Module, layers: &[Rounded], int8: bool) -> Result<(), Error> {
-    let function = module.functions.get_mut(MAIN).ok_or(CalibrateError::NoLayers)?;
-    let mut g = Rewrite::new(&mut function.graph, &mut module.consts);
     for layer in layers {
+        let function = module.functions.get_mut(&layer.function).ok_or(CalibrateError::NoLayers)?;
+        let mut g = Rewrite::new(&mut function.graph, &mut module.consts);
         let fail = |r: Refusal| CalibrateError::Weights { weights: layer.name.clone(), reason: r.0 };
         replace(&mut g, layer, int8).map_err(fail)?;
     }

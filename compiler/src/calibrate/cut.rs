@@ -12,7 +12,7 @@ use super::layers::Stage;
 /// The values that are held once the input of each stage is known.
 pub fn cuts(graph: &Graph, stages: &[Stage]) -> Vec<Vec<Value>> {
     let order = graph.order();
-    let layers: FxHashSet<NodeId> = stages.iter().flat_map(|s| &s.layers).map(|l| l.output.node).collect();
+    let layers: FxHashSet<NodeId> = stages.iter().flat_map(|s| &s.layers).map(|l| l.site).collect();
     let mut touched: FxHashSet<NodeId> = FxHashSet::default();
     for node in &order {
         let mut operands = graph.operands(*node).into_iter().flatten();
@@ -136,7 +136,7 @@ graph @main(%x: f32[n,2], %m: f32[n,2]) -> (%y: f32[n,2]) {
     fn only_what_later_stages_need_is_held_and_segments_give_what_the_whole_does() {
         let module = text::parse(SOURCE).unwrap();
         let graph = &module.main().unwrap().graph;
-        let (stages, kept) = stages(&module, &["none".into()]).unwrap();
+        let (stages, kept) = stages(&module, &[], &["none".into()]).unwrap();
         assert!(kept.is_empty());
         let shape: Vec<usize> = stages.iter().map(|s| s.layers.len()).collect();
         assert_eq!(shape, [2, 1, 1]);

@@ -2,7 +2,7 @@
 //!
 //! Layers of one input (q, k and v; gate and up) are a stage: they share its statistics, and are rounded together.
 
-use trine_ir::{Kind, Module, NodeId, Op, Value};
+use trine_ir::{MAIN, Module, NodeId, Op, Value};
 
 use crate::error::Error;
 use crate::passes::ternarize::glob;
@@ -10,12 +10,17 @@ use crate::pattern::Rewrite;
 use crate::ternarize::{self, Matrix};
 
 use super::CalibrateError;
+use super::steps::{self, Probe};
 
 /// A product with known weights.
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// The matmul.
     pub output: Value,
+    /// The functions that it is in: `@main`, or the step of a loop and then the copies of that which probes run.
+    pub functions: Vec<String>,
+    /// The op of `@main` that computes it: the matmul, or the loop.
+    pub site: NodeId,
     /// The constant that its weights come from.
     pub weights: String,
     /// The ONNX node that it was.
@@ -46,37 +51,28 @@ pub struct Kept {
 
 /// The layers to round and those to keep: the last layer and those whose weights match one of `keep`, in which `*`
 /// stands for anything. `none` keeps nothing.
-pub fn stages(module: &Module, keep: &[String]) -> Result<(Vec<Stage>, Vec<Kept>), Error> {
+pub fn stages(module: &Module, probes: &[Probe], keep: &[String]) -> Result<(Vec<Stage>, Vec<Kept>), Error> {
+    let main = &module.main().ok_or(CalibrateError::NoLayers)?.graph;
+    let mut products = steps::products(module, MAIN);
     let mut scratch = module.clone();
-    let function = scratch.functions.get_mut(trine_ir::MAIN).ok_or(CalibrateError::NoLayers)?;
-    let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
-    let mut products: Vec<NodeId> = g.graph().order();
-    products.retain(|node| g.graph().kind(*node) == Some(Kind::Matmul));
     // With the bits of those that are ternary as they stand.
     let mut found: Vec<(Value, Linear, Option<f64>)> = vec![];
-    for node in products {
-        let operands = g.graph().operands(node);
-        let (Some(x), Some(w)) = (operands[0], operands[1]) else { continue };
-        let output = Value { node, result: 0 };
-        if !g.scope().is_known(w) || g.scope().is_known(x) {
-            continue;
+    for site in main.order() {
+        if products.first() == Some(&site) {
+            products.remove(0);
+            let functions = vec![MAIN.to_string()];
+            found.extend(layer(&mut scratch, site, functions, site));
         }
-        let Ok(matrix) = ternarize::weights(&g, output, w, true) else { continue };
-        let Some(Op::Matmul(matmul)) = g.graph().op(node) else { continue };
-        let loc = g.graph().loc(node);
-        found.push((
-            x,
-            Linear {
-                output,
-                weights: ternarize::weights_name(&g, w),
-                node: loc.map_or(String::new(), |l| l.node.to_string()),
-                op_type: loc.map_or(String::new(), |l| l.op_type.to_string()),
-                n: matrix.n,
-                k: matrix.k,
-                trans_b: matmul.trans_b,
-            },
-            ternarize::find(&matrix).map(|t| t.report("", "", &matrix).bits),
-        ));
+        for probe in probes.iter().filter(|p| p.site == site) {
+            // The layers of an input are in all copies, which give the inputs of later ones.
+            let copies = probes.iter().filter(|p| p.site == site).map(|p| p.copy.clone());
+            let functions: Vec<String> = std::iter::once(probe.body.clone()).chain(copies).collect();
+            for node in steps::products(module, &probe.body) {
+                let layer = layer(&mut scratch, node, functions.clone(), site);
+                let own = layer.filter(|(x, ..)| *x == probe.input);
+                found.extend(own.map(|(_, layer, bits)| (probe.seen, layer, bits)));
+            }
+        }
     }
     let last = found.len().checked_sub(1).ok_or(CalibrateError::NoLayers)?;
     let all = keep.iter().any(|k| k == "none");
@@ -104,11 +100,39 @@ pub fn stages(module: &Module, keep: &[String]) -> Result<(Vec<Stage>, Vec<Kept>
     Ok((stages, kept))
 }
 
+/// A product as a layer, with its input in its function, and the bits of its weights if they are ternary.
+fn layer(
+    scratch: &mut Module,
+    node: NodeId,
+    functions: Vec<String>,
+    site: NodeId,
+) -> Option<(Value, Linear, Option<f64>)> {
+    let function = scratch.functions.get_mut(&functions[0])?;
+    let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
+    let (x, w) = (g.graph().operand(node, 0)?, g.graph().operand(node, 1)?);
+    let output = Value { node, result: 0 };
+    let matrix = ternarize::weights(&g, output, w, true).ok()?;
+    let Some(Op::Matmul(matmul)) = g.graph().op(node) else { return None };
+    let loc = g.graph().loc(node);
+    let layer = Linear {
+        output,
+        functions,
+        site,
+        weights: ternarize::weights_name(&g, w),
+        node: loc.map_or(String::new(), |l| l.node.to_string()),
+        op_type: loc.map_or(String::new(), |l| l.op_type.to_string()),
+        n: matrix.n,
+        k: matrix.k,
+        trans_b: matmul.trans_b,
+    };
+    Some((x, layer, ternarize::find(&matrix).map(|t| t.report("", "", &matrix).bits)))
+}
+
 /// The weights of a layer, a row an output.
 pub fn matrix(module: &Module, layer: &Linear) -> Result<Matrix, Error> {
     let unreadable = |reason: String| CalibrateError::Weights { weights: layer.weights.clone(), reason };
     let mut scratch = module.clone();
-    let function = scratch.functions.get_mut(trine_ir::MAIN).ok_or(CalibrateError::NoLayers)?;
+    let function = scratch.functions.get_mut(&layer.functions[0]).ok_or(CalibrateError::NoLayers)?;
     let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
     let w = g.graph().operand(layer.output.node, 1).ok_or_else(|| unreadable("they are absent".into()))?;
     Ok(ternarize::weights(&g, layer.output, w, true).map_err(|r| unreadable(r.0))?)

@@ -53,6 +53,7 @@ impl Partial {
         let some = |v: f64| Some(v).filter(|v| !v.is_nan());
         Ok(Some(Rounded {
             output: layer.output,
+            function: layer.functions[0].clone(),
             name: layer.weights.clone(),
             node: layer.node.clone(),
             op_type: layer.op_type.clone(),

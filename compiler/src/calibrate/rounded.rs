@@ -22,8 +22,9 @@ pub enum Weights {
 /// A layer with its new weights and the row of the report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rounded {
-    /// The product, in the module that was calibrated.
+    /// The product, in the module that was calibrated, and its function.
     pub output: Value,
+    pub function: String,
     /// The constant that held the weights.
     pub name: String,
     /// The ONNX node, and its type.
@@ -51,6 +52,7 @@ impl Rounded {
     ) -> Rounded {
         Rounded {
             output: layer.output,
+            function: layer.functions[0].clone(),
             name: layer.weights.clone(),
             node: layer.node.clone(),
             op_type: layer.op_type.clone(),

@@ -108,18 +108,24 @@ impl Stream {
             }
             None => None,
         };
-        let function = self.module.functions.get_mut(MAIN).ok_or(CalibrateError::NoLayers)?;
-        let graph = &mut function.graph;
-        let constant = graph.constant(&key, ty);
-        graph.set_operand(layer.output.node, 1, Some(constant));
-        if let Some((key, ty)) = bias {
+        for name in &layer.functions {
+            let function = self.module.functions.get_mut(name).ok_or(CalibrateError::NoLayers)?;
+            let graph = &mut function.graph;
+            let constant = graph.constant(&key, ty.clone());
+            graph.set_operand(layer.output.node, 1, Some(constant));
+            let Some((key, ty)) = &bias else { continue };
             let users = graph.users(layer.output);
-            let bias = graph.constant(&key, ty);
+            let bias = graph.constant(key, ty.clone());
             let sum = graph.add(Add {}, &[layer.output, bias]).map_err(|e| broken(e.0))?;
             for (user, slot) in users {
                 graph.set_operand(user, slot, Some(sum));
             }
-            self.biased.insert(layer.output, sum);
+            if name == MAIN {
+                self.biased.insert(layer.output, sum);
+            } else {
+                let moved = |v: &Value| if *v == layer.output { sum } else { *v };
+                graph.set_outputs(graph.outputs().iter().map(moved).collect());
+            }
         }
         Ok(())
     }

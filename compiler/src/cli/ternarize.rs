@@ -24,7 +24,7 @@ use super::progress::{Bar, Progress};
 use super::{Out, list, write_json};
 use data::Given;
 use judge::Judge;
-use report::Report;
+use report::{Report, Rotated};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +32,7 @@ Examples:
   trine ternarize model.onnx --calib text.txt --bits 2.5 -o out      the depth of each layer by what it costs
   trine ternarize model.onnx --calib text.txt --planes 1 --group 128 --keep \"*down_proj*\" -o out
   trine ternarize model.onnx --calib images.npz --method gptq+cd --format ir -o out
+  trine ternarize model.onnx --calib text.txt --rotate -o out        outliers spread over all columns before, as IR
   trine ternarize model.onnx --method exact -o out                   by the weights alone
   trine ternarize --list                                             the methods
 
@@ -43,8 +44,8 @@ const DEFAULT_METHOD: &str = "gptq+cd+compensate";
 /// Make the weights of a model ternary, fitted to data (lossy)
 ///
 /// Every linear layer but the last is rounded to one or more planes of {-1, 0, +1} times scales, in order, each on
-/// what the already rounded ones give it. Writes the model to DIR, as ONNX that other runtimes run too or as IR, with
-/// report.json and report.html.
+/// what the already rounded ones give it; of a recurrent layer, the products with the sequence and with the states.
+/// Writes the model to DIR, as ONNX that other runtimes run too or as IR, with report.json and report.html.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -101,7 +102,11 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN")]
     keep: Vec<String>,
 
-    /// Which of the text's windows are taken, and what methods that draw numbers draw
+    /// First turn the residual stream by a random Hadamard matrix, which the weights around it absorb; writes IR
+    #[arg(long)]
+    rotate: bool,
+
+    /// Which of the text's windows are taken, what methods that draw numbers draw, and how --rotate turns
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
@@ -114,7 +119,7 @@ pub struct Args {
     activations: String,
 
     /// What to write: ONNX with ternary f32 weights, ONNX with 2-bit MatMulNBits, or IR with packed trits [default: onnx,
-    /// or ir of IR]
+    /// or ir of IR, of recurrent layers and with --rotate]
     #[arg(long)]
     format: Option<Format>,
 
@@ -149,11 +154,20 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let format = format(&args, &recipe, path)?;
     let (mut module, sources) = load(path)?;
     let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
-    Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
+    let done = Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
+    let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");
+    for miss in opened.clone().flat_map(|s| &s.near_misses) {
+        warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
+    }
+    // The weights of an ONNX node for a recurrent layer cannot be planes.
+    let is_recurrent = opened.map(|s| s.rewrites).sum::<usize>() > 0;
+    let format = if args.format.is_none() && is_recurrent { Format::Ir } else { format };
+    let mut rotated = module.clone();
+    let grown = args.rotate.then(|| calibrate::rotate(&mut rotated, args.seed)).transpose()?;
     let given = Given::read(&args, path, &module)?;
     std::fs::create_dir_all(folder).map_err(|source| trine::Error::Write { path: folder.clone(), source })?;
     let judge = Judge { given: &given, threads: args.threads.threads(), context: args.context as usize };
-    let before = judge.quality(module.clone())?;
+    let before = judge.quality(std::mem::replace(&mut module, rotated))?;
     let options = CalibrateOptions {
         recipe,
         bits: args.bits,
@@ -173,6 +187,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         model: path,
         recipe: options.recipe.to_string(),
         activations: &args.activations,
+        rotated: grown.map(|bytes| Rotated { seed: args.seed, bytes }),
         calibrated: &calibrated,
         before,
         after,
@@ -228,17 +243,23 @@ const GROUPS: usize = 16;
 
 fn format(args: &Args, recipe: &Recipe, model: &Path) -> Result<Format, Failure> {
     let is_ir = model.extension().is_some_and(|e| e == "ir");
+    // The rounded layers are not all that a rotation changes.
+    let writes_ir = is_ir || args.rotate;
     let group = recipe.settings.group;
     match args.format {
-        Some(Format::Onnx | Format::Nbits) | None if !is_ir && !group.is_multiple_of(GROUPS) => {
+        Some(Format::Onnx | Format::Nbits) | None if !writes_ir && !group.is_multiple_of(GROUPS) => {
             let message = format!("ONNX cannot say that a scale serves groups of {group} weights");
             Err(Failure::usage(message, format!("take a multiple of {GROUPS}, or write --format ir")))
+        }
+        Some(Format::Onnx | Format::Nbits) if args.rotate => {
+            let message = "a model that is rotated cannot be written as ONNX";
+            Err(Failure::usage(message, "leave --format out, or write --format ir"))
         }
         Some(Format::Onnx | Format::Nbits) if is_ir => {
             Err(Failure::usage("a model that is IR cannot be written as ONNX", "leave --format out"))
         }
         Some(format) => Ok(format),
-        None => Ok(if is_ir { Format::Ir } else { Format::Onnx }),
+        None => Ok(if writes_ir { Format::Ir } else { Format::Onnx }),
     }
 }
 

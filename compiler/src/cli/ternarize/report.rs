@@ -18,10 +18,19 @@ pub struct Point {
     pub quality: Option<Quality>,
 }
 
+/// A residual stream that was rotated.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotated {
+    pub seed: u64,
+    /// What the weights grew by.
+    pub bytes: usize,
+}
+
 pub struct Report<'a> {
     pub model: &'a Path,
     pub recipe: String,
     pub activations: &'a str,
+    pub rotated: Option<Rotated>,
     pub calibrated: &'a Calibrated,
     pub before: Option<Quality>,
     pub after: Option<Quality>,
@@ -109,6 +118,7 @@ impl Report<'_> {
             "model": self.model,
             "recipe": self.recipe,
             "activations": self.activations,
+            "rotated": self.rotated.map(|r| json!({ "seed": r.seed, "more_bytes": r.bytes })),
             "bits": bits(self.calibrated),
             "bits_with_kept": self.bits_with_kept(),
             "before": quality(self.before),

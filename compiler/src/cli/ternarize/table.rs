@@ -34,6 +34,9 @@ pub fn text(report: &Report) -> String {
     for k in &report.calibrated.kept {
         text += &format!("{} {}x{}: {}, {:.2} bits\n", k.weights, k.n, k.k, k.why, k.bits);
     }
+    if let Some(rotated) = report.rotated {
+        text += &format!("rotated, seed {}: {} bytes more of what stays f32\n", rotated.seed, rotated.bytes);
+    }
     text += &format!(
         "\n{}: {:.3} bits a weight, {:.3} with the layers that stay\n",
         report.recipe,
