@@ -205,9 +205,12 @@ SEEDS = [
     Seed(
         "An extra RMSNorm, λ from 0 to 1 by layer",
         "2505.08823",
-        "`+columns`; `train_lm.py --gradual`, `--no-norm`, `--table`",
-        "λ ends at exactly 1; the 2×2 table is printed; inputs scaled back give scaled columns the same error",
+        "`norm-inputs`, `+columns`; `train_lm.py --gradual`, `--no-norm`, `--table`",
+        "every ternary layer reads a fused norm; one that takes back what it does moves logits by less than 1e-5 of the "
+        "largest; λ ends at exactly 1; the 2×2 table is printed; inputs scaled back give scaled columns the same error",
         [
+            "compiler/tests/norms.rs::every_ternary_layer_reads_a_norm_that_is_fused",
+            "compiler/tests/norms.rs::norms_that_take_back_what_they_do_leave_logits_as_they_are",
             f"{TRAIN}::test_lambda_goes_from_0_to_exactly_1_by_layer",
             f"{TRAIN}::test_the_table",
             "compiler/src/ternarize/metric.rs::scaled_inputs_give_scaled_weights_the_same_error",
