@@ -239,7 +239,7 @@ impl<'a> Call<'a, BlocksF32> {
             codes: q.as_ptr(),
             scales: scales.as_ptr(),
             zeros: zeros.map_or(null(), <[f32]>::as_ptr),
-            zero: 1 << (bits - 1),
+            zero: codes.middle(),
             block,
             bits: codes.packed_bits(),
         };

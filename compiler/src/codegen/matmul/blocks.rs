@@ -61,7 +61,7 @@ impl Blocks {
     pub fn fields(&self, e: &mut Emit) -> [ClifValue; 6] {
         let [codes, scales] = [self.q, self.scale].map(|arg| e.arg(arg));
         let zeros = self.zero.map(|arg| e.arg(arg)).unwrap_or_else(|| e.int(0));
-        let sizes = [1 << (self.codes.bits - 1), self.codes.block, self.codes.packed_bits()];
+        let sizes = [self.codes.middle(), self.codes.block, self.codes.packed_bits()];
         let [zero, block, bits] = sizes.map(|size| e.int(size as i64));
         [codes, scales, zeros, zero, block, bits]
     }

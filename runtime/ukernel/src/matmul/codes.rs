@@ -29,6 +29,11 @@ impl Codes {
         self.k.div_ceil(self.block.max(1))
     }
 
+    /// The code that stands for zero where no other is said to.
+    pub fn middle(&self) -> usize {
+        1 << (self.bits - 1)
+    }
+
     /// Bits of a packed code.
     pub fn packed_bits(&self) -> usize {
         self.bits.max(4)
