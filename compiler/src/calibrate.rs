@@ -5,9 +5,12 @@
 //! inputs only their second moments remain.
 
 mod apply;
+mod biases;
 mod cut;
 mod data;
 mod layers;
+mod moments;
+mod outlook;
 mod partial;
 mod plan;
 mod rotate;
@@ -16,16 +19,15 @@ mod solve;
 mod steps;
 mod stream;
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use trine_ir::error::Place;
-use trine_ir::{Module, Tensor, Value};
+use trine_ir::{Module, Value};
 
 use crate::error::Error;
 use crate::passes::ternarize::glob;
-use crate::ternarize::{Depth, Recipe, Refusal, Statistics};
+use crate::ternarize::{Depth, Recipe, Refusal};
 
 pub use crate::ternarize::Int8;
 pub use apply::apply;
@@ -34,7 +36,10 @@ pub use layers::{Kept, Linear};
 pub use rotate::rotate;
 pub use rounded::{Rounded, Weights};
 
+use biases::Biases;
 use layers::{Stage, stages};
+use moments::Moments;
+use outlook::Outlook;
 use partial::Partial;
 use stream::{Stream, held_bytes};
 
@@ -82,6 +87,8 @@ pub enum Progress<'a> {
     Measured { done: usize, layers: usize },
     /// A layer is rounded, `done` of all.
     Rounded { layer: &'a Rounded, done: usize, layers: usize },
+    /// Layers whose biases are judged, of all.
+    Biased { done: usize, layers: usize },
 }
 
 /// Why a model was not calibrated.
@@ -130,6 +137,7 @@ pub fn calibrate(
     options: &CalibrateOptions,
     mut progress: impl FnMut(Progress),
 ) -> Result<Calibrated, Error> {
+    let outputs = &module.main().ok_or(CalibrateError::NoLayers)?.graph.outputs();
     let (probed, probes) = steps::probed(module)?;
     let module = &probed;
     let (stages, kept) = stages(module, &probes, &options.keep)?;
@@ -139,22 +147,35 @@ pub fn calibrate(
     let memory = memory_needed(module, &stages, &cuts, data, options)?;
     let partial = options.partial.as_deref();
     let partial = partial.map(|folder| Partial::open(folder, module, data, options)).transpose()?;
-    let depths = match options.bits {
-        None => vec![None; stages.iter().map(|s| s.layers.len()).sum()],
-        Some(bits) => {
-            let depths = plan::depths(module, &stages, &cuts, data, options, bits, &mut progress)?;
+    let (recipe, bias) = options.recipe.split_bias();
+    let judged = options.bits.is_some() || bias.is_some();
+    let stream = Stream::new(module, data.batches.len(), options.threads);
+    let outlook = judged.then(|| Outlook::new(outputs, &stream, data)).transpose()?;
+    let depths = match (options.bits, &outlook) {
+        (Some(bits), Some(outlook)) => {
+            let model = plan::Unrounded { module, stages: &stages, cuts: &cuts, stream, outlook };
+            let depths = model.depths(data, options, bits, &mut progress)?;
             depths.into_iter().map(Some).collect()
         }
+        _ => vec![None; stages.iter().map(|s| s.layers.len()).sum()],
     };
-    let mut run = Run { module, data, options, partial, depths, layers: vec![] };
+    let mut run = Run { module, data, options, recipe: &recipe, partial, depths, layers: vec![] };
     run.stages(&stages, &cuts, &mut progress)?;
-    Ok(Calibrated { layers: run.layers, kept, memory })
+    let mut layers = run.layers;
+    if let (Some(recipe), Some(outlook)) = (&bias, &outlook) {
+        let (stages, cuts, threads) = (&stages, &cuts, options.threads);
+        let biases = Biases { module, stages, cuts, data, recipe, outlook, threads };
+        biases.add(&mut layers, &mut progress)?;
+    }
+    Ok(Calibrated { layers, kept, memory })
 }
 
 struct Run<'a> {
     module: &'a Module,
     data: &'a Data,
     options: &'a CalibrateOptions,
+    /// Of weights alone.
+    recipe: &'a Recipe,
     partial: Option<Partial>,
     /// One a layer, where they are chosen.
     depths: Vec<Option<Depth>>,
@@ -171,12 +192,15 @@ impl Run<'_> {
         let batches = self.data.batches.len();
         let stream = || Stream::new(self.module, batches, self.options.threads);
         let mut rounded = stream();
-        let mut full = self.options.recipe.needs_pairs().then(stream);
+        let mut full = self.recipe.needs_pairs().then(stream);
         for (stage, cut) in stages.iter().zip(cuts) {
             let done = self.done(stage)?;
             let moments = match batches {
                 0 => Moments::new(stage.layers[0].k, false),
-                _ => self.moments(stage, cut, &mut rounded, full.as_mut(), done.is_none())?,
+                _ => {
+                    let wanted = done.is_none();
+                    Moments::on_the_way(stage, cut, self.data, &mut rounded, full.as_mut(), wanted)?
+                }
             };
             let layers = match done {
                 Some(layers) => layers,
@@ -200,38 +224,6 @@ impl Run<'_> {
         layers.collect()
     }
 
-    /// Moves the batches to the cut of a stage. The statistics of its input, if they are wanted.
-    fn moments(
-        &self,
-        stage: &Stage,
-        cut: &[Value],
-        rounded: &mut Stream,
-        full: Option<&mut Stream>,
-        wanted: bool,
-    ) -> Result<Moments, Error> {
-        let k = stage.layers[0].k;
-        let mut moments = Moments::new(k, full.is_some());
-        let mut step = rounded.step(cut, stage.input)?;
-        let mut full = full.map(|s| s.step(cut, stage.input).map(|step| (s, step))).transpose()?;
-        for (i, inputs) in self.data.batches.iter().enumerate() {
-            let x = rounded.advance(&mut step, i, inputs)?;
-            let original = match &mut full {
-                Some((stream, step)) => Some(stream.advance(step, i, inputs)?),
-                None => None,
-            };
-            if wanted {
-                let (x, original) = (rows(&x)?, original.as_ref().map(rows).transpose()?);
-                let add = moments.add(&x, original.as_deref(), i >= self.data.calibration());
-                add.map_err(|refusal| refused(&stage.layers[0], refusal))?;
-            }
-        }
-        rounded.arrive(step);
-        if let Some((stream, step)) = full {
-            stream.arrive(step);
-        }
-        Ok(moments)
-    }
-
     fn solve(&self, stage: &Stage, moments: &Moments) -> Result<Vec<Rounded>, Error> {
         let first = self.layers.len();
         let mut results = vec![];
@@ -239,7 +231,7 @@ impl Run<'_> {
             let start = Instant::now();
             let matrix = layers::matrix(self.module, layer)?;
             let depth = self.depths[first + i];
-            let weights = solve::weights(&matrix, &self.options.recipe, depth, moments, self.options.seed)
+            let weights = solve::weights(&matrix, self.recipe, depth, moments, self.options.seed)
                 .map_err(|refusal| refused(layer, refusal))?;
             let result = Rounded::new(layer, &matrix, weights, moments, start.elapsed());
             if let (Some(limit), Some(error)) = (self.options.max_error, result.held_out_error)
@@ -254,33 +246,6 @@ impl Run<'_> {
         }
         Ok(results)
     }
-}
-
-/// What is remembered of the input of a stage.
-pub struct Moments {
-    pub calibration: Statistics,
-    /// Of batches that nothing is fitted to.
-    pub held_out: Statistics,
-}
-
-impl Moments {
-    fn new(k: usize, paired: bool) -> Moments {
-        let calibration = if paired { Statistics::paired(k) } else { Statistics::new(k) };
-        Moments { calibration, held_out: Statistics::new(k) }
-    }
-
-    fn add(&mut self, x: &[f32], original: Option<&[f32]>, held_out: bool) -> Result<(), Refusal> {
-        match (held_out, original) {
-            (true, _) => self.held_out.add(x),
-            (false, Some(original)) => self.calibration.add_pairs(x, original),
-            (false, None) => self.calibration.add(x),
-        }
-    }
-}
-
-/// The inputs of a layer, one row after another.
-fn rows(x: &Tensor) -> Result<Cow<'_, [f32]>, CalibrateError> {
-    x.values::<f32>().map_err(|e| CalibrateError::Inputs(e.to_string()))
 }
 
 fn refused(layer: &Linear, refusal: Refusal) -> CalibrateError {

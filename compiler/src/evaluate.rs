@@ -8,6 +8,7 @@ mod loss;
 
 pub use accuracy::{Accuracy, accuracy};
 pub use features::{FeatureRows, features};
+pub(crate) use loss::window_nats;
 pub use loss::{Loss, loss};
 
 /// Why a model could not be judged by the data.

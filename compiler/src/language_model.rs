@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use half::{bf16, f16};
 use trine_ir::tensor::cast_bytes;
 use trine_ir::{Dim, Elem, Tensor, Type};
-use trine_runtime::{Port, Program, View};
+use trine_runtime::{Program, View};
 
 use crate::error::Error;
 
@@ -93,11 +93,17 @@ pub(crate) fn window<'a>(
 
 /// The output that holds logits `[batch, seq, vocabulary]`.
 pub(crate) fn logits_output(program: &Program) -> Result<usize, Error> {
-    let is_logits = |p: &Port| p.ty.rank() == 3 && p.ty.elem.is_float();
-    program
-        .output("logits")
-        .or_else(|| program.outputs.iter().position(is_logits))
-        .filter(|i| is_logits(&program.outputs[*i]))
+    logits(program.outputs.iter().map(|p| (p.name.as_str(), &p.ty)))
+}
+
+/// Which of the outputs of a model, names and types, holds logits `[batch, seq, vocabulary]`.
+pub(crate) fn logits<'a>(outputs: impl Iterator<Item = (&'a str, &'a Type)>) -> Result<usize, Error> {
+    let outputs: Vec<_> = outputs.collect();
+    let is_logits = |(_, ty): &(&str, &Type)| ty.rank() == 3 && ty.elem.is_float();
+    let named = outputs.iter().position(|(name, _)| *name == "logits");
+    named
+        .or_else(|| outputs.iter().position(is_logits))
+        .filter(|i| is_logits(&outputs[*i]))
         .ok_or_else(|| refuse("it has no output of logits `[batch, seq, vocabulary]`"))
 }
 

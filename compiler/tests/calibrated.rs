@@ -17,7 +17,10 @@ use trine_ir::random::Draw;
 
 /// From the worst to the best, all of one plane and one scale a row: by the weights alone, then fitted.
 const PLAIN: [&str; 2] = ["absmean", "twn"];
-const FITTED: [&str; 5] = ["exact+refit", "admm", "gptq", "gptq+cd", "gptq+cd+compensate"];
+const FITTED: [&str; 5] = ["exact+refit", "admm", "gptq", "gptq+cd", CALIBRATED];
+const CALIBRATED: &str = "gptq+cd+compensate";
+/// What that takes with scales of 32 bits, one a row.
+const TERNARY_BITS: f64 = 1.8;
 /// What `trine ternarize` does if it is told nothing.
 const TWO_PLANES: &str = "gptq+cd+compensate{group=128,planes=2,scales=16}";
 /// Texts that are fitted to, one after another.
@@ -47,6 +50,21 @@ fn methods_keep_what_theory_says_and_two_planes_nearly_all() {
         }
         assert!(two_planes < float + 0.1, "text {seed}: {two_planes} nats with two planes, {float} as f32");
     }
+}
+
+#[test]
+fn what_held_out_loss_decides_pays_on_other_texts() {
+    let Some(texts) = Texts::get() else { return };
+    let setting = Setting::new(&texts);
+    let data = setting.data(&texts.fitted, SEEDS[0]);
+    let plain = setting.fitted("absmean", &Data::default());
+    let biased = setting.fitted("absmean+bias", &data);
+    eprintln!("absmean {plain:.3}, {biased:.3} with biases");
+    assert!(biased < plain - MARGIN, "{biased} nats with biases, {plain} without");
+    let ternary = setting.fitted(CALIBRATED, &data);
+    let chosen = setting.fitted_to(CALIBRATED, Some(TERNARY_BITS), &data);
+    eprintln!("ternary {ternary:.3}, {chosen:.3} with depths chosen");
+    assert!(chosen < ternary, "{chosen} nats where depths are chosen, {ternary} where all are ternary");
 }
 
 /// The model and what it is judged by.
@@ -79,10 +97,15 @@ impl Setting {
 
     /// The held-out loss of the model with weights that a recipe has fitted to `data`.
     fn fitted(&self, recipe: &str, data: &Data) -> f64 {
+        self.fitted_to(recipe, None, data)
+    }
+
+    /// The same, the depth of each layer chosen for so many bits a weight.
+    fn fitted_to(&self, recipe: &str, bits: Option<f64>, data: &Data) -> f64 {
         let recipe: Recipe = recipe.parse().unwrap();
         let options = CalibrateOptions {
             recipe,
-            bits: None,
+            bits,
             keep: vec![],
             max_memory: 1 << 30,
             threads: 2,

@@ -324,6 +324,10 @@ fn list_shows_what_there_is() {
     assert!(succeed(&["list", "ops"]).contains("rms_norm (x, gain) {eps}"));
     assert!(succeed(&["list", "kernels"]).contains("signsum_i8_scalar_trits"));
     assert!(succeed(&["list", "onnx"]).contains(" MatMul "));
+    for what in ["passes", "methods", "ops", "kernels", "onnx"] {
+        assert!(json(&["list", what, "--json"])[what].as_array().unwrap().len() > 1, "{what}");
+    }
+    assert_eq!(succeed(&["ternarize", "--list", "--json"]), succeed(&["list", "methods", "--json"]));
     assert!(succeed(&["--help"]).contains("Exit codes"));
 }
 

@@ -138,6 +138,23 @@ fn calibration_costs_less_than_rounding_and_two_planes_next_to_nothing() {
 }
 
 #[test]
+fn rows_of_unit_length_change_no_loss() {
+    let setting = Setting::new();
+    let method = ["--method", "exact", "--planes", "2"];
+    let plain = setting.report("plain", &method);
+    let unit = setting.report("unit", &[&method[..], &["--normalize-rows"]].concat());
+    assert_eq!(unit["recipe"], "exact{planes=2,normalize_rows=true}");
+    let (plain, unit) = (loss(&plain, "after"), loss(&unit, "after"));
+    assert!((plain - unit).abs() < 1e-6, "{plain} {unit}");
+    let output = setting.run("absmean", &["--method", "absmean", "--normalize-rows"]);
+    let error = message(2, output);
+    assert!(
+        error.contains("rows cannot be normalized before `absmean`: it gives all rows one scale"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_written_is_found_ternary_again_compiles_and_keeps_its_loss() {
     let setting = Setting::new();
     let interpreted = |path: String| trine::compile(path, &Options::default()).unwrap().step_counts().1;

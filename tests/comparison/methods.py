@@ -13,7 +13,7 @@ from text import SEEDS, Texts
 WEIGHTS = [
     *("absmean", "absmean{group=128}", "absmean+tequila{group=128}", "twn", "twn75", "exact", "hypersphere"),
     *("iterative", "asymmetric", "three-means", "ttq-init", "half-std", "equal-mass", "equal-interval", "binary"),
-    *("smart", "sparse34", "exact{planes=2}", "tied", "ptqtp"),
+    *("smart", "sparse34", "exact{normalize_rows=true}", "exact{planes=2}", "tied", "ptqtp"),
 ]
 DRAWN = ["bernoulli"]
 FITTED = [

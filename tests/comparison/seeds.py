@@ -100,9 +100,9 @@ def hitnet(results: dict) -> tuple[str, str]:
     return "; ".join(cells), shape
 
 
-def nothing(results: dict) -> tuple[str, str]:
-    del results
-    return "none", "no figures to compare"
+def spheres(results: dict) -> tuple[str, str]:
+    plain, unit = losses(results["methods"], "exact", "exact{normalize_rows=true}")
+    return f"loss {plain:.3f}, {unit:.3f} with rows of unit length", "no figures to compare"
 
 
 def survey(results: dict) -> tuple[str, str]:
@@ -180,10 +180,11 @@ SEEDS = [
         "2509.23809",
         "`+tequila`, `+dead-bias`, `+bias`; `train_lm.py --tequila`",
         "no op but the bias; λ = 0 gives absmean's bits; the bias is the row sum of dead weights to 1e-6; the "
-        "calibrated one zeroes the mean error",
+        "calibrated one zeroes the mean error, and stays only where held-out loss falls",
         [
             f"{BIAS}::dead_weights_as_a_bias_are_row_sums",
             f"{BIAS}::a_calibrated_bias_zeroes_the_mean_error",
+            "compiler/tests/biases.rs::a_bias_stays_only_where_held_out_loss_falls",
             f"{TRAIN}::test_tequila",
         ],
         "1B, mean of 6 tasks: .502 f32, .445 absmean, .477 Tequila, after 10B tokens",
@@ -235,11 +236,14 @@ SEEDS = [
     Seed(
         "Working with hyperspheres, part 2",
         "",
-        "none: its text describes no such system; see the seventh",
-        "nothing to check",
-        [],
+        "its text describes no such system, see the seventh; `--normalize-rows` rounds rows at unit length",
+        "outputs change by less than 1e-6 of their size, whatever the method; one that gives all rows one scale refuses",
+        [
+            "compiler/src/ternarize/tests/interface.rs::rows_of_unit_length_give_the_same_outputs",
+            "compiler/tests/ternarize.rs::rows_of_unit_length_change_no_loss",
+        ],
         "none quoted",
-        nothing,
+        spheres,
     ),
     Seed(
         "A survey of projections and optimizers",
@@ -340,7 +344,7 @@ def markdown(results: dict) -> str:
             ours, shape = NOT_RUN, NOT_RUN
         paper = f"{seed.system} ({seed.paper})" if seed.paper else seed.system
         tests = "; ".join(f"`{test.rpartition('/')[2]}`" for test in seed.tests)
-        works = f"{seed.works}: {tests}" if tests else seed.works
+        works = f"{seed.works}: {tests}"
         rows.append([str(number), paper, seed.ours, works, ours, seed.quoted, shape])
     head = ["", "system", "here", "works when: the test that says so", "our figure", "the paper's", "same shape?"]
     return table(head, rows, words=len(head))

@@ -13,7 +13,7 @@ HEAD = ["recipe", "bits", "perplexity", "times f32", "seconds", "MB"]
 
 
 def measure(lab: Lab, texts: Texts) -> dict:
-    """The rows of the table by recipe. Models that other commands made are kept too: see `target/ternary`."""
+    """The rows of the table by recipe."""
     del texts
     folder = target_dir() / "models" / "smollm2"
     call([sys.executable, HERE / "smollm2.py", "--output", folder])

@@ -14,7 +14,7 @@ from pydoc_data.topics import topics
 from lab import ROOT
 
 sys.path.append(str(ROOT / "examples" / "train"))
-import corpus  # noqa: E402
+import fortunes  # noqa: E402
 
 # Drawings of texts to fit to.
 SEEDS = [0, 1, 2]
@@ -69,11 +69,11 @@ class Texts:
         return {name: self._written(re.sub(r"\W+", "-", name), make) for name, make in makers.items()}
 
     def _split(self) -> tuple[list[str], list[str]]:
-        """Fortunes that the trainer saw, and those it held out: see `corpus.token_streams`."""
+        """Fortunes that the trainer saw, and those it held out: see `fortunes.HELD_OUT`."""
         if not self._fortunes:
-            self._fortunes = corpus.fortunes(self.downloads)
-        seen = [text for i, text in enumerate(self._fortunes) if i % corpus.HELD_OUT]
-        return seen, self._fortunes[:: corpus.HELD_OUT]
+            self._fortunes = fortunes.texts(self.downloads)
+        seen = [text for i, text in enumerate(self._fortunes) if i % fortunes.HELD_OUT]
+        return seen, self._fortunes[:: fortunes.HELD_OUT]
 
     def _drawn(self, seed: int) -> list[str]:
         return random.Random(seed).sample(self._split()[0], DRAWN)

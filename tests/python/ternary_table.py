@@ -3,17 +3,18 @@
     python3 tests/python/env.py tests/python/ternary_table.py MODEL.onnx [--tokens 16384] [--rows NAME ...] [--trine FILE]
 
 Fits to every other topic of the language reference that comes with Python (`pydoc_data`), and measures on the
-topics between them. Models and reports are kept in `target/ternary/`, a folder a row; rows that are there are not
-made again. Bits are those of the rounded layers, all counted; the head stays as it is.
+topics between them. Rows are kept in `target/ternary/`, so that what one build of the command has measured is not
+measured again; models are not. Bits are those of the rounded layers, all counted; the head stays as it is.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from cache import target_dir
+from cache import digest, target_dir
 
 CALIBRATED = ["--method", "gptq+cd+compensate{scales=16}", "--group", "128"]
 WEIGHTS = ["--method", "exact{scales=16}", "--group", "128"]
@@ -21,6 +22,9 @@ ROWS = {
     "exact, 1 plane": [*WEIGHTS, "--planes", "1"],
     "exact, 2 planes": [*WEIGHTS, "--planes", "2"],
     "exact, 3 planes": [*WEIGHTS, "--planes", "3"],
+    "exact, 2.0 bits": [*WEIGHTS, "--bits", "2.0"],
+    "exact, 2.5 bits": [*WEIGHTS, "--bits", "2.5"],
+    "exact, 3.0 bits": [*WEIGHTS, "--bits", "3.0"],
     "gptq, 1 plane": ["--method", "gptq{scales=16}", "--group", "128", "--planes", "1"],
     "gptq+cd, 1 plane": ["--method", "gptq+cd{scales=16}", "--group", "128", "--planes", "1"],
     "gptq+cd+compensate, 1 plane": [*CALIBRATED, "--planes", "1"],
@@ -56,17 +60,23 @@ def main() -> None:
     base = perplexity(arguments.model)
     print("| recipe | bits | perplexity | times f32 | seconds | MB |\n|---|---|---|---|---|---|")
     print(f"| f32 | 32 | {base:.3f} | 1 | | |", flush=True)
+    build = digest(arguments.trine, arguments.model, calibration)
     for name in arguments.rows:
-        folder = work / "".join(c if c.isalnum() else "-" for c in name)
-        if not (folder / "report.json").exists():
+        options = ["--tokens", str(arguments.tokens), *ROWS[name]]
+        kept = work / f"{digest(build, str(arguments.held_out), *options)[:32]}.json"
+        if not kept.exists():
+            # Where an interrupted run goes on.
+            folder = work / "".join(c if c.isalnum() else "-" for c in name)
             command = [arguments.trine, "ternarize", arguments.model, "--calib", calibration, "-o", folder, "--json"]
-            run([*command, "--tokens", str(arguments.tokens), *ROWS[name]])
-        report = json.loads((folder / "report.json").read_text())
-        now = perplexity(folder / "model.onnx")
-        megabytes = (report["peak_memory"] or 0) >> 20
+            report = run([*command, *options])
+            row = {key: report[key] for key in ("bits", "seconds", "peak_memory")}
+            row["perplexity"] = perplexity(folder / "model.onnx")
+            kept.write_text(json.dumps(row), encoding="utf-8")
+            shutil.rmtree(folder)
+        row = json.loads(kept.read_text(encoding="utf-8"))
+        bits, now, megabytes = row["bits"], row["perplexity"], (row["peak_memory"] or 0) >> 20
         print(
-            f"| {name} | {report['bits']:.2f} | {now:.3f} | {now / base:.3f} | {report['seconds']:.0f} | {megabytes} |",
-            flush=True,
+            f"| {name} | {bits:.2f} | {now:.3f} | {now / base:.3f} | {row['seconds']:.0f} | {megabytes} |", flush=True
         )
 
 

@@ -38,6 +38,13 @@ pub struct Stage {
     pub layers: Vec<Linear>,
 }
 
+impl Stage {
+    /// What a stream moves on to: the input of the layers, and what it holds there.
+    pub fn targets(&self, cut: &[Value]) -> Vec<Value> {
+        [&[self.input], cut].concat()
+    }
+}
+
 /// A layer that stays as it is, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Kept {

@@ -6,8 +6,9 @@ use trine_ir::Value;
 
 use crate::ternarize::{Matrix, Quantized, Statistics};
 
+use super::Int8;
 use super::layers::Linear;
-use super::{Int8, Moments};
+use super::moments::Moments;
 
 /// Weights as they are now.
 #[derive(Clone, Debug, PartialEq)]

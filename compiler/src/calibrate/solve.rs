@@ -2,7 +2,8 @@
 
 use crate::ternarize::{Depth, Matrix, Recipe, Refusal};
 
-use super::{Int8, Moments, Weights};
+use super::moments::Moments;
+use super::{Int8, Weights};
 
 /// Rounds a matrix by the recipe, at `depth` where one is chosen; `seed` is for methods that draw numbers.
 pub fn weights(

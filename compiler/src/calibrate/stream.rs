@@ -18,6 +18,7 @@ use super::cut::segment;
 use super::layers::Linear;
 
 /// A model of which each op runs once.
+#[derive(Clone)]
 pub struct Stream {
     module: Module,
     threads: usize,
@@ -35,57 +36,61 @@ impl Stream {
         Stream { module, threads, biased: FxHashMap::default(), held: vec![], batches: vec![vec![]; batches] }
     }
 
-    /// The program that goes on from where this is to `cut`, with `input` on the way.
-    pub fn step(&self, cut: &[Value], input: Value) -> Result<Step, Error> {
+    /// The program that goes on from where this is to `targets`.
+    pub fn ahead(&self, targets: &[Value]) -> Result<Ahead, Error> {
         let resolve = |v: &Value| self.biased.get(v).copied().unwrap_or(*v);
         let graph = self.graph()?;
         let given: Vec<Value> = graph.params().iter().copied().chain(self.held.iter().copied()).collect();
         let place = |v: &Value| given.iter().position(|g| g == v);
-        let mut targets: Vec<Value> = vec![];
+        let mut computed: Vec<Value> = vec![];
         let mut sources = vec![];
-        for value in std::iter::once(&input).chain(cut) {
-            sources.push(match (place(value), targets.iter().position(|t| *t == resolve(value))) {
+        for value in targets {
+            sources.push(match (place(value), computed.iter().position(|t| *t == resolve(value))) {
                 (Some(i), _) => Source::Given(i),
                 (None, Some(i)) => Source::Computed(i),
                 (None, None) => {
-                    targets.push(resolve(value));
-                    Source::Computed(targets.len() - 1)
+                    computed.push(resolve(value));
+                    Source::Computed(computed.len() - 1)
                 }
             });
         }
         let held: Vec<Value> = self.held.iter().map(resolve).collect();
-        let session = if targets.is_empty() {
+        let session = if computed.is_empty() {
             None
         } else {
-            let part = segment(&self.module, graph, &held, &targets);
+            let part = segment(&self.module, graph, &held, &computed);
             let program = build_program(part, &Options::default())?;
             let options = SessionOptions { threads: self.threads, ..SessionOptions::default() };
             Some(Session::new(Arc::new(program), &options))
         };
-        Ok(Step { session, sources, cut: cut.to_vec() })
+        Ok(Ahead { session, sources })
     }
 
-    /// Moves batch `i` on, and returns the input of the stage as rows.
-    pub fn advance(&mut self, step: &mut Step, i: usize, inputs: &[Tensor]) -> Result<Tensor, Error> {
-        let held = std::mem::take(&mut self.batches[i]);
-        let given: Vec<&Tensor> = inputs.iter().chain(&held).collect();
-        if let Some(session) = &mut step.session {
+    /// What batch `i` has at the targets of `ahead`; `inputs` are those of the model.
+    pub fn values(&self, ahead: &mut Ahead, i: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+        let given: Vec<&Tensor> = inputs.iter().chain(&self.batches[i]).collect();
+        if let Some(session) = &mut ahead.session {
             let views: Vec<View> = given.iter().map(|t| View::from(*t)).collect();
             session.execute(&views)?;
         }
-        let tensor = |source: &Source| match (source, &step.session) {
+        let tensor = |source: &Source| match (source, &ahead.session) {
             (Source::Computed(i), Some(session)) => owned(session.output(*i)),
             (Source::Given(i) | Source::Computed(i), _) => Ok(given[*i].clone()),
         };
-        let mut tensors = step.sources.iter().map(tensor).collect::<Result<Vec<_>, Error>>()?;
-        let input = tensors.remove(0);
-        self.batches[i] = tensors;
-        Ok(input)
+        ahead.sources.iter().map(tensor).collect()
     }
 
-    /// Ends a step that all batches have made.
-    pub fn arrive(&mut self, step: Step) {
-        self.held = step.cut;
+    /// Moves batch `i` on to the targets of `ahead`, all but the first of which it holds. Returns that.
+    pub fn advance(&mut self, ahead: &mut Ahead, i: usize, inputs: &[Tensor]) -> Result<Tensor, Error> {
+        let mut values = self.values(ahead, i, inputs)?;
+        let first = values.remove(0);
+        self.batches[i] = values;
+        Ok(first)
+    }
+
+    /// Says that all batches have moved on to `cut`.
+    pub fn arrive(&mut self, cut: &[Value]) {
+        self.held = cut.to_vec();
     }
 
     /// Puts rounded weights in the place of a layer's.
@@ -100,28 +105,31 @@ impl Stream {
         let weights = Tensor::from_vec(dims, values).map_err(|e| broken(e.to_string()))?;
         let ty = weights.ty();
         let key = self.module.add_const(&format!("{}.rounded", layer.weights), weights);
-        let bias = match rounded.bias() {
-            Some(bias) => {
-                let key =
-                    self.module.add_const(&format!("{}.bias", layer.weights), Tensor::vector(bias.to_vec()));
-                Some((key, Type::new(trine_ir::Elem::F32, [n])))
-            }
-            None => None,
-        };
+        for name in &layer.functions {
+            let function = self.module.functions.get_mut(name).ok_or(CalibrateError::NoLayers)?;
+            let constant = function.graph.constant(&key, ty.clone());
+            function.graph.set_operand(layer.output.node, 1, Some(constant));
+        }
+        rounded.bias().map_or(Ok(()), |bias| self.add_bias(layer, bias))
+    }
+
+    /// Adds a bias to a layer's outputs.
+    pub fn add_bias(&mut self, layer: &Linear, bias: &[f32]) -> Result<(), Error> {
+        let broken = |reason: String| CalibrateError::Weights { weights: layer.weights.clone(), reason };
+        let key = self.module.add_const(&format!("{}.bias", layer.weights), Tensor::vector(bias.to_vec()));
+        let ty = Type::new(trine_ir::Elem::F32, [layer.n]);
         for name in &layer.functions {
             let function = self.module.functions.get_mut(name).ok_or(CalibrateError::NoLayers)?;
             let graph = &mut function.graph;
-            let constant = graph.constant(&key, ty.clone());
-            graph.set_operand(layer.output.node, 1, Some(constant));
-            let Some((key, ty)) = &bias else { continue };
             let users = graph.users(layer.output);
-            let bias = graph.constant(key, ty.clone());
+            let bias = graph.constant(&key, ty.clone());
             let sum = graph.add(Add {}, &[layer.output, bias]).map_err(|e| broken(e.0))?;
             for (user, slot) in users {
                 graph.set_operand(user, slot, Some(sum));
             }
             if name == MAIN {
-                self.biased.insert(layer.output, sum);
+                // A second bias is added before the first.
+                self.biased.entry(layer.output).or_insert(sum);
             } else {
                 let moved = |v: &Value| if *v == layer.output { sum } else { *v };
                 graph.set_outputs(graph.outputs().iter().map(moved).collect());
@@ -130,17 +138,23 @@ impl Stream {
         Ok(())
     }
 
-    fn graph(&self) -> Result<&Graph, Error> {
+    /// What it would be with rounded weights in the place of a layer's.
+    pub fn with(&self, layer: &Linear, rounded: &Weights) -> Result<Stream, Error> {
+        let mut stream = self.clone();
+        stream.round(layer, rounded)?;
+        Ok(stream)
+    }
+
+    pub fn graph(&self) -> Result<&Graph, Error> {
         Ok(&self.module.main().ok_or(CalibrateError::NoLayers)?.graph)
     }
 }
 
-/// A program between two cuts.
-pub struct Step {
+/// A program from where a stream is to values that are further on.
+pub struct Ahead {
     session: Option<Session>,
-    /// Where the stage's input comes from, then the values of the cut.
+    /// Where each of those comes from.
     sources: Vec<Source>,
-    cut: Vec<Value>,
 }
 
 #[derive(Clone, Copy)]

@@ -1,5 +1,6 @@
 //! `trine list`: what there is to name, from the tables that the compiler itself uses.
 
+mod json;
 mod onnx;
 
 use std::io::Write;
@@ -15,7 +16,7 @@ use trine_ir::op::{Slot, Stage};
 use trine_ukernel::Features;
 
 use super::failure::Outcome;
-use super::{Out, columns};
+use super::{Out, columns, write_json};
 use onnx::{DOMAINS, Domain};
 
 /// List passes, methods, ops, kernels or ONNX operators
@@ -24,6 +25,10 @@ use onnx::{DOMAINS, Domain};
 #[derive(clap::Args)]
 pub struct Args {
     what: What,
+
+    /// Print it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -41,6 +46,9 @@ enum What {
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
+    if args.json {
+        return write_json(out, &json::value(args.what));
+    }
     match args.what {
         What::Passes => passes(out),
         What::Methods => methods(out),
@@ -71,8 +79,13 @@ fn passes(out: &mut Out) -> Outcome {
     Ok(())
 }
 
+/// What `trine ternarize --list` prints.
+pub fn for_ternarize(json: bool, out: &mut Out) -> Outcome {
+    run(Args { what: What::Methods, json }, out)
+}
+
 /// The methods with their papers and axes, and the options of recipes.
-pub fn methods(out: &mut Out) -> Outcome {
+fn methods(out: &mut Out) -> Outcome {
     let width = METHODS.iter().map(|m| m.name.len()).max().unwrap_or(0);
     for method in METHODS {
         let needs = match method.tier {

@@ -102,6 +102,10 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN")]
     keep: Vec<String>,
 
+    /// Round rows at unit length and give their lengths to the scales, which changes no output by more than 1e-6
+    #[arg(long)]
+    normalize_rows: bool,
+
     /// First turn the residual stream by a random Hadamard matrix, which the weights around it absorb; writes IR
     #[arg(long)]
     rotate: bool,
@@ -127,7 +131,7 @@ pub struct Args {
     #[arg(short, long, value_name = "DIR", required_unless_present = "list")]
     output: Option<PathBuf>,
 
-    /// Print the report as JSON
+    /// Print the report, or the list of methods, as JSON
     #[arg(long)]
     json: bool,
 
@@ -144,7 +148,7 @@ enum Format {
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     if args.list {
-        return list::methods(out);
+        return list::for_ternarize(args.json, out);
     }
     let (Some(path), Some(folder)) = (&args.model, &args.output) else {
         return Err(Failure::usage("a model and a folder to write to are needed", ""));
@@ -185,7 +189,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let plain = weights_only(&module, &options, &judge, int8)?;
     let report = Report {
         model: path,
-        recipe: options.recipe.to_string(),
+        recipe: &options.recipe,
         activations: &args.activations,
         rotated: grown.map(|bytes| Rotated { seed: args.seed, bytes }),
         calibrated: &calibrated,
@@ -226,6 +230,9 @@ fn recipe(args: &Args) -> Result<Recipe, Failure> {
     }
     if let Some(planes) = planes {
         recipe = recipe.with("planes", &planes.to_string()).map_err(usage)?;
+    }
+    if args.normalize_rows {
+        recipe = recipe.with("normalize_rows", "true").map_err(usage)?;
     }
     if recipe.needs_calibration() && args.calib.is_none() {
         let message = format!("`{recipe}` needs data to fit to");
@@ -271,6 +278,7 @@ fn calibrate(module: &Module, data: &Data, options: &CalibrateOptions) -> Result
         let (doing, done, all) = match progress {
             calibrate::Progress::Measured { done, layers } => ("measuring layers", done, layers),
             calibrate::Progress::Rounded { done, layers, .. } => ("rounding layers", done, layers),
+            calibrate::Progress::Biased { done, layers } => ("judging biases", done, layers),
         };
         bar.get_or_insert_with(|| Bar::new("calibrating", all)).at(done);
         // Where nobody watches a bar, a line now and then.

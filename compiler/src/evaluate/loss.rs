@@ -65,6 +65,17 @@ pub fn loss(
     Ok(sum)
 }
 
+/// The nats of a window of which all `logits` are known, those behind its last token too.
+pub(crate) fn window_nats(logits: View, tokens: &[u32]) -> Result<f64, Error> {
+    let &[batch, seq, vocabulary] = logits.dims else {
+        return Err(refuse("its logits are not one row of tokens"));
+    };
+    let predicted = [batch, seq.saturating_sub(1), vocabulary];
+    let row = logits.data.len() / (batch * seq).max(1);
+    let data = &logits.data[..batch * predicted[1] * row];
+    nats(View { dims: &predicted, data, ..logits }, &tokens[1..], 0)
+}
+
 /// `Σ ln Σ exp(logits - logits[token])` over the rows of `[1, seq, vocabulary]`.
 fn nats(logits: View, next: &[u32], before: usize) -> Result<f64, Error> {
     let &[1, seq, vocabulary] = logits.dims else {

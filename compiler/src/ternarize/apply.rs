@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::codebook::Codebook;
 use super::method::{Biased, Projection, Role, Rows};
+use super::metric::dot;
 use super::recipe::{Recipe, ScaleBits, projection};
 use super::{Alphabet, Grid, Matrix, Method, Metric, Quantized, Refusal, Statistics};
 use trine_ir::random::Draw;
@@ -36,11 +37,32 @@ impl Recipe {
             }
             (_, metric) => metric,
         };
-        let grid = self.round(w.n, w.k, &target, metric.as_ref(), seed)?;
+        let lengths = self.settings.normalize_rows.then(|| normalize(&mut target, w.k));
+        let mut grid = self.round(w.n, w.k, &target, metric.as_ref(), seed)?;
+        lengths.iter().flatten().enumerate().for_each(|(row, length)| grid.scale_row(row, *length));
         let mut quantized = grid.quantized(self.settings.scales == ScaleBits::Half);
         quantized.column_scale = columns.map(|c| c.iter().map(|s| (1.0 / s) as f32).collect());
-        self.add_bias(w, statistics, &mut quantized)?;
+        if self.steps().iter().any(|m| matches!(m.role, Role::Bias { .. })) {
+            let bias = self.bias(w, &quantized, statistics)?;
+            quantized.add_bias(&bias);
+        }
         Ok(quantized)
+    }
+
+    /// What the biases of the recipe add to the outputs of a matrix that is rounded.
+    pub fn bias(
+        &self,
+        w: &Matrix,
+        quantized: &Quantized,
+        statistics: Option<&Statistics>,
+    ) -> Result<Vec<f32>, Refusal> {
+        let mut sum = vec![0.0; w.n];
+        for method in self.steps() {
+            let Role::Bias { run, .. } = method.role else { continue };
+            let bias = run(&Biased { w, quantized, statistics, settings: &self.settings })?;
+            sum.iter_mut().zip(bias).for_each(|(sum, b)| *sum += b);
+        }
+        Ok(sum.into_iter().map(|b| b as f32).collect())
     }
 
     /// The metric that steps need, if any does.
@@ -146,22 +168,18 @@ impl Recipe {
             Projection::Choose(_) => self.project_in(&super::project::exact::METHOD, w, k, group, draw),
         }
     }
+}
 
-    fn add_bias(
-        &self,
-        w: &Matrix,
-        statistics: Option<&Statistics>,
-        quantized: &mut Quantized,
-    ) -> Result<(), Refusal> {
-        for method in self.steps() {
-            let Role::Bias(run) = method.role else { continue };
-            let bias = run(&Biased { w, quantized, statistics, settings: &self.settings })?;
-            let old = quantized.bias.take().unwrap_or_else(|| vec![0.0; w.n]);
-            let sums = old.iter().zip(&bias).map(|(old, new)| (f64::from(*old) + new) as f32);
-            quantized.bias = Some(sums.collect());
+/// Divides rows of `k` by their lengths, which it returns; rows of zeros stay.
+fn normalize(w: &mut [f64], k: usize) -> Vec<f64> {
+    let unit = |row: &mut [f64]| {
+        let length = dot(row, row).sqrt();
+        if length > 0.0 {
+            row.iter_mut().for_each(|w| *w /= length);
         }
-        Ok(())
-    }
+        length
+    };
+    w.chunks_mut(k).map(unit).collect()
 }
 
 /// Rounds cells to trits, plane by plane, each what the planes before left over.

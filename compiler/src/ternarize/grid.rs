@@ -111,6 +111,11 @@ impl Grid {
             .copy_from_slice(&other.coefficients[row * cells..][..cells]);
     }
 
+    /// Makes the values of a row so many times as large.
+    pub fn scale_row(&mut self, row: usize, factor: f64) {
+        (0..self.groups()).for_each(|group| self.cell(row, group).iter_mut().for_each(|c| *c *= factor));
+    }
+
     /// Some of its rows.
     pub fn slice(&self, rows: std::ops::Range<usize>) -> Grid {
         let cells = self.groups() * self.codebook.coefficients();

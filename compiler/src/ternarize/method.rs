@@ -52,7 +52,11 @@ pub(super) enum Role {
     /// Moves the weights that are rounded, `[n, k]`.
     Target(Target),
     /// Makes up for what was lost by a bias.
-    Bias(fn(&Biased) -> Result<Vec<f64>, Refusal>),
+    Bias {
+        run: fn(&Biased) -> Result<Vec<f64>, Refusal>,
+        /// Whether it wants the inputs of the unrounded model too.
+        paired: bool,
+    },
     /// Is trained.
     Trained,
 }

@@ -54,6 +54,12 @@ impl Alphabet {
 }
 
 impl Quantized {
+    /// Adds to the bias, `[n]`.
+    pub fn add_bias(&mut self, bias: &[f32]) {
+        let own = self.bias.get_or_insert_with(|| vec![0.0; self.n]);
+        own.iter_mut().zip(bias).for_each(|(own, b)| *own += b);
+    }
+
     /// One ternary plane.
     pub fn single(n: usize, k: usize, group: usize, trits: Vec<i8>, scales: Vec<f32>) -> Quantized {
         let plane = Plane { alphabet: Alphabet::Ternary, group, trits, scales, offset: None };

@@ -90,6 +90,8 @@ settings! {
     share: f64 = 0.5, 0.0 => 1.0, "a share, 0 to 1";
     /// The power of `H_jj` that scales a column.
     exponent: f64 = 0.125, 0.0 => 0.5, "a power, 0 to 0.5";
+    /// Whether rows are rounded at unit length, which their scales take back.
+    normalize_rows: bool = false, false => true, "true or false";
     /// What a zero costs where binary and ternary are compared.
     gamma: f64 = 0.15, 0.0 => 10.0, "a cost, 0 to 10";
 }
@@ -142,7 +144,17 @@ impl Recipe {
 
     /// Whether those statistics must be of pairs.
     pub fn needs_pairs(&self) -> bool {
-        self.steps.iter().any(|m| matches!(m.role, Role::Target(_)))
+        self.steps.iter().any(|m| matches!(m.role, Role::Target(_) | Role::Bias { paired: true, .. }))
+    }
+
+    /// The recipe without biases that are fitted to inputs, and one of those alone if there are any.
+    pub fn split_bias(&self) -> (Recipe, Option<Recipe>) {
+        let is_fitted =
+            |m: &&'static Method| matches!(m.role, Role::Bias { .. }) && m.tier == Tier::Calibrated;
+        let (bias, rest): (Vec<_>, Vec<_>) = self.steps.iter().copied().partition(is_fitted);
+        let with = |steps| Recipe { steps, settings: self.settings.clone() };
+        let bias = (!bias.is_empty()).then(|| with(bias));
+        (with(rest), bias)
     }
 
     /// The same with another number of planes, and another projection if one is named; what the recipe names stays
@@ -184,6 +196,11 @@ impl Recipe {
     }
 
     fn check_steps(&self) -> Result<(), Refusal> {
+        if self.settings.normalize_rows
+            && let Some(why) = self.mixes_rows()
+        {
+            return Err(Refusal::CannotNormalize { method: self.projection().name, why });
+        }
         let projections: Vec<_> = self.steps.iter().filter(|m| m.is_projection()).collect();
         if let [first, second, ..] = projections[..] {
             return Err(Refusal::TwoProjections { first: first.name, second: second.name });
@@ -213,13 +230,26 @@ impl Recipe {
                         codebook = codebook.with_offset();
                     }
                 }
-                Role::Bias(_) if step.tier == Tier::Weights && codebook.alphabets() == [Alphabet::Binary] => {
+                Role::Bias { .. }
+                    if step.tier == Tier::Weights && codebook.alphabets() == [Alphabet::Binary] =>
+                {
                     return cannot(step, "no weight is dead");
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Why rows of other lengths would be rounded otherwise, if they would.
+    fn mixes_rows(&self) -> Option<&'static str> {
+        match projection(self.projection()) {
+            Projection::Cells { whole: true, .. } if self.settings.group == 0 => {
+                Some("it gives all rows one scale; with groups it does not")
+            }
+            Projection::Choose(_) => Some("it looks at the weights of all rows together"),
+            _ => None,
+        }
     }
 
     /// What the projection rounds to, if it does not depend on the weights.
@@ -328,6 +358,7 @@ mod tests {
             "gptq+cd+compensate{group=128,planes=2}",
             "ptqtp{planes=2}",
             "twn+refit+bias{scales=16,damp=0.05}",
+            "gptq{planes=2,normalize_rows=true}",
         ] {
             assert_eq!(text.parse::<Recipe>().unwrap().to_string(), text);
         }

@@ -17,6 +17,8 @@ pub enum Refusal {
     TwoProjections { first: &'static str, second: &'static str },
     #[error("`{step}` cannot follow `{projection}`: {why}")]
     CannotFollow { step: &'static str, projection: &'static str, why: &'static str },
+    #[error("rows cannot be normalized before `{method}`: {why}")]
+    CannotNormalize { method: &'static str, why: &'static str },
     #[error("`{method}` needs training: it lives in examples/train")]
     Trained { method: &'static str },
     #[error("`{method}` needs statistics of the layer's inputs: calibrate")]

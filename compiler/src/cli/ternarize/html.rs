@@ -19,7 +19,7 @@ pub fn page(report: &Report) -> String {
         "<h1>{}</h1><p>{}</p><p><code>{}</code></p>",
         escape(&report.model.display().to_string()),
         escape(&report.warning()),
-        escape(&report.recipe)
+        escape(&report.recipe.to_string())
     );
     body += &format!("<h2>Relative error {of}, a layer</h2>{}", bars(&errors));
     body += &format!("<h2>Bits a weight, a layer</h2>{}", bars(&bits));

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use trine::calibrate::Calibrated;
+use trine::ternarize::Recipe;
 
 use super::judge::Quality;
 use super::{html, table};
@@ -28,7 +29,7 @@ pub struct Rotated {
 
 pub struct Report<'a> {
     pub model: &'a Path,
-    pub recipe: String,
+    pub recipe: &'a Recipe,
     pub activations: &'a str,
     pub rotated: Option<Rotated>,
     pub calibrated: &'a Calibrated,
@@ -99,6 +100,7 @@ impl Report<'_> {
                 "depth": l.weights.depth(),
                 "bits": l.weights.bits(),
                 "zeros": l.weights.zeros(),
+                "bias": l.weights.bias().is_some(),
                 "relW": l.weight_error,
                 "relX": l.output_error,
                 "relX_held_out": l.held_out_error,
@@ -116,7 +118,7 @@ impl Report<'_> {
             .map(|(name, p)| json!({ "name": name, "bits": p.bits, "quality": quality(p.quality) }));
         json!({
             "model": self.model,
-            "recipe": self.recipe,
+            "recipe": self.recipe.to_string(),
             "activations": self.activations,
             "rotated": self.rotated.map(|r| json!({ "seed": r.seed, "more_bytes": r.bytes })),
             "bits": bits(self.calibrated),

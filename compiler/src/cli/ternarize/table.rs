@@ -53,6 +53,12 @@ pub fn text(report: &Report) -> String {
         };
         text += &format!("{name:>20}: {quality}\n");
     }
+    if report.recipe.split_bias().1.is_some() {
+        let layers = &report.calibrated.layers;
+        let kept = layers.iter().filter(|l| l.weights.bias().is_some()).count();
+        text +=
+            &format!("held-out loss falls for a bias in {kept} of {} layers, which have one\n", layers.len());
+    }
     let held = report.calibrated.memory >> 20;
     text += &format!("{:.0} s, {held} MB for held values and statistics", report.seconds);
     if let Some(peak) = report.peak_memory {

@@ -2,7 +2,7 @@
 //! of the dead ones, which is the best of all constants that Tequila's form allows.
 //!
 //! It zeroes the mean error, and so never raises the squared error on the inputs it was made from. It may still
-//! hurt what comes of the outputs: who applies it should look at held-out inputs first.
+//! hurt what comes of the outputs, so that calibration looks at the held-out loss first, layer by layer.
 
 use crate::ternarize::method::{Axes, Biased, Method, Role, Tier};
 use crate::ternarize::metric::dot;
@@ -13,22 +13,11 @@ const AXES: Axes =
 
 pub const METHOD: Method = Method {
     name: "bias",
-    about: "a bias that zeroes the mean error of the outputs",
+    about: "a bias that zeroes the mean error of the outputs, where held-out loss falls",
     paper: "arXiv 1906.04721",
     tier: Tier::Calibrated,
     axes: AXES,
-    role: Role::Bias(|biased| {
-        let statistics = statistics(biased, METHOD.name)?;
-        let (mean, original) = (statistics.mean(), statistics.original_mean());
-        let w = biased.w.values.chunks(biased.w.k);
-        let wanted = w.map(|w| w.iter().zip(&original).map(|(w, x)| f64::from(*w) * x).sum::<f64>());
-        // Q·E[x̃] = W·E[x̃] − (W − Q)·E[x̃].
-        let difference = biased.quantized.difference(biased.w);
-        let rows = biased.w.values.chunks(biased.w.k).zip(difference.chunks(biased.w.k));
-        let given = rows
-            .map(|(w, d)| w.iter().zip(&mean).map(|(w, x)| f64::from(*w) * x).sum::<f64>() - dot(d, &mean));
-        Ok(wanted.zip(given).map(|(wanted, given)| wanted - given).collect())
-    }),
+    role: Role::Bias { run: all, paired: true },
 };
 
 pub const DEAD: Method = Method {
@@ -37,11 +26,26 @@ pub const DEAD: Method = Method {
     paper: "arXiv 2509.23809",
     tier: Tier::Calibrated,
     axes: AXES,
-    role: Role::Bias(|biased| {
-        let mean = statistics(biased, DEAD.name)?.mean();
-        Ok(dead_rows(biased, |d, i| d * mean[i]))
-    }),
+    role: Role::Bias { run: dead, paired: false },
 };
+
+fn all(biased: &Biased) -> Result<Vec<f64>, Refusal> {
+    let statistics = statistics(biased, METHOD.name)?;
+    let (mean, original) = (statistics.mean(), statistics.original_mean());
+    let w = biased.w.values.chunks(biased.w.k);
+    let wanted = w.map(|w| w.iter().zip(&original).map(|(w, x)| f64::from(*w) * x).sum::<f64>());
+    // Q·E[x̃] = W·E[x̃] − (W − Q)·E[x̃].
+    let difference = biased.quantized.difference(biased.w);
+    let rows = biased.w.values.chunks(biased.w.k).zip(difference.chunks(biased.w.k));
+    let given =
+        rows.map(|(w, d)| w.iter().zip(&mean).map(|(w, x)| f64::from(*w) * x).sum::<f64>() - dot(d, &mean));
+    Ok(wanted.zip(given).map(|(wanted, given)| wanted - given).collect())
+}
+
+fn dead(biased: &Biased) -> Result<Vec<f64>, Refusal> {
+    let mean = statistics(biased, DEAD.name)?.mean();
+    Ok(dead_rows(biased, |d, i| d * mean[i]))
+}
 
 /// The sum of `f(w − q, column)` over the weights of each row that no plane adds or subtracts.
 pub fn dead_rows(biased: &Biased, f: impl Fn(f64, usize) -> f64) -> Vec<f64> {

@@ -10,5 +10,8 @@ pub const METHOD: Method = Method {
     paper: "arXiv 2509.23809",
     tier: Tier::Weights,
     axes: Axes { projection: "as projected", optimizer: "none", granularity: "row", planes: "as projected" },
-    role: Role::Bias(|biased| Ok(dead_rows(biased, |w, _| biased.settings.lambda * w))),
+    role: Role::Bias {
+        run: |biased| Ok(dead_rows(biased, |w, _| biased.settings.lambda * w)),
+        paired: false,
+    },
 };

@@ -3,6 +3,46 @@
 use super::*;
 
 #[test]
+fn rows_of_unit_length_give_the_same_outputs() {
+    let (n, k) = (12, 160);
+    let mut w = gaussian_matrix(n, k, 5);
+    w.values.iter_mut().enumerate().for_each(|(i, v)| *v *= ((i / k) as f32 - 6.0).exp());
+    let inputs = testing::inputs(k, 400, 1, 2);
+    let mut seen = Statistics::paired(k);
+    seen.add_pairs(&inputs, &testing::inputs(k, 400, 1, 2)).unwrap();
+    let metric = Metric::new(seen.gram(), k, 0.0).unwrap();
+    let mut refused = vec![];
+    for recipe in every_recipe() {
+        for group in ["0", "64"] {
+            let plain = recipe.clone().with("group", group).unwrap();
+            let normalized = match plain.clone().with("normalize_rows", "true") {
+                Ok(normalized) => normalized,
+                Err(Refusal::CannotNormalize { method, .. }) => {
+                    refused.push((method, group));
+                    continue;
+                }
+                Err(other) => panic!("{plain}: {other}"),
+            };
+            let apply = |recipe: &Recipe| recipe.apply(&w, Some(&seen), 0).unwrap();
+            let (plain, unit) = (apply(&plain), apply(&normalized));
+            let widen = |m: Matrix| -> Vec<f64> { m.values.iter().map(|v| f64::from(*v)).collect() };
+            let (before, after) = (widen(plain.dequantized()), widen(unit.dequantized()));
+            let difference: Vec<f64> = before.iter().zip(&after).map(|(a, b)| a - b).collect();
+            let rows = metric.squares(&difference).into_iter().zip(metric.squares(&before));
+            for (row, (changed, all)) in rows.enumerate() {
+                assert!(changed.sqrt() <= 1e-6 * all.sqrt(), "{normalized}, row {row}: {changed} of {all}");
+            }
+            let biases = plain.bias.iter().flatten().zip(unit.bias.iter().flatten());
+            for ((a, b), row) in biases.zip(before.chunks(k)) {
+                let size = row.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+                assert!(f64::from(a - b).abs() <= 1e-5 * size, "{normalized}: biases {a} and {b}");
+            }
+        }
+    }
+    assert_eq!(refused, [("absmean", "0"), ("smart", "0"), ("smart", "64")]);
+}
+
+#[test]
 fn every_method_gives_the_same_bits_on_any_number_of_threads() {
     let w = gaussian_matrix(150, 70, 1);
     let mut pairs = Statistics::paired(70);
