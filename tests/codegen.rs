@@ -119,6 +119,37 @@ fn linear_layers_give_the_interpreters_bits() {
     }
 }
 
+/// A gate and what it lets through, as SwiGLU and its kin have them, the product either way round.
+#[test]
+fn gated_layers_are_one_kernel() {
+    let gates = [
+        "%g = silu %u : {ty}\n  %y = mul %g, %v : {ty}",
+        "%g = silu %v : {ty}\n  %y = mul %u, %g : {ty}",
+        "%h = relu %u : {ty}\n  %g = mul %h, %h : {ty}\n  %y = mul %g, %v : {ty}",
+        "%g = sigmoid %u : {ty}\n  %h = mul %g, %u : {ty}\n  %y = mul %v, %h : {ty}",
+    ];
+    // Half of the outputs, and whether that is a whole number of tiles; the last is more than a chunk.
+    for (half, whole) in [(64, true), (192, true), (20, false), (4096, true)] {
+        let (n, k) = (2 * half, 48);
+        for kind in [Linear::TernaryF32, Linear::TernaryInt8, Linear::Int8] {
+            let plain = linear(n, k, k, kind).replace(&format!(", %r: f32[batch,{n}]"), "");
+            let (layer, _) = plain.split_once("  %y").unwrap();
+            let layer =
+                layer.replace(&format!("-> (%y: f32[batch,{n}])"), &format!("-> (%y: f32[batch,{half}])"));
+            for (gate, batch) in gates.iter().flat_map(|gate| [1, 3, 40].map(|batch| (gate, batch))) {
+                let ty = format!("f32[batch,{half}]");
+                let gate = gate.replace("{ty}", &ty);
+                let source = format!(
+                    "{layer}  %u, %v = split %o {{axis=1, sizes=[{half},{half}]}} : {ty}, {ty}\n  {gate}\n}}\n"
+                );
+                let dump = same_bits(&source, &[("batch", batch)]);
+                let calls = usize::from(kind != Linear::TernaryF32) + if whole { 1 } else { 2 };
+                assert_eq!(dump.matches(" = call").count(), calls, "{dump}");
+            }
+        }
+    }
+}
+
 #[test]
 fn sibling_layers_split_in_one_kernel() {
     let source = "\

@@ -19,6 +19,7 @@ const UNSAFE: &[&str] = &[
     "compiler/src/import/map.rs",
     "runtime/src/arena.rs",
     "runtime/src/kernel.rs",
+    "runtime/src/pool.rs",
     "runtime/src/session.rs",
     "runtime/ukernel/benches/",
     "runtime/ukernel/src/",

@@ -256,7 +256,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
                 &plan.epilogue,
                 e,
                 &region,
-                &Source { value: plan.product, row: &row, load: &load },
+                &[Source { value: plan.product, row: &row, load: &load }],
             )?;
         }
         Ok(vec![])

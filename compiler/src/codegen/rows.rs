@@ -72,8 +72,8 @@ impl<'g> Plan<'g> {
         Some(plan)
     }
 
-    /// The plan of all of the body but `inner`, nodes that are computed otherwise and have one result that
-    /// this plan's nodes use. `None` when the rest is no row kernel.
+    /// The plan of all of the body but `inner`, nodes that are computed otherwise and whose results this plan's
+    /// nodes use. `None` when the rest is no row kernel.
     pub fn behind(graph: &'g Graph, inner: &[NodeId]) -> Option<Plan<'g>> {
         let domain = domain(graph, inner)?;
         let mut plan = Plan {
@@ -208,27 +208,27 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let count = e.size(&count)?;
         let (from, to) = e.share(count, ROUND);
         let region = Region { begin: zero, end: e.int(1), from, to };
-        emit_rows(plan, e, &region, None, true)?;
+        emit_rows(plan, e, &region, &[], true)?;
     } else {
         let rows = e.size(&plan.rows()?)?;
         let (begin, end) = e.share(rows, 1);
         let to = e.size(&plan.length())?;
-        emit_rows(plan, e, &Region { begin, end, from: zero, to }, None, false)?;
+        emit_rows(plan, e, &Region { begin, end, from: zero, to }, &[], false)?;
     }
     Ok(zero)
 }
 
-/// Writes the part of the kernel that computes `region`, with `source` as the value behind it.
-pub fn emit_region(plan: &Plan, e: &mut Emit, region: &Region, source: &Source) -> Result<()> {
-    emit_rows(plan, e, region, Some(source), false)
+/// Writes the part of the kernel that computes `region`, with `sources` as the values behind it.
+pub fn emit_region(plan: &Plan, e: &mut Emit, region: &Region, sources: &[Source]) -> Result<()> {
+    emit_rows(plan, e, region, sources, false)
 }
 
-fn emit_rows(plan: &Plan, e: &mut Emit, region: &Region, source: Option<&Source>, flat: bool) -> Result<()> {
+fn emit_rows(plan: &Plan, e: &mut Emit, region: &Region, sources: &[Source], flat: bool) -> Result<()> {
     let shape = Shape::of(plan.graph);
     let length = e.size(&plan.length())?;
     let scratch = scratch_rows(plan, e, &shape, length)?;
     e.for_range(region.begin, region.end, 1, &[], |e, r, _| {
-        Row::new(plan, source, r, scratch, length).emit(e, region, &shape, flat)?;
+        Row::new(plan, sources, r, scratch, length).emit(e, region, &shape, flat)?;
         Ok(vec![])
     })?;
     Ok(())

@@ -40,7 +40,6 @@ pub struct Plan<'g> {
     /// The microkernels that pad activations and rescale sums.
     pad: &'static str,
     rescale: &'static str,
-    sums: Value,
     parts: Parts<'g>,
 }
 
@@ -95,8 +94,7 @@ impl<'g> Plan<'g> {
             contraction,
             pad: best(pad::VARIANTS, target.features)?.symbol,
             rescale: best(rescale::VARIANTS, target.features)?.symbol,
-            sums: Value { node: rescale, result: 0 },
-            parts: Parts::new(graph, &inner, Value { node: rescale, result: 0 })?,
+            parts: Parts::new(graph, &inner, Value { node: rescale, result: 0 }, &geometry, target)?,
         })
     }
 
@@ -127,16 +125,17 @@ impl<'g> Plan<'g> {
 
     /// Bytes that the sums of a chunk take at most, a multiple of 64.
     fn sums_bytes(&self) -> Option<Dim> {
-        let g = &self.geometry;
+        let (g, blocks) = (&self.geometry, self.parts.blocks());
         let of_row = |outputs: usize| (4 * g.groups * (outputs + SKEW as usize)).next_multiple_of(64);
         let rows = self.rows()?;
         let least = rows.mul(&Dim::constant(of_row(WHOLE as usize * g.layout.tile())))?;
-        let bytes = least.add(&Dim::constant(4 * CHUNK as usize))?;
-        let all = rows.mul(&Dim::constant(of_row(g.n_padded)))?;
-        Some(match (bytes.as_const(), all.as_const()) {
+        let bytes = least.add(&Dim::constant(4 * CHUNK as usize / blocks))?;
+        let all = rows.mul(&Dim::constant(of_row(g.n_padded / blocks)))?;
+        let block = match (bytes.as_const(), all.as_const()) {
             (Some(bytes), Some(all)) => Dim::constant(bytes.min(all)),
             _ => bytes,
-        })
+        };
+        block.mul(&Dim::constant(blocks))
     }
 
     fn kernel_scratch(&self) -> usize {
@@ -188,7 +187,9 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let sums = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
     let sums_bytes = e.size(&plan.sums_bytes().ok_or_else(overflow)?)?;
     let prepared = e.b.ins().iadd(sums, sums_bytes);
-    let tiles = e.int(g.tiles as i64);
+    // A chunk takes tiles from each block of outputs.
+    let block = (g.tiles / plan.parts.blocks()) as i64;
+    let tiles = e.int(block);
     let (first, last) = e.share(tiles, 1);
 
     let constant = |e: &mut Emit, v: usize| e.int(v as i64);
@@ -220,27 +221,41 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let end = e.b.ins().iadd(first, chunk);
         let last = e.b.ins().smin(end, last);
         let skipped = e.b.ins().imul_imm_s(first, -4 * tile);
-        let out = e.b.ins().iadd(sums, skipped);
-        match plan.contraction {
-            Contraction::Own => {
-                let scratch = own_start;
-                let operands =
-                    contraction::Operands { weights, x, x_sums, out, stride, rows, first, last, scratch };
-                contraction::emit(e, &g, &operands)?;
+        let mut outs = vec![e.b.ins().iadd(sums, skipped)];
+        for i in 0..plan.parts.blocks() {
+            let (mut first, mut last, mut out) = (first, last, outs[0]);
+            if i > 0 {
+                // The sums of this block lie behind those of the one before; a microkernel counts from the first of all.
+                let before = i as i64 * block;
+                let bytes = e.b.ins().imul(rows, groups);
+                let bytes = e.b.ins().imul(bytes, stride);
+                out = e.at(outs[i - 1], bytes, 4);
+                outs.push(out);
+                out = e.b.ins().iadd_imm_s(out, -4 * tile * before);
+                [first, last] = [first, last].map(|tile| e.b.ins().iadd_imm_s(tile, before));
             }
-            Contraction::Int8 { symbol, .. } => {
-                let fields = [weights, x, x_sums, out, rows, groups, group_k, stride, first, last, own_start];
-                e.call_with_struct(symbol, &fields)?;
-            }
-            Contraction::F32 { symbol, .. } => {
-                let fields = [weights, x, out, rows, groups, group_k, stride, first, last];
-                e.call_with_struct(symbol, &fields)?;
+            match plan.contraction {
+                Contraction::Own => {
+                    let scratch = own_start;
+                    let operands =
+                        contraction::Operands { weights, x, x_sums, out, stride, rows, first, last, scratch };
+                    contraction::emit(e, &g, &operands)?;
+                }
+                Contraction::Int8 { symbol, .. } => {
+                    let fields =
+                        [weights, x, x_sums, out, rows, groups, group_k, stride, first, last, own_start];
+                    e.call_with_struct(symbol, &fields)?;
+                }
+                Contraction::F32 { symbol, .. } => {
+                    let fields = [weights, x, out, rows, groups, group_k, stride, first, last];
+                    e.call_with_struct(symbol, &fields)?;
+                }
             }
         }
-        let from = e.b.ins().imul_imm_s(first, g.layout.tile() as i64);
-        let to = e.b.ins().imul_imm_s(last, g.layout.tile() as i64);
+        let from = e.b.ins().imul_imm_s(first, tile);
+        let to = e.b.ins().imul_imm_s(last, tile);
         let to = e.b.ins().smin(to, n);
-        finish::emit(plan, e, rows, (out, stride), (from, to))?;
+        finish::emit(plan, e, rows, (&outs, stride), (from, to))?;
         Ok(vec![])
     })?;
     Ok(zero)
@@ -266,7 +281,7 @@ fn chunk(plan: &Plan, e: &mut Emit, rows: ClifValue) -> ClifValue {
     let sums = e.b.ins().imul_imm_s(rows, (g.groups * g.layout.tile()) as i64);
     let one = e.int(1);
     let sums = e.b.ins().smax(sums, one);
-    let most = e.int(CHUNK);
+    let most = e.int(CHUNK / plan.parts.blocks() as i64);
     let tiles = e.b.ins().udiv(most, sums);
     let tiles = e.b.ins().band_imm_u(tiles, !(WHOLE - 1));
     let least = e.int(WHOLE);

@@ -137,33 +137,34 @@ impl<'g> Former<'g> {
     /// Merges groups along data flow until nothing more fits.
     fn grow(&mut self) {
         for rank in 0..self.order.len() {
-            let operands = self.graph.operands(self.order[rank]);
-            for producer in operands.into_iter().flatten() {
-                let (Some(into), Some(from)) = (
-                    self.group_of.get(&rank),
-                    self.rank.get(&producer.node).and_then(|r| self.group_of.get(r)),
-                ) else {
-                    continue;
-                };
-                if into != from {
-                    self.try_merge(*from, *into);
-                }
-            }
+            // A merge may be what another one waited for.
+            while self.merge_producer(rank) {}
         }
     }
 
-    fn try_merge(&mut self, first: usize, second: usize) {
-        let (Some(a), Some(b)) = (&self.groups[first], &self.groups[second]) else { return };
+    /// Merges the group of an op with that of one that it reads, if any fits.
+    fn merge_producer(&mut self, rank: usize) -> bool {
+        let operands = self.graph.operands(self.order[rank]);
+        operands.into_iter().flatten().any(|producer| {
+            let from = self.rank.get(&producer.node).and_then(|r| self.group_of.get(r)).copied();
+            let into = self.group_of.get(&rank).copied();
+            from.zip(into).is_some_and(|(from, into)| from != into && self.try_merge(from, into))
+        })
+    }
+
+    fn try_merge(&mut self, first: usize, second: usize) -> bool {
+        let (Some(a), Some(b)) = (&self.groups[first], &self.groups[second]) else { return false };
         let nodes: BTreeSet<usize> = a.nodes.union(&b.nodes).copied().collect();
         if !self.is_convex(&nodes) {
-            return;
+            return false;
         }
-        let Some(absorb) = self.emittable(&nodes) else { return };
+        let Some(absorb) = self.emittable(&nodes) else { return false };
         self.groups[second] = None;
         for rank in &nodes {
             self.group_of.insert(*rank, first);
         }
         self.groups[first] = Some(Group { nodes, absorb });
+        true
     }
 
     /// Whether no path leaves the set and comes back, other groups counting as one step each.

@@ -12,9 +12,9 @@ use super::{Plan, ROUND, Region, Source, outer_offset};
 /// State of the emission of one row.
 pub struct Row<'p, 'g> {
     pub(super) plan: &'p Plan<'g>,
-    source: Option<&'p Source<'p>>,
-    /// What the source's elements of this row share.
-    shared: Vec<ClifValue>,
+    sources: &'p [Source<'p>],
+    /// What each source's elements of this row share.
+    shared: Vec<Vec<ClifValue>>,
     pub(super) row: ClifValue,
     /// Where each leaf's row starts, and the stride of its last axis in elements.
     pub(super) starts: FxHashMap<Value, (ClifValue, Stride)>,
@@ -47,13 +47,13 @@ pub enum Lanes {
 impl<'p, 'g> Row<'p, 'g> {
     pub fn new(
         plan: &'p Plan<'g>,
-        source: Option<&'p Source<'p>>,
+        sources: &'p [Source<'p>],
         row: ClifValue,
         scratch: Option<ClifValue>,
         length: ClifValue,
     ) -> Self {
         let (shared, starts, scalars) = Default::default();
-        Row { plan, source, shared, row, starts, scalars, scratch, length }
+        Row { plan, sources, shared, row, starts, scalars, scratch, length }
     }
 
     /// Writes the row: `flat` says that the whole domain is one.
@@ -74,9 +74,7 @@ impl<'p, 'g> Row<'p, 'g> {
 
     /// Finds where the row of each leaf starts.
     fn start(&mut self, e: &mut Emit, flat: bool) -> Result<()> {
-        if let Some(source) = self.source {
-            self.shared = (source.row)(e, self.row)?;
-        }
+        self.shared = self.sources.iter().map(|s| (s.row)(e, self.row)).collect::<Result<_>>()?;
         let mut leaves: Vec<_> = self.plan.leaves.iter().collect();
         leaves.sort_by_key(|(v, _)| **v);
         for (value, view) in leaves {
@@ -300,8 +298,9 @@ impl<'p, 'g> Row<'p, 'g> {
         memo: &mut FxHashMap<Value, ClifValue>,
     ) -> Result<ClifValue> {
         let graph = self.plan.graph;
-        if let Some(source) = self.source.filter(|s| s.value == value) {
-            return (source.load)(e, &self.shared, at.index, at.ty.f32());
+        let mut sources = self.sources.iter().zip(&self.shared);
+        if let Some((source, shared)) = sources.find(|(s, _)| s.value == value) {
+            return (source.load)(e, shared, at.index, at.ty.f32());
         }
         if let Some((start, stride)) = self.starts.get(&value) {
             let ty = clif_type(self.plan.leaves[&value].elem).expect("admitted");

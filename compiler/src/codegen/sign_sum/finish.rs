@@ -1,15 +1,18 @@
 //! What follows the sums of a linear layer: scales, bias, and the ops behind them.
 //!
 //! A microkernel rescales. Where nothing follows, or only the addition of a dense value, it writes the results;
-//! otherwise it writes over the sums, and code for rows goes on from there.
+//! otherwise it writes over the sums, and code for rows goes on from there. Of a gated layer, which is one product whose
+//! halves meet, each part takes the same columns of both halves.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use trine_ir::{Dim, Graph, NodeId, Op, Value};
+use trine_ukernel::{Geometry, best, silu};
 
 use super::super::Shape;
 use super::super::emit::{ClifValue, Emit, Result};
 use super::super::rows::{self, Region, Source};
+use super::super::target::Target;
 use super::super::view::View;
 use super::Plan;
 
@@ -18,9 +21,11 @@ pub enum Parts<'g> {
     /// Nothing, or the addition of an argument that is shaped like the result.
     Sum(Option<usize>),
     /// Elementwise ops on all of the outputs.
-    Whole(rows::Plan<'g>),
+    Whole { plan: rows::Plan<'g>, sums: Value },
     /// Results that are ranges of the outputs.
     Split(Vec<Range>),
+    /// Elementwise ops on the two halves of the outputs, as in a gated layer.
+    Halves { plan: rows::Plan<'g>, halves: [Half; 2] },
 }
 
 /// Outputs `start .. start + len`, which are a result.
@@ -30,9 +35,22 @@ pub struct Range {
     len: usize,
 }
 
+/// A half of the outputs, of which each part computes the same columns.
+pub struct Half {
+    value: Value,
+    /// The microkernel that takes it through SiLU, of which `value` is the result then.
+    silu: Option<&'static str>,
+}
+
 impl<'g> Parts<'g> {
     /// What follows `sums`, which `inner` computes; `None` where that is no part of this kernel.
-    pub fn new(graph: &'g Graph, inner: &[NodeId], sums: Value) -> Option<Parts<'g>> {
+    pub fn new(
+        graph: &'g Graph,
+        inner: &[NodeId],
+        sums: Value,
+        geometry: &Geometry,
+        target: &Target,
+    ) -> Option<Parts<'g>> {
         let rest = graph.node_count() - graph.params().len() - inner.len();
         if rest == 0 && *graph.outputs() == [sums] {
             return Some(Parts::Sum(None));
@@ -46,21 +64,54 @@ impl<'g> Parts<'g> {
             _ => None,
         });
         let Some((node, split)) = split else {
-            return rows::Plan::behind(graph, inner).map(Parts::Whole);
+            return rows::Plan::behind(graph, inner).map(|plan| Parts::Whole { plan, sums });
         };
-        if users.len() != 1 || rest != 1 {
+        if users.len() != 1 {
             return None;
         }
-        let mut ranges = vec![];
-        for (result, output) in graph.outputs().iter().enumerate() {
-            if output.node != node {
+        let sizes: Vec<usize> = split.sizes.iter().map(Dim::as_const).collect::<Option<_>>()?;
+        if rest > 1 {
+            let tile = geometry.layout.tile();
+            let halves = matches!(sizes[..], [a, b] if a == b && a.is_multiple_of(tile));
+            return if halves { Parts::halves(graph, inner, node, target) } else { None };
+        }
+        let range = |(result, output): (usize, &Value)| {
+            let part = output.result as usize;
+            (output.node == node).then(|| Range {
+                result,
+                start: sizes[..part].iter().sum(),
+                len: sizes[part],
+            })
+        };
+        graph.outputs().iter().enumerate().map(range).collect::<Option<_>>().map(Parts::Split)
+    }
+
+    /// Ops on both results of `split`, which are none of the kernel's own.
+    fn halves(graph: &'g Graph, inner: &[NodeId], split: NodeId, target: &Target) -> Option<Parts<'g>> {
+        let mut inner = [inner, &[split]].concat();
+        let mut half = |result: u32| {
+            let value = Value { node: split, result };
+            let users = graph.users(value);
+            if users.is_empty() || graph.outputs().contains(&value) {
                 return None;
             }
-            let sizes: Vec<usize> = split.sizes.iter().map(Dim::as_const).collect::<Option<_>>()?;
-            let part = output.result as usize;
-            ranges.push(Range { result, start: sizes[..part].iter().sum(), len: sizes[part] });
+            let [(user, _)] = users[..] else { return Some(Half { value, silu: None }) };
+            let Some(Op::Silu(_)) = graph.op(user) else { return Some(Half { value, silu: None }) };
+            inner.push(user);
+            let value = Value { node: user, result: 0 };
+            Some(Half { value, silu: Some(best(silu::VARIANTS, target.features)?.symbol) })
+        };
+        let halves = [half(0)?, half(1)?];
+        let is_source = |v: &Value| halves.iter().any(|h| h.value == *v);
+        if graph.outputs().iter().any(is_source) {
+            return None;
         }
-        Some(Parts::Split(ranges))
+        Some(Parts::Halves { plan: rows::Plan::behind(graph, &inner)?, halves })
+    }
+
+    /// Into how many blocks of outputs the tiles fall, from each of which a chunk takes some.
+    pub fn blocks(&self) -> usize {
+        if matches!(self, Parts::Halves { .. }) { 2 } else { 1 }
     }
 }
 
@@ -74,22 +125,36 @@ fn addend(graph: &Graph, sums: Value) -> Option<usize> {
     (view.is_plain() && view.dims == graph.ty(sums).dims).then_some(view.arg)
 }
 
-/// Turns the sums of the outputs `from .. to` into what the kernel gives.
+/// Turns the sums of the outputs `from .. to` of each block into what the kernel gives. A block's sums are where its
+/// first output of all would have them.
 pub fn emit(
     plan: &Plan,
     e: &mut Emit,
     rows: ClifValue,
-    sums: (ClifValue, ClifValue),
+    (sums, stride): (&[ClifValue], ClifValue),
     (from, to): (ClifValue, ClifValue),
 ) -> Result<()> {
     let shape = Shape::of(plan.graph);
     let zero = e.int(0);
+    let row_stride = e.b.ins().imul_imm_s(stride, plan.geometry.groups as i64);
+    let row = |base: ClifValue| {
+        move |e: &mut Emit, row: ClifValue| {
+            let offset = e.b.ins().imul(row, row_stride);
+            Ok(vec![e.at(base, offset, 4)])
+        }
+    };
+    let load = |e: &mut Emit, row: &[ClifValue], index: ClifValue, ty: ClifType| {
+        let place = e.at(row[0], index, 4);
+        Ok(e.load(ty, place, 0))
+    };
+    let region = Region { begin: zero, end: rows, from, to };
+    let outputs = Outputs { first: 0, from, to };
     match &plan.parts {
         Parts::Sum(addend) => {
             let n = e.int(plan.geometry.n as i64);
             let results = Results { base: e.arg(shape.result(0)), start: zero, stride: n };
             let addend = addend.map(|arg| e.arg(arg));
-            rescale(plan, e, rows, sums, (from, to), &results, addend)
+            rescale(plan, e, rows, (sums[0], stride), &outputs, &results, addend)
         }
         Parts::Split(ranges) => {
             for Range { result, start, len } in ranges {
@@ -97,26 +162,43 @@ pub fn emit(
                 let end = e.b.ins().iadd(start, len);
                 let (from, to) = (e.b.ins().smax(from, start), e.b.ins().smin(to, end));
                 let results = Results { base: e.arg(shape.result(*result)), start, stride: len };
-                rescale(plan, e, rows, sums, (from, to), &results, None)?;
+                let outputs = Outputs { first: 0, from, to };
+                rescale(plan, e, rows, (sums[0], stride), &outputs, &results, None)?;
             }
             Ok(())
         }
-        Parts::Whole(epilogue) => {
-            let (base, stride) = sums;
-            let stride = e.b.ins().imul_imm_s(stride, plan.geometry.groups as i64);
-            rescale(plan, e, rows, sums, (from, to), &Results { base, start: zero, stride }, None)?;
-            let row = |e: &mut Emit, row: ClifValue| {
-                let offset = e.b.ins().imul(row, stride);
-                Ok(vec![e.at(base, offset, 4)])
-            };
-            let load = |e: &mut Emit, row: &[ClifValue], index: ClifValue, ty: ClifType| {
-                let place = e.at(row[0], index, 4);
-                Ok(e.load(ty, place, 0))
-            };
-            let region = Region { begin: zero, end: rows, from, to };
-            rows::emit_region(epilogue, e, &region, &Source { value: plan.sums, row: &row, load: &load })
+        Parts::Whole { plan: epilogue, sums: value } => {
+            let results = Results { base: sums[0], start: zero, stride: row_stride };
+            rescale(plan, e, rows, (sums[0], stride), &outputs, &results, None)?;
+            let source = Source { value: *value, row: &row(sums[0]), load: &load };
+            rows::emit_region(epilogue, e, &region, &[source])
+        }
+        Parts::Halves { plan: epilogue, halves } => {
+            for ((i, half), sums) in halves.iter().enumerate().zip(sums) {
+                let outputs = Outputs { first: i * plan.geometry.n / 2, from, to };
+                let results = Results { base: *sums, start: zero, stride: row_stride };
+                rescale(plan, e, rows, (*sums, stride), &outputs, &results, None)?;
+                let Some(silu) = half.silu else { continue };
+                let count = e.b.ins().isub(to, from);
+                e.for_range(zero, rows, 1, &[], |e, r, _| {
+                    let start = row(*sums)(e, r)?[0];
+                    let start = e.at(start, from, 4);
+                    e.call_with_struct(silu, &[start, start, count])?;
+                    Ok(vec![])
+                })?;
+            }
+            let places = [row(sums[0]), row(sums[1])];
+            let source = |i: usize| Source { value: halves[i].value, row: &places[i], load: &load };
+            rows::emit_region(epilogue, e, &region, &[source(0), source(1)])
         }
     }
+}
+
+/// Outputs of a block: those behind its `first`, which is a constant, that are taken.
+struct Outputs {
+    first: usize,
+    from: ClifValue,
+    to: ClifValue,
 }
 
 /// Where outputs go: rows start `stride` apart, the first with output `start`.
@@ -126,26 +208,31 @@ struct Results {
     stride: ClifValue,
 }
 
-/// Rescales the sums of `from .. to`, none where that is empty.
+/// Rescales the sums of a block's outputs, none where the range is empty.
 fn rescale(
     plan: &Plan,
     e: &mut Emit,
     rows: ClifValue,
     (sums, group_stride): (ClifValue, ClifValue),
-    (from, to): (ClifValue, ClifValue),
+    outputs: &Outputs,
     results: &Results,
     addend: Option<ClifValue>,
 ) -> Result<()> {
     let g = plan.geometry;
     let null = e.int(0);
-    let count = e.b.ins().isub(to, from);
+    let from = outputs.from;
+    let count = e.b.ins().isub(outputs.to, from);
     let count = e.b.ins().smax(count, null);
     let column = e.b.ins().isub(from, results.start);
+    let output = match outputs.first {
+        0 => from,
+        first => e.b.ins().iadd_imm_s(from, first as i64),
+    };
     let row_scales = plan.row_scale.map_or(null, |arg| e.arg(arg));
     let bias = match plan.bias {
         Some(arg) => {
             let bias = e.arg(arg);
-            e.at(bias, from, 4)
+            e.at(bias, output, 4)
         }
         None => null,
     };
@@ -154,7 +241,7 @@ fn rescale(
         e.at(sums, from, 4),
         e.b.ins().imul_imm_s(group_stride, g.groups as i64),
         group_stride,
-        e.at(scales, from, 4),
+        e.at(scales, output, 4),
         e.int(g.n_padded as i64),
         row_scales,
         bias,
