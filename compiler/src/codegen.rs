@@ -127,13 +127,16 @@ impl<'g> Plan<'g> {
     /// The plan for a kernel's body, or `None` when no emitter takes it.
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let order = graph.order();
-        let anchor = order.iter().filter_map(|n| graph.op(*n)).find_map(|op| match op {
+        let ops = || order.iter().filter_map(|n| graph.op(*n));
+        // Attention turns its operands itself.
+        let attends = ops().any(|op| matches!(op, Op::Attention(_)));
+        let anchor = ops().find_map(|op| match op {
             Op::SignSelect(_) | Op::WeightProducts(_) => {
                 Some(sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum))
             }
             Op::Matmul(_) => Some(matmul::Plan::new(graph, target).map(Box::new).map(Plan::Matmul)),
             Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
-            Op::Rotary(_) => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
+            Op::Rotary(_) if !attends => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
             Op::Gather(_) => Some(gather::Plan::new(graph, target).map(Plan::Gather)),
             Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),
             _ => None,

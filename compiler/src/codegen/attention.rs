@@ -2,16 +2,19 @@
 //!
 //! Parts share blocks of query heads, so that they are even however few key heads there are. Each appends what its
 //! own key heads need, and reads only rows that it appended itself: where parts share a key head, they write the
-//! same bytes.
+//! same bytes. Queries and new keys that a rotary embedding turns are turned on the way.
+
+mod mask;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, F32X4, I8};
+use cranelift_codegen::ir::types::{F32, F32X4};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_runtime::kernel::STATUS_SHAPE;
 use trine_ukernel::{attention, best};
 
 use super::emit::{ClifValue, Emit, Result};
+use super::rotary::Rotary;
 use super::rows::outer_offset;
 use super::target::Target;
 use super::view::View;
@@ -26,9 +29,9 @@ pub struct Plan<'g> {
     scale: f32,
     softcap: f32,
     causal: bool,
-    q: View,
-    k: View,
-    v: View,
+    q: Heads,
+    k: Heads,
+    v: Heads,
     mask: Option<View>,
     /// Dimensions of the mask that must be those of the scores, which only a run can tell.
     unproven: Vec<(Dim, Dim)>,
@@ -37,6 +40,12 @@ pub struct Plan<'g> {
     y: usize,
     transposed: bool,
     total: Dim,
+}
+
+/// An operand: heads as they lie, or that are turned first.
+enum Heads {
+    Plain(View),
+    Rotated(Rotary),
 }
 
 /// Arguments of the past, and the results they grow into.
@@ -63,30 +72,38 @@ impl<'g> Plan<'g> {
         if let Some(t) = transposed {
             y = Value { node: t, result: 0 };
         }
-        let known = |n: &NodeId| {
-            *n == node || Some(*n) == transposed || graph.results(*n).all(|v| View::of(graph, v).is_some())
-        };
-        if !order.iter().filter(|n| graph.op(**n).is_some()).all(known) {
-            return None;
-        }
-        let rows = |slot: usize| {
-            let view = View::of(graph, graph.operand(node, slot)?)?;
-            let contiguous = view.strides.last()?.as_const() == Some(1);
-            (view.elem == Elem::F32 && contiguous).then_some(view)
-        };
-        let (q, k, v) = (rows(0)?, rows(1)?, rows(2)?);
         let past = match graph.operand(node, 4) {
             Some(past) => Some(Past::new(graph, node, past)?),
             None => None,
         };
+        let operand = |slot: usize| Heads::of(graph, graph.operand(node, slot)?);
+        let (q, k, v) = (operand(0)?, operand(1)?, operand(2)?);
+        // Keys are turned as they are appended, values are not at all.
+        let turns = |heads: &Heads| matches!(heads, Heads::Rotated(_));
+        if turns(&v) || turns(&k) && past.is_none() {
+            return None;
+        }
+        let turned = [(&q, 0), (&k, 1)].into_iter().filter(|(heads, _)| turns(heads));
+        let turned: Vec<NodeId> =
+            turned.flat_map(|(_, slot)| graph.operand(node, slot)).map(|v| v.node).collect();
+        let known = |n: &NodeId| {
+            *n == node
+                || Some(*n) == transposed
+                || turned.contains(n)
+                || graph.results(*n).all(|v| View::of(graph, v).is_some())
+        };
+        if !order.iter().filter(|n| graph.op(**n).is_some()).all(known) {
+            return None;
+        }
         let total = match &past {
-            Some(past) => past.rows.add(&k.dims[2])?,
-            None => k.dims[2].clone(),
+            Some(past) => past.rows.add(&k.dims()[2])?,
+            None => k.dims()[2].clone(),
         };
         let mut unproven = vec![];
         let mask = match graph.operand(node, 3) {
             Some(mask) => {
-                let scores = [q.dims[0].clone(), q.dims[1].clone(), q.dims[2].clone(), total.clone()];
+                let q = q.dims();
+                let scores = [q[0].clone(), q[1].clone(), q[2].clone(), total.clone()];
                 let mut view = View::of(graph, mask)?;
                 let missing = 4usize.checked_sub(view.dims.len())?;
                 for (dim, score) in view.dims.iter_mut().zip(&scores[missing..]) {
@@ -121,18 +138,46 @@ impl<'g> Plan<'g> {
         })
     }
 
-    /// What the microkernel works in, and the mask of a block.
+    /// The queries of a block, if they are turned, its mask, and what the microkernel works in.
     pub fn part_scratch(&self) -> Option<Dim> {
         let block = BLOCK as usize;
         // Linear in the keys.
         let none = attention::scratch(block, 0);
         let each = attention::scratch(block, 1) - none + block;
-        self.total.mul(&Dim::constant(4 * each))?.add(&Dim::constant(4 * none + 128))
+        let scores = self.total.mul(&Dim::constant(4 * each))?.add(&Dim::constant(4 * none + 128))?;
+        scores.add(&self.turned_bytes()?)
+    }
+
+    /// Bytes of a block of queries that are turned.
+    fn turned_bytes(&self) -> Option<Dim> {
+        match &self.q {
+            Heads::Plain(_) => Some(Dim::constant(0)),
+            Heads::Rotated(q) => q.x.dims[3].mul(&Dim::constant(4 * BLOCK as usize)),
+        }
     }
 
     pub fn work(&self) -> Option<Dim> {
-        let rows = self.q.dims[..3].iter().try_fold(Dim::constant(2), |n, d| n.mul(d))?;
-        rows.mul(&self.total)?.mul(&self.q.dims[3])
+        let rows = self.q.dims()[..3].iter().try_fold(Dim::constant(2), |n, d| n.mul(d))?;
+        rows.mul(&self.total)?.mul(&self.q.dims()[3])
+    }
+}
+
+impl Heads {
+    fn of(graph: &Graph, v: Value) -> Option<Heads> {
+        if let Some(rotary) = Rotary::of(graph, v.node) {
+            return Some(Heads::Rotated(rotary));
+        }
+        let view = View::of(graph, v)?;
+        let contiguous = view.strides.last()?.as_const() == Some(1);
+        (view.elem == Elem::F32 && contiguous).then_some(Heads::Plain(view))
+    }
+
+    /// `[b,h,s,d]`.
+    fn dims(&self) -> &[Dim] {
+        match self {
+            Heads::Plain(view) => &view.dims,
+            Heads::Rotated(rotary) => &rotary.x.dims,
+        }
     }
 }
 
@@ -182,18 +227,27 @@ struct Rows {
     stride: ClifValue,
 }
 
+/// The scratch of a part.
+struct Room {
+    /// Queries that are turned.
+    turned: ClifValue,
+    mask: ClifValue,
+    /// The microkernel's.
+    work: ClifValue,
+}
+
 /// The status is `STATUS_SHAPE` when the mask does not fit the scores.
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let dims = |e: &mut Emit, d: &Dim| e.size(d);
-    let batch = dims(e, &plan.q.dims[0])?;
+    let batch = dims(e, &plan.q.dims()[0])?;
     let sizes = Sizes {
-        heads: dims(e, &plan.q.dims[1])?,
-        key_heads: dims(e, &plan.k.dims[1])?,
-        rows: dims(e, &plan.q.dims[2])?,
-        d: dims(e, &plan.q.dims[3])?,
-        dv: dims(e, &plan.v.dims[3])?,
-        new: dims(e, &plan.k.dims[2])?,
+        heads: dims(e, &plan.q.dims()[1])?,
+        key_heads: dims(e, &plan.k.dims()[1])?,
+        rows: dims(e, &plan.q.dims()[2])?,
+        d: dims(e, &plan.q.dims()[3])?,
+        dv: dims(e, &plan.v.dims()[3])?,
+        new: dims(e, &plan.k.dims()[2])?,
         past: match &plan.past {
             Some(past) => dims(e, &past.rows)?,
             None => e.int(0),
@@ -203,9 +257,14 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let scratch = plan.part_scratch().ok_or_else(|| CodegenError::Overflow { what: "scores".into() })?;
     let own = e.size(&scratch)?;
     let own = e.b.ins().imul(own, e.part);
-    let scratch = e.at(e.arg(shape.scratch()), own, 1);
-    let mask_rows = e.b.ins().imul_imm_s(sizes.total, 4 * BLOCK);
-    let work = e.b.ins().iadd(scratch, mask_rows);
+    let turned = e.at(e.arg(shape.scratch()), own, 1);
+    let turned_bytes =
+        plan.turned_bytes().ok_or_else(|| CodegenError::Overflow { what: "queries".into() })?;
+    let turned_bytes = e.size(&turned_bytes)?;
+    let mask = e.b.ins().iadd(turned, turned_bytes);
+    let mask_bytes = e.b.ins().imul_imm_s(sizes.total, 4 * BLOCK);
+    let work = e.b.ins().iadd(mask, mask_bytes);
+    let room = Room { turned, mask, work };
 
     let blocks = e.b.ins().iadd_imm_s(sizes.rows, BLOCK - 1);
     let blocks = e.b.ins().udiv_imm_u(blocks, BLOCK);
@@ -229,10 +288,23 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let keys = present(plan, e, &shape, &sizes, (key_head, is_new), true)?;
         let values = present(plan, e, &shape, &sizes, (key_head, is_new), false)?;
         let row = e.b.ins().imul_imm_s(block, BLOCK);
-        queries(plan, e, &shape, &sizes, (head, row), (keys, values), (work, scratch))?;
+        queries(plan, e, &shape, &sizes, (head, row), (keys, values), &room)?;
         Ok(vec![key_head])
     })?;
     Ok(status)
+}
+
+/// Where rows of a cache come from.
+enum Appended<'p> {
+    Copied(Rows),
+    Rotated(&'p Rotary),
+}
+
+/// Rows from `index` of all axes but the last `inner` on, where they lie.
+fn in_place(e: &mut Emit, view: &View, (index, inner): (ClifValue, usize)) -> Result<Rows> {
+    let offset = outer_offset(e, view, index, inner)?;
+    let base = e.arg(view.arg);
+    Ok(Rows { start: e.at(base, offset, 4), stride: e.size(&view.strides[2])? })
 }
 
 /// The keys (or values) of a key head, past and new in one place; they are put there when the head `is_new`.
@@ -244,11 +316,16 @@ fn present(
     (unit, is_new): (ClifValue, ClifValue),
     keys: bool,
 ) -> Result<Rows> {
-    let (view, width) = if keys { (&plan.k, sizes.d) } else { (&plan.v, sizes.dv) };
-    let offset = outer_offset(e, view, unit, 2)?;
-    let base = e.arg(view.arg);
-    let new = Rows { start: e.at(base, offset, 4), stride: e.size(&view.strides[2])? };
-    let Some(past) = &plan.past else { return Ok(new) };
+    let (heads, width) = if keys { (&plan.k, sizes.d) } else { (&plan.v, sizes.dv) };
+    let new = match heads {
+        Heads::Plain(view) => Appended::Copied(in_place(e, view, (unit, 2))?),
+        Heads::Rotated(rotary) => Appended::Rotated(rotary),
+    };
+    let past = match (&plan.past, &new) {
+        (Some(past), _) => past,
+        (None, Appended::Copied(new)) => return Ok(*new),
+        (None, Appended::Rotated(_)) => return Err(CodegenError::malformed("attention")),
+    };
     let cache = if keys { past.keys } else { past.values };
     let (from, to) = (e.arg(cache.past), e.arg(shape.result(cache.present)));
     let capacity = e.capacity();
@@ -269,12 +346,21 @@ fn present(
     })?;
     let appended = e.b.ins().select(is_new, sizes.new, zero);
     e.for_range(zero, appended, 1, &[], |e, i, _| {
-        let offset = e.b.ins().imul(i, new.stride);
-        let from = e.at(new.start, offset, 4);
         let row = e.b.ins().iadd(sizes.past, i);
         let offset = e.b.ins().imul(row, width);
         let to = e.at(start, offset, 4);
-        copy(e, from, to, width)?;
+        match &new {
+            Appended::Copied(new) => {
+                let offset = e.b.ins().imul(i, new.stride);
+                let from = e.at(new.start, offset, 4);
+                copy(e, from, to, width)?;
+            }
+            Appended::Rotated(rotary) => {
+                let row = e.b.ins().imul(unit, sizes.new);
+                let row = e.b.ins().iadd(row, i);
+                rotary.row(e, row, to)?;
+            }
+        }
         Ok(vec![])
     })?;
     Ok(Rows { start, stride: width })
@@ -288,17 +374,27 @@ fn queries(
     sizes: &Sizes,
     (head, i): (ClifValue, ClifValue),
     (keys, values): (Rows, Rows),
-    (work, mask_rows): (ClifValue, ClifValue),
+    room: &Room,
 ) -> Result<()> {
     let left = e.b.ins().isub(sizes.rows, i);
     let block = e.int(BLOCK);
     let rows = e.b.ins().smin(left, block);
     let row = e.b.ins().imul(head, sizes.rows);
     let row = e.b.ins().iadd(row, i);
-    let offset = outer_offset(e, &plan.q, row, 1)?;
-    let base = e.arg(plan.q.arg);
-    let q = e.at(base, offset, 4);
-    let q_row = e.size(&plan.q.strides[2])?;
+    let q = match &plan.q {
+        Heads::Plain(view) => in_place(e, view, (row, 1))?,
+        Heads::Rotated(rotary) => {
+            let zero = e.int(0);
+            e.for_range(zero, rows, 1, &[], |e, r, _| {
+                let offset = e.b.ins().imul(r, sizes.d);
+                let to = e.at(room.turned, offset, 4);
+                let row = e.b.ins().iadd(row, r);
+                rotary.row(e, row, to)?;
+                Ok(vec![])
+            })?;
+            Rows { start: room.turned, stride: sizes.d }
+        }
+    };
     let out_row = match plan.transposed {
         false => sizes.dv,
         true => e.b.ins().imul(sizes.heads, sizes.dv),
@@ -327,20 +423,20 @@ fn queries(
     };
     let Rows { start: mask, stride: mask_row } = match &plan.mask {
         None => Rows { start: e.int(0), stride: e.int(0) },
-        Some(view) => mask(e, view, (row, rows), sizes.total, mask_rows)?,
+        Some(view) => mask::rows(e, view, (row, rows), sizes.total, room.mask)?,
     };
     let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
     let scalars = e.int(scalars);
     let fields = [
-        q,
-        q_row,
+        q.start,
+        q.stride,
         keys.start,
         keys.stride,
         values.start,
         values.stride,
         mask,
         mask_row,
-        work,
+        room.work,
         out,
         out_row,
         rows,
@@ -352,49 +448,6 @@ fn queries(
         scalars,
     ];
     e.call_with_struct(plan.symbol, &fields)
-}
-
-/// The mask of query rows as floats that are added: in place, or copied to `room`.
-fn mask(
-    e: &mut Emit,
-    view: &View,
-    (row, rows): (ClifValue, ClifValue),
-    keys: ClifValue,
-    room: ClifValue,
-) -> Result<Rows> {
-    let base = e.arg(view.arg);
-    let last = view.strides.last().cloned().unwrap_or(Dim::constant(0));
-    if view.elem == Elem::F32 && last.as_const() == Some(1) {
-        let offset = outer_offset(e, view, row, 1)?;
-        let stride = e.size(&view.strides[view.strides.len() - 2])?;
-        return Ok(Rows { start: e.at(base, offset, 4), stride });
-    }
-    let bytes = if view.elem == Elem::Bool { 1 } else { 4 };
-    let stride = e.size(&last)?;
-    let zero = e.int(0);
-    e.for_range(zero, rows, 1, &[], |e, r, _| {
-        let row = e.b.ins().iadd(row, r);
-        let offset = outer_offset(e, view, row, 1)?;
-        let start = e.at(base, offset, bytes);
-        let offset = e.b.ins().imul(r, keys);
-        let room = e.at(room, offset, 4);
-        e.for_range(zero, keys, 1, &[], |e, j, _| {
-            let offset = e.b.ins().imul(j, stride);
-            let place = e.at(start, offset, bytes);
-            let value = if view.elem == Elem::Bool {
-                let seen = e.load(I8, place, 0);
-                let (yes, no) = (e.float(0.0, F32), e.float(f32::NEG_INFINITY, F32));
-                e.b.ins().select(seen, yes, no)
-            } else {
-                e.load(F32, place, 0)
-            };
-            let to = e.at(room, j, 4);
-            e.store(value, to, 0);
-            Ok(vec![])
-        })?;
-        Ok(vec![])
-    })?;
-    Ok(Rows { start: room, stride: keys })
 }
 
 /// Copies `count` floats.

@@ -1,9 +1,9 @@
-//! Rotary position embedding of heads that lie anyhow.
+//! Rotary position embedding of heads that lie anyhow: a kernel of its own, or what attention does to its operands.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::types::{F32, F32X4};
-use trine_ir::{Dim, Elem, Graph, Op, Value};
+use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 
 use super::emit::{ClifValue, Emit, Result, lanes};
 use super::rows::outer_offset;
@@ -12,7 +12,13 @@ use super::{CodegenError, Shape};
 
 pub struct Plan<'g> {
     graph: &'g Graph,
-    x: View,
+    rotary: Rotary,
+}
+
+/// One op, its operands read where they lie.
+pub struct Rotary {
+    /// The heads, `[b,h,s,d]`.
+    pub x: View,
     cos: View,
     sin: View,
     interleaved: bool,
@@ -21,9 +27,26 @@ pub struct Plan<'g> {
 impl<'g> Plan<'g> {
     pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
         let [output] = graph.outputs() else { return None };
-        let Some(Op::Rotary(op)) = graph.op(output.node) else { return None };
+        let rotary = Rotary::of(graph, output.node)?;
+        let alone = graph.order().iter().all(|n| {
+            *n == output.node
+                || graph.op(*n).is_none()
+                || View::of(graph, Value { node: *n, result: 0 }).is_some()
+        });
+        alone.then_some(Plan { graph, rotary })
+    }
+
+    pub fn work(&self) -> Option<Dim> {
+        self.rotary.x.dims.iter().try_fold(Dim::constant(4), |n, d| n.mul(d))
+    }
+}
+
+impl Rotary {
+    /// The op at `node`, if it is one.
+    pub fn of(graph: &Graph, node: NodeId) -> Option<Rotary> {
+        let Some(Op::Rotary(op)) = graph.op(node) else { return None };
         let operand = |slot: usize| {
-            let view = View::of(graph, graph.operand(output.node, slot)?)?;
+            let view = View::of(graph, graph.operand(node, slot)?)?;
             (view.elem == Elem::F32 && view.strides.last()?.as_const() == Some(1)).then_some(view)
         };
         let x = operand(0)?;
@@ -36,41 +59,24 @@ impl<'g> Plan<'g> {
             view.broadcast(&[x.dims[0].clone(), x.dims[1].clone(), x.dims[2].clone(), half])
         };
         let (cos, sin) = (table(1)?, table(2)?);
-        let alone = graph.order().iter().all(|n| {
-            *n == output.node
-                || graph.op(*n).is_none()
-                || View::of(graph, Value { node: *n, result: 0 }).is_some()
-        });
-        alone.then_some(Plan { graph, x, cos, sin, interleaved: op.interleaved })
+        Some(Rotary { x, cos, sin, interleaved: op.interleaved })
     }
 
-    pub fn work(&self) -> Option<Dim> {
-        self.x.dims.iter().try_fold(Dim::constant(4), |n, d| n.mul(d))
-    }
-}
-
-pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
-    let shape = Shape::of(plan.graph);
-    let rows = plan.x.dims[..3].iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
-    let rows = e.size(&rows.ok_or_else(|| CodegenError::Overflow { what: "the number of heads".into() })?)?;
-    let d = e.size(&plan.x.dims[3])?;
-    let half = e.size(&plan.cos.dims[3])?;
-    let (begin, end) = e.share(rows, 1);
-    e.for_range(begin, end, 1, &[], |e, row, _| {
+    /// Rotates row `row` of all heads' into `y`.
+    pub fn row(&self, e: &mut Emit, row: ClifValue, y: ClifValue) -> Result<()> {
+        let d = e.size(&self.x.dims[3])?;
+        let half = e.size(&self.cos.dims[3])?;
         let start = |e: &mut Emit, view: &View| {
             let offset = outer_offset(e, view, row, 1)?;
             let base = e.arg(view.arg);
             Ok(e.at(base, offset, 4))
         };
-        let (x, cos, sin) = (start(e, &plan.x)?, start(e, &plan.cos)?, start(e, &plan.sin)?);
-        let y = e.arg(shape.result(0));
-        let offset = e.b.ins().imul(row, d);
-        let y = e.at(y, offset, 4);
+        let (x, cos, sin) = (start(e, &self.x)?, start(e, &self.cos)?, start(e, &self.sin)?);
         let zero = e.int(0);
-        let whole = if plan.interleaved { zero } else { e.b.ins().band_imm_u(half, !3) };
+        let whole = if self.interleaved { zero } else { e.b.ins().band_imm_u(half, !3) };
         for (begin, end, ty) in [(zero, whole, F32X4), (whole, half, F32)] {
             e.for_range(begin, end, lanes(ty), &[], |e, i, _| {
-                pairs(plan, e, (x, y), (cos, sin), (i, half), ty);
+                self.pairs(e, (x, y), (cos, sin), (i, half), ty);
                 Ok(vec![])
             })?;
         }
@@ -82,38 +88,54 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             e.store(v, to, 0);
             Ok(vec![])
         })?;
+        Ok(())
+    }
+
+    /// Rotates the pairs from `i` on, one or four.
+    fn pairs(
+        &self,
+        e: &mut Emit,
+        (x, y): (ClifValue, ClifValue),
+        (cos, sin): (ClifValue, ClifValue),
+        (i, half): (ClifValue, ClifValue),
+        ty: ClifType,
+    ) {
+        let (first, second) = if self.interleaved {
+            let first = e.b.ins().imul_imm_s(i, 2);
+            (first, e.b.ins().iadd_imm_s(first, 1))
+        } else {
+            (i, e.b.ins().iadd(i, half))
+        };
+        let load = |e: &mut Emit, base: ClifValue, index: ClifValue| {
+            let place = e.at(base, index, 4);
+            e.load(ty, place, 0)
+        };
+        let (x0, x1) = (load(e, x, first), load(e, x, second));
+        let (c, s) = (load(e, cos, i), load(e, sin, i));
+        let (a, b) = (e.b.ins().fmul(x0, c), e.b.ins().fmul(x1, s));
+        let y0 = e.b.ins().fsub(a, b);
+        let (a, b) = (e.b.ins().fmul(x0, s), e.b.ins().fmul(x1, c));
+        let y1 = e.b.ins().fadd(a, b);
+        for (index, v) in [(first, y0), (second, y1)] {
+            let place = e.at(y, index, 4);
+            e.store(v, place, 0);
+        }
+    }
+}
+
+pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
+    let shape = Shape::of(plan.graph);
+    let x = &plan.rotary.x;
+    let rows = x.dims[..3].iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
+    let rows = e.size(&rows.ok_or_else(|| CodegenError::Overflow { what: "the number of heads".into() })?)?;
+    let d = e.size(&x.dims[3])?;
+    let (begin, end) = e.share(rows, 1);
+    e.for_range(begin, end, 1, &[], |e, row, _| {
+        let y = e.arg(shape.result(0));
+        let offset = e.b.ins().imul(row, d);
+        let y = e.at(y, offset, 4);
+        plan.rotary.row(e, row, y)?;
         Ok(vec![])
     })?;
     Ok(e.int(0))
-}
-
-/// Rotates the pairs from `i` on, one or four.
-fn pairs(
-    plan: &Plan,
-    e: &mut Emit,
-    (x, y): (ClifValue, ClifValue),
-    (cos, sin): (ClifValue, ClifValue),
-    (i, half): (ClifValue, ClifValue),
-    ty: ClifType,
-) {
-    let (first, second) = if plan.interleaved {
-        let first = e.b.ins().imul_imm_s(i, 2);
-        (first, e.b.ins().iadd_imm_s(first, 1))
-    } else {
-        (i, e.b.ins().iadd(i, half))
-    };
-    let load = |e: &mut Emit, base: ClifValue, index: ClifValue| {
-        let place = e.at(base, index, 4);
-        e.load(ty, place, 0)
-    };
-    let (x0, x1) = (load(e, x, first), load(e, x, second));
-    let (c, s) = (load(e, cos, i), load(e, sin, i));
-    let (a, b) = (e.b.ins().fmul(x0, c), e.b.ins().fmul(x1, s));
-    let y0 = e.b.ins().fsub(a, b);
-    let (a, b) = (e.b.ins().fmul(x0, s), e.b.ins().fmul(x1, c));
-    let y1 = e.b.ins().fadd(a, b);
-    for (index, v) in [(first, y0), (second, y1)] {
-        let place = e.at(y, index, 4);
-        e.store(v, place, 0);
-    }
 }
