@@ -1,6 +1,5 @@
 """What measures: the command `trine`, and what it once measured, kept so that an interrupted comparison goes on."""
 
-import json
 import shutil
 import sys
 import tempfile
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cache import HERE, digest, progress
+from cache import HERE, digest, kept, progress
 from process import call, report
 
 ROOT = HERE.parents[1]
@@ -35,18 +34,15 @@ class Lab:
     def kept(self, what: str, key: list, measure: Callable[[], object], identity: str | None = None):
         """What `measure()` gave when it was first called for this command, or `identity`, and this key."""
         name = digest(identity or self.identity, *(part if isinstance(part, Path) else str(part) for part in key))
-        path = self.folder / "kept" / f"{name[:32]}.json"
-        if not path.exists():
+
+        def timed() -> dict:
             progress(what)
             start = time.monotonic()
-            value = {"what": what, "value": measure(), "seconds": time.monotonic() - start}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_suffix(".tmp")
-            fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-            fresh.rename(path)
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        self.seconds += kept["seconds"]
-        return kept["value"]
+            return {"what": what, "value": measure(), "seconds": time.monotonic() - start}
+
+        found = kept(self.folder / "kept" / f"{name[:32]}.json", timed)
+        self.seconds += found["seconds"]
+        return found["value"]
 
     def ask(self, command: str, *arguments) -> dict:
         """The JSON that a subcommand prints. Files among the arguments are `Path`s: their contents matter."""

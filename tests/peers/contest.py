@@ -4,8 +4,9 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from cache import progress
+from cache import digest, kept, progress
 from machine import Others
 
 
@@ -43,17 +44,24 @@ class Row:
     quoted: bool = False
 
 
-def play(contest: Contest, threads: list[int], rounds: int) -> list[Row]:
+def play(contest: Contest, threads: list[int], rounds: int, folder: Path | None = None) -> list[Row]:
+    """Measures in turns. In `folder` samples are kept, so that an interrupted contest goes on."""
     samples: dict = defaultdict(lambda: defaultdict(list))
     shares: dict = defaultdict(lambda: defaultdict(list))
-    others = Others()
     for count in threads:
         for turn in range(rounds):
             for engine in contest.engines:
-                progress(f"{contest.title}, threads={count}, round {turn + 1} of {rounds}: {engine.name}")
-                for case, value in engine.measure(count).items():
+                what = f"{contest.title}, threads={count}, round {turn + 1} of {rounds}: {engine.name}"
+
+                def sample(engine: Engine = engine, count: int = count, what: str = what) -> dict:
+                    progress(what)
+                    others = Others()
+                    return {"values": engine.measure(count), "others": others.share()}
+
+                found = kept(folder / f"{digest(what)[:32]}.json", sample) if folder else sample()
+                for case, value in found["values"].items():
                     samples[engine.name, case][count].append(value)
-                shares[engine.name][count].append(others.share())
+                shares[engine.name][count].append(found["others"])
     return [row for case in contest.units for row in _rows(contest, case, samples, shares)]
 
 

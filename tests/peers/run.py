@@ -5,12 +5,13 @@
 Peers are onnxruntime, and llama.cpp built from its source on PyPI; those that no registry has are quoted. The engines
 of a contest run in turns, several rounds of them. What they need is made once, in `target/peers` and `target/models`:
 that takes the package index, a C++ compiler, half an hour and 25 GB. The table goes to standard output, the samples
-behind it to `target/peers/results.json`. `--quick` does less of everything, to see whether it works; its figures
+behind it to `target/peers/results.json`; a run that was interrupted goes on. `--quick` does less of everything, to see whether it works; its figures
 mean little. The other scripts here are run by this one, which lets them find those of `tests/python`.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def main() -> None:
     from env import enter
 
     enter()
-    from cache import target_dir
+    from cache import digest, target_dir
     from contest import play
     from machine import machine
     from process import built
@@ -56,11 +57,14 @@ def main() -> None:
     effort = QUICK if arguments.quick else FULL
     contests = [c for part in arguments.only for c in contests_of(part)(Trine(command), effort.seconds, effort.whole)]
     about, of = machine(), versions(command)
-    rows = [row for contest in contests for row in play(contest, arguments.threads, effort.rounds)]
+    samples = target_dir() / "peers" / "samples" / digest(command, *of.values(), repr(effort))[:32]
+    rows = [row for contest in contests for row in play(contest, arguments.threads, effort.rounds, samples)]
     print(render(rows, arguments.threads, about, of))
     report = {"machine": about, "versions": of, "effort": asdict(effort), "rows": [asdict(row) for row in rows]}
     output = arguments.json or target_dir() / "peers" / "results.json"
     output.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
+    # The next run measures anew.
+    shutil.rmtree(samples)
 
 
 def contests_of(part: str):

@@ -54,6 +54,14 @@ class Contests(unittest.TestCase):
         self.assertIn("| title, time, µs | other † | 60.0 | 3.00× |", table)
 
 
+    def test_what_was_measured_is_not_measured_again(self):
+        times = iter([10, 20])
+        contest = Contest("title", {"time": "µs"}, [Engine("Trine", lambda threads: {"time": next(times)})])
+        with tempfile.TemporaryDirectory() as folder:
+            first = play(contest, [1], 2, Path(folder))
+            self.assertEqual(play(contest, [1], 2, Path(folder)), first)
+
+
 class Folder(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

@@ -7,10 +7,12 @@ under its final name only when complete. Standard library only: it runs before t
 import fcntl
 import glob
 import hashlib
+import json
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +44,17 @@ def digest(*parts: bytes | str | Path) -> str:
         data = data.encode() if isinstance(data, str) else data
         hasher.update(len(data).to_bytes(8, "little") + data)
     return hasher.hexdigest()
+
+
+def kept(path: Path, measure: Callable[[], object]):
+    """What `measure()` gave when it was first called for this file, which keeps it as JSON."""
+    if not path.exists():
+        value = measure()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+        fresh.rename(path)
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def is_current(folder: Path, stamp: str) -> bool:
