@@ -130,6 +130,14 @@ pub enum CalibrateError {
     OtherRun(PathBuf),
 }
 
+/// The layers of `module` that [`calibrate`] rounds if `keep` is what it keeps.
+pub fn layers(module: &Module, keep: &[String]) -> Result<Vec<Linear>, Error> {
+    let (module, probes) = steps::probed(module)?;
+    let (stages, kept) = stages(&module, &probes, keep)?;
+    check_keep(&stages, &kept, keep)?;
+    Ok(stages.into_iter().flat_map(|s| s.layers).collect())
+}
+
 /// Rounds the linear layers of `module`, on which [`PASSES`] have run.
 pub fn calibrate(
     module: &Module,

@@ -10,7 +10,7 @@ mod write;
 
 use std::path::Path;
 
-use crate::calibrate::Rounded;
+use crate::calibrate::{Linear, Rounded};
 use crate::error::Error;
 use crate::import;
 
@@ -35,6 +35,13 @@ pub enum ExportError {
     Operator { node: String, op_type: String, reason: &'static str },
     #[error("the model has no graph")]
     NoGraph,
+}
+
+/// Why the ONNX model at `source` could not be written with these of its layers rounded, if it could not.
+pub fn refusal(source: &Path, layers: &[Linear]) -> Result<Option<ExportError>, Error> {
+    let fail = |error| Error::Import { path: source.into(), source: Box::new(error) };
+    let model = import::read(source).map_err(fail)?;
+    Ok(layer::check(&model, layers).err())
 }
 
 /// Writes the ONNX model at `source` with `layers` in the place of its own, as `folder/model.onnx` and its data

@@ -3,7 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use prost::Message;
 use serde_json::Value;
+use trine::import::proto::attribute_proto::AttributeType;
+use trine::import::proto::tensor_proto::DataType;
+use trine::import::proto::tensor_shape_proto::{Dimension, dimension};
+use trine::import::proto::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, ValueInfoProto, type_proto,
+};
 
 const MODELS: [(&str, &[&str]); 2] = [
     ("rows_lstm", &["w.forward", "r.forward"]),
@@ -66,11 +74,96 @@ fn onnx_is_refused_where_a_recurrent_layer_is_rounded_and_written_where_none_is(
         message.contains("(LSTM) cannot be written") && message.contains("write IR instead"),
         "{message}"
     );
-    assert!(!folder.path().join("out/model.onnx").exists());
-    std::fs::remove_dir_all(folder.path().join("out")).unwrap();
+    assert!(!folder.path().join("out").exists(), "it is told before anything is fitted");
     let written = run(&["--keep", "w.*", "--keep", "r.*"]);
     assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
     assert!(folder.path().join("out/model.onnx").exists());
+}
+
+/// A product within a loop that is no recurrent layer: ONNX could only say it within the loop's body.
+#[test]
+fn products_in_other_loops_are_written_as_ir() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("scan.onnx"), scan().encode_to_vec()).unwrap();
+    let run = |out: &str, extra: &[&str]| {
+        let (model, out) = (path("scan.onnx"), path(out));
+        let args = ["ternarize", &model, "--method", "exact", "--keep", "none", "-o", &out];
+        Command::new(env!("CARGO_BIN_EXE_trine")).args([&args[..], extra].concat()).output().unwrap()
+    };
+    let written = run("out", &[]);
+    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    assert!(std::fs::read_to_string(path("out/model.ir")).unwrap().contains("w.trits"));
+    let refused = run("onnx", &["--format", "onnx"]);
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{message}");
+    assert!(message.contains("node `product` (MatMul), which is none of the graph's own"), "{message}");
+    assert!(!folder.path().join("onnx").exists());
+}
+
+/// `h ← h·W + x` over the rows of `x`.
+fn scan() -> ModelProto {
+    let value = |name: &str, dims: &[i64]| {
+        let dim = |n: &i64| Dimension { value: Some(dimension::Value::DimValue(*n)), ..Default::default() };
+        let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+        let tensor = type_proto::Tensor { elem_type: Some(DataType::Float as i32), shape };
+        let r#type =
+            Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() });
+        ValueInfoProto { name: Some(name.into()), r#type, ..Default::default() }
+    };
+    let node = |name: &str, op_type: &str, inputs: &[&str], outputs: &[&str]| NodeProto {
+        name: Some(name.into()),
+        op_type: Some(op_type.into()),
+        input: inputs.iter().map(|i| i.to_string()).collect(),
+        output: outputs.iter().map(|o| o.to_string()).collect(),
+        ..Default::default()
+    };
+    let body = GraphProto {
+        name: Some("step".into()),
+        input: vec![value("h", &[1, 4]), value("x", &[1, 4])],
+        node: vec![
+            node("product", "MatMul", &["h", "w"], &["hw"]),
+            node("sum", "Add", &["hw", "x"], &["next"]),
+            node("out", "Identity", &["next"], &["y"]),
+        ],
+        output: vec![value("next", &[1, 4]), value("y", &[1, 4])],
+        ..Default::default()
+    };
+    let scan = NodeProto {
+        attribute: vec![
+            AttributeProto {
+                name: Some("body".into()),
+                g: Some(body),
+                r#type: Some(AttributeType::Graph as i32),
+                ..Default::default()
+            },
+            AttributeProto {
+                name: Some("num_scan_inputs".into()),
+                i: Some(1),
+                r#type: Some(AttributeType::Int as i32),
+                ..Default::default()
+            },
+        ],
+        ..node("loop", "Scan", &["first", "rows"], &["last", "all"])
+    };
+    let weights = (0..16).flat_map(|i| ((i * 7 % 16) as f32 * 0.1 - 0.7).to_le_bytes());
+    let weights = TensorProto {
+        name: Some("w".into()),
+        data_type: Some(DataType::Float as i32),
+        dims: vec![4, 4],
+        raw_data: Some(weights.collect::<Vec<u8>>().into()),
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        name: Some("g".into()),
+        input: vec![value("first", &[1, 4]), value("rows", &[5, 1, 4])],
+        node: vec![scan],
+        output: vec![value("last", &[1, 4]), value("all", &[5, 1, 4])],
+        initializer: vec![weights],
+        ..Default::default()
+    };
+    let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(21) };
+    ModelProto { ir_version: Some(10), opset_import: vec![opset], graph: Some(graph), ..Default::default() }
 }
 
 fn digits() -> PathBuf {

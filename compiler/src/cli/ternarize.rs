@@ -123,7 +123,7 @@ pub struct Args {
     activations: String,
 
     /// What to write: ONNX with ternary f32 weights, ONNX with 2-bit MatMulNBits, or IR with packed trits [default: onnx,
-    /// or ir of IR, of recurrent layers and with --rotate]
+    /// or ir where ONNX cannot say it]
     #[arg(long)]
     format: Option<Format>,
 
@@ -160,12 +160,18 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
     let done = Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
     let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");
-    for miss in opened.clone().flat_map(|s| &s.near_misses) {
+    for miss in opened.flat_map(|s| &s.near_misses) {
         warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
     }
-    // The weights of an ONNX node for a recurrent layer cannot be planes.
-    let is_recurrent = opened.map(|s| s.rewrites).sum::<usize>() > 0;
-    let format = if args.format.is_none() && is_recurrent { Format::Ir } else { format };
+    let layers = calibrate::layers(&module, &args.keep)?;
+    let format = match format {
+        Format::Ir => Format::Ir,
+        onnx => match (export::refusal(path, &layers)?, args.format) {
+            (None, _) => onnx,
+            (Some(_), None) => Format::Ir,
+            (Some(refusal), Some(_)) => return Err(trine::Error::from(refusal).into()),
+        },
+    };
     let mut rotated = module.clone();
     let grown = args.rotate.then(|| calibrate::rotate(&mut rotated, args.seed)).transpose()?;
     let given = Given::read(&args, path, &module)?;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::{ExportError, Spelling};
-use crate::calibrate::{Int8, Rounded, Weights};
+use crate::calibrate::{Int8, Linear, Rounded, Weights};
 use crate::import::proto::attribute_proto::AttributeType;
 use crate::import::proto::tensor_proto::DataType;
 use crate::import::proto::{
@@ -40,7 +40,8 @@ pub fn replace(model: &mut ModelProto, layers: &[Rounded], spelling: Spelling) -
         }
     }
     if written < layers.len() {
-        return Err(missing(graph, layers));
+        let mut all = layers.iter().map(|l| find(graph, (&l.name, &l.node, &l.op_type)));
+        all.try_for_each(|node| node.map(drop))?;
     }
     graph.node = nodes;
     graph.initializer.append(&mut initializers);
@@ -56,13 +57,49 @@ fn name(node: &NodeProto) -> &str {
     if node.name().is_empty() { node.output.first().map_or("", |o| o) } else { node.name() }
 }
 
-fn missing(graph: &GraphProto, layers: &[Rounded]) -> ExportError {
-    let is_there = |l: &&Rounded| graph.node.iter().any(|n| name(n) == l.node && n.op_type() == l.op_type);
-    let (weights, node, op_type) = match layers.iter().find(|l| !is_there(l)) {
-        Some(l) => (l.name.clone(), l.node.clone(), l.op_type.clone()),
-        None => Default::default(),
+/// Refuses layers that [`replace`] would.
+pub fn check(model: &ModelProto, layers: &[Linear]) -> Result<(), ExportError> {
+    let graph = model.graph.as_ref().ok_or(ExportError::NoGraph)?;
+    layers.iter().try_for_each(|l| product(find(graph, (&l.weights, &l.node, &l.op_type))?).map(drop))
+}
+
+/// The node of a layer: the name of its weights, that of the node, and its type.
+fn find<'g>(
+    graph: &'g GraphProto,
+    (weights, node, op_type): (&str, &str, &str),
+) -> Result<&'g NodeProto, ExportError> {
+    let mut nodes = graph.node.iter();
+    nodes.find(|n| name(n) == node && n.op_type() == op_type).ok_or_else(|| ExportError::NoNode {
+        weights: weights.into(),
+        node: node.into(),
+        op_type: op_type.into(),
+    })
+}
+
+/// What a node that multiplies by weights does besides: a factor, and an addend with its own.
+type Product<'n> = (f32, Option<(&'n str, f32)>);
+
+fn product(node: &NodeProto) -> Result<Product<'_>, ExportError> {
+    let refuse = |reason| {
+        Err(ExportError::Operator { node: name(node).into(), op_type: node.op_type().into(), reason })
     };
-    ExportError::NoNode { weights, node, op_type }
+    let int = |name: &str| attribute(node, name).map_or(0, |a| a.i());
+    let float = |name: &str| attribute(node, name).map_or(1.0, |a| a.f());
+    Ok(match node.op_type() {
+        "MatMul" => (1.0, None),
+        "MatMulNBits" => (1.0, input(node, 5).map(|b| (b, 1.0))),
+        "Gemm" if int("transA") != 0 => return refuse("it transposes its input"),
+        "Gemm" => (float("alpha"), input(node, 2).map(|c| (c, float("beta")))),
+        "FusedMatMul" if int("transA") + int("transBatchA") + int("transBatchB") != 0 => {
+            return refuse("it transposes its input");
+        }
+        "FusedMatMul" => (float("alpha"), None),
+        _ => return refuse("it is no MatMul, Gemm or MatMulNBits"),
+    })
+}
+
+fn input(node: &NodeProto, i: usize) -> Option<&str> {
+    node.input.get(i).map(String::as_str).filter(|n| !n.is_empty())
 }
 
 /// The nodes that take the place of one.
@@ -79,21 +116,8 @@ impl Lines {
         let refuse = |reason| {
             Err(ExportError::Operator { node: name(node).into(), op_type: node.op_type().into(), reason })
         };
-        let input = |i: usize| node.input.get(i).map(String::as_str).filter(|n| !n.is_empty());
-        let int = |name: &str| attribute(node, name).map_or(0, |a| a.i());
-        let float = |name: &str| attribute(node, name).map_or(1.0, |a| a.f());
-        let Some(x) = input(0) else { return refuse("it has no input") };
-        let (factor, addend) = match node.op_type() {
-            "MatMul" => (1.0, None),
-            "MatMulNBits" => (1.0, input(5).map(|b| (b.to_string(), 1.0))),
-            "Gemm" if int("transA") != 0 => return refuse("it transposes its input"),
-            "Gemm" => (float("alpha"), input(2).map(|c| (c.to_string(), float("beta")))),
-            "FusedMatMul" if int("transA") + int("transBatchA") + int("transBatchB") != 0 => {
-                return refuse("it transposes its input");
-            }
-            "FusedMatMul" => (float("alpha"), None),
-            _ => return refuse("it is no MatMul, Gemm or MatMulNBits"),
-        };
+        let Some(x) = input(node, 0) else { return refuse("it has no input") };
+        let (factor, addend) = product(node)?;
         let mut y = match &layer.weights {
             Weights::Planes(planes) => self.planes(planes, x),
             Weights::Int8(int8) => self.int8(int8, x),
@@ -103,7 +127,8 @@ impl Lines {
             let factor = self.floats("alpha", &[], &[factor]);
             y = self.node("Mul", &[&y, &factor]);
         }
-        if let Some((mut c, beta)) = addend.filter(|(_, beta)| *beta != 0.0) {
+        if let Some((c, beta)) = addend.filter(|(_, beta)| *beta != 0.0) {
+            let mut c = c.to_string();
             if beta != 1.0 {
                 let beta = self.floats("beta", &[], &[beta]);
                 c = self.node("Mul", &[&c, &beta]);
