@@ -33,6 +33,7 @@ graph @main(%x: f32[b,s,{k}], %r: f32[b,s,{n}]) -> (%y: f32[b,s,{n}]) {{
 "
             );
             for (b, s) in [(1, 1), (2, 3), (1, 9)] {
+                assert_ne!(source, ATTENTION);
                 let dump = close(&source, &[("b", b), ("s", s)]);
                 assert_eq!(dump.matches("call").count(), 1, "{dump}");
             }
@@ -77,6 +78,12 @@ fn attention_reads_views_and_extends_the_past() {
     for (b, s, past) in [(1, 1, 0), (2, 5, 3), (1, 70, 2), (1, 1, 17)] {
         let dump = close(ATTENTION, &[("b", b), ("s", s), ("past", past)]);
         assert_eq!(dump.matches("call").count(), 1, "{dump}");
+        for kept in ["", ", %ck: f32[b,2,past+s,8]", ", %cv: f32[b,2,past+s,8]"] {
+            let all = ", %ck: f32[b,2,past+s,8], %cv: f32[b,2,past+s,8]) {";
+            let source = ATTENTION.replace(all, &format!("{kept}) {{"));
+            let dump = close(&source, &[("b", b), ("s", s), ("past", past)]);
+            assert_eq!(dump.matches("call").count(), 1, "where `{kept}` is kept: {dump}");
+        }
     }
 }
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests/python"))
+sys.path.append(str(ROOT / "tests/python"))
 import cache  # noqa: E402
 
 CACHE = ROOT / "target/train"  # where downloads go

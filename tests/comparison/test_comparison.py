@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import methods
+import parts
 import seeds
 import smollm2_table
 import training
@@ -49,6 +50,13 @@ class Held(unittest.TestCase):
             fitted = set(texts.fitted(0).read_text("utf-8").split("\n\n"))
             self.assertGreaterEqual(len(fitted), 900)
             self.assertLess(len(fitted & held_out), 10, "texts that are there more than once")
+
+
+class Parts(unittest.TestCase):
+    def test_each_is_a_part(self):
+        for part in parts.PARTS.values():
+            self.assertEqual(Path(part.module.__file__).parent, Path(__file__).parent)
+            self.assertTrue(all(hasattr(part.module, name) for name in ("measure", "markdown", "claims")))
 
 
 class Methods(unittest.TestCase):

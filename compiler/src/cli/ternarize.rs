@@ -163,6 +163,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     for miss in opened.flat_map(|s| &s.near_misses) {
         warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
     }
+    let mut rotated = module.clone();
+    let grown = args.rotate.then(|| calibrate::rotate(&mut rotated, args.seed)).transpose()?;
+    let given = Given::read(&args, path, &module)?;
     let layers = calibrate::layers(&module, &args.keep)?;
     let format = match format {
         Format::Ir => Format::Ir,
@@ -172,9 +175,6 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
             (Some(refusal), Some(_)) => return Err(trine::Error::from(refusal).into()),
         },
     };
-    let mut rotated = module.clone();
-    let grown = args.rotate.then(|| calibrate::rotate(&mut rotated, args.seed)).transpose()?;
-    let given = Given::read(&args, path, &module)?;
     std::fs::create_dir_all(folder).map_err(|source| trine::Error::Write { path: folder.clone(), source })?;
     let judge = Judge { given: &given, threads: args.threads.threads(), context: args.context as usize };
     let before = judge.quality(std::mem::replace(&mut module, rotated))?;

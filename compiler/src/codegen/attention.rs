@@ -58,7 +58,8 @@ struct Past {
 #[derive(Clone, Copy)]
 struct Cache {
     past: usize,
-    present: usize,
+    /// Where nobody wants what it grows into, it is scratch.
+    present: Option<usize>,
 }
 
 impl<'g> Plan<'g> {
@@ -117,7 +118,8 @@ impl<'g> Plan<'g> {
             None => None,
         };
         let result = |v: Value| graph.outputs().iter().position(|o| *o == v);
-        if graph.outputs().len() != if past.is_some() { 3 } else { 1 } {
+        let caches = past.iter().flat_map(|p| [p.keys.present, p.values.present]).flatten();
+        if graph.outputs().len() != 1 + caches.count() {
             return None;
         }
         Some(Plan {
@@ -138,14 +140,25 @@ impl<'g> Plan<'g> {
         })
     }
 
-    /// The queries of a block, if they are turned, its mask, and what the microkernel works in.
+    /// The queries of a block, if they are turned, the keys and values of a head, if nobody else keeps them, the mask of
+    /// a block, and what the microkernel works in.
     pub fn part_scratch(&self) -> Option<Dim> {
         let block = BLOCK as usize;
         // Linear in the keys.
         let none = attention::scratch(block, 0);
         let each = attention::scratch(block, 1) - none + block;
         let scores = self.total.mul(&Dim::constant(4 * each))?.add(&Dim::constant(4 * none + 128))?;
-        scores.add(&self.turned_bytes()?)
+        scores.add(&self.turned_bytes()?)?.add(&self.kept_bytes(true)?)?.add(&self.kept_bytes(false)?)
+    }
+
+    /// Bytes of a head's keys, or values, that are scratch.
+    fn kept_bytes(&self, keys: bool) -> Option<Dim> {
+        let Some(past) = &self.past else { return Some(Dim::constant(0)) };
+        let (cache, heads) = if keys { (past.keys, &self.k) } else { (past.values, &self.v) };
+        match cache.present {
+            Some(_) => Some(Dim::constant(0)),
+            None => self.total.mul(&heads.dims()[3])?.mul(&Dim::constant(4)),
+        }
     }
 
     /// Bytes of a block of queries that are turned.
@@ -187,7 +200,7 @@ impl Past {
             let present = Value { node, result };
             Some(Cache {
                 past: graph.params().iter().position(|p| *p == past)?,
-                present: graph.outputs().iter().position(|o| *o == present)?,
+                present: graph.outputs().iter().position(|o| *o == present),
             })
         };
         Some(Past {
@@ -231,6 +244,9 @@ struct Rows {
 struct Room {
     /// Queries that are turned.
     turned: ClifValue,
+    /// Keys and values that nobody else keeps.
+    keys: ClifValue,
+    values: ClifValue,
     mask: ClifValue,
     /// The microkernel's.
     work: ClifValue,
@@ -258,13 +274,18 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let own = e.size(&scratch)?;
     let own = e.b.ins().imul(own, e.part);
     let turned = e.at(e.arg(shape.scratch()), own, 1);
-    let turned_bytes =
-        plan.turned_bytes().ok_or_else(|| CodegenError::Overflow { what: "queries".into() })?;
-    let turned_bytes = e.size(&turned_bytes)?;
-    let mask = e.b.ins().iadd(turned, turned_bytes);
-    let mask_bytes = e.b.ins().imul_imm_s(sizes.total, 4 * BLOCK);
-    let work = e.b.ins().iadd(mask, mask_bytes);
-    let room = Room { turned, mask, work };
+    let mut end = turned;
+    let mut behind = |e: &mut Emit, bytes: Option<Dim>| {
+        let bytes = bytes.ok_or_else(|| CodegenError::Overflow { what: "heads".into() })?;
+        let bytes = e.size(&bytes)?;
+        end = e.b.ins().iadd(end, bytes);
+        Ok(end)
+    };
+    let keys = behind(e, plan.turned_bytes())?;
+    let values = behind(e, plan.kept_bytes(true))?;
+    let mask = behind(e, plan.kept_bytes(false))?;
+    let work = behind(e, plan.total.mul(&Dim::constant(4 * BLOCK as usize)))?;
+    let room = Room { turned, keys, values, mask, work };
 
     let blocks = e.b.ins().iadd_imm_s(sizes.rows, BLOCK - 1);
     let blocks = e.b.ins().udiv_imm_u(blocks, BLOCK);
@@ -285,8 +306,8 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let block = e.b.ins().urem(unit, blocks);
         let key_head = e.b.ins().udiv(head, group);
         let is_new = e.b.ins().icmp(IntCC::NotEqual, key_head, carried[0]);
-        let keys = present(plan, e, &shape, &sizes, (key_head, is_new), true)?;
-        let values = present(plan, e, &shape, &sizes, (key_head, is_new), false)?;
+        let keys = present(plan, e, &shape, &sizes, (key_head, is_new), (&room, true))?;
+        let values = present(plan, e, &shape, &sizes, (key_head, is_new), (&room, false))?;
         let row = e.b.ins().imul_imm_s(block, BLOCK);
         queries(plan, e, &shape, &sizes, (head, row), (keys, values), &room)?;
         Ok(vec![key_head])
@@ -314,7 +335,7 @@ fn present(
     shape: &Shape,
     sizes: &Sizes,
     (unit, is_new): (ClifValue, ClifValue),
-    keys: bool,
+    (room, keys): (&Room, bool),
 ) -> Result<Rows> {
     let (heads, width) = if keys { (&plan.k, sizes.d) } else { (&plan.v, sizes.dv) };
     let new = match heads {
@@ -327,16 +348,21 @@ fn present(
         (None, Appended::Rotated(_)) => return Err(CodegenError::malformed("attention")),
     };
     let cache = if keys { past.keys } else { past.values };
-    let (from, to) = (e.arg(cache.past), e.arg(shape.result(cache.present)));
-    let capacity = e.capacity();
     let zero = e.int(0);
-    let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
-    let rows = e.b.ins().select(dense, sizes.total, capacity);
-    let head = e.b.ins().imul(unit, rows);
-    let head = e.b.ins().imul(head, width);
-    let start = e.at(to, head, 4);
-    let moved = e.b.ins().icmp(IntCC::NotEqual, from, to);
-    let moved = e.b.ins().band(moved, is_new);
+    let from = e.arg(cache.past);
+    let (start, moved) = match cache.present {
+        None => (if keys { room.keys } else { room.values }, is_new),
+        Some(result) => {
+            let to = e.arg(shape.result(result));
+            let capacity = e.capacity();
+            let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
+            let rows = e.b.ins().select(dense, sizes.total, capacity);
+            let head = e.b.ins().imul(unit, rows);
+            let head = e.b.ins().imul(head, width);
+            let elsewhere = e.b.ins().icmp(IntCC::NotEqual, from, to);
+            (e.at(to, head, 4), e.b.ins().band(elsewhere, is_new))
+        }
+    };
     e.when(moved, |e| {
         let head = e.b.ins().imul(unit, sizes.past);
         let head = e.b.ins().imul(head, width);

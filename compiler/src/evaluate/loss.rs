@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use trine_runtime::{Program, Session, SessionOptions, View};
+use trine_ukernel::call::Call;
+use trine_ukernel::{Features, best, exp};
 
 use super::EvaluateError;
 use crate::error::Error;
@@ -93,13 +95,20 @@ fn nats(logits: View, next: &[u32], before: usize) -> Result<f64, Error> {
     let losses: Vec<f64> = rows
         .map(|(i, (row, token))| {
             let largest = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-            let sum: f64 = row.iter().map(|v| f64::from(v - largest).exp()).sum();
+            let sum = exponentials(row.iter().map(|v| v - largest).collect());
             let loss = sum.ln() - f64::from(row[*token as usize] - largest);
             if loss.is_finite() { Ok(loss) } else { Err(EvaluateError::NotFinite { position: before + i }) }
         })
         .collect::<Result<_, _>>()?;
     // In order, so that the number does not depend on threads.
     Ok(losses.iter().sum())
+}
+
+/// `Σ exp(x)`; the microkernel gives the same bits on every machine.
+fn exponentials(mut x: Vec<f32>) -> f64 {
+    let variant = best(exp::VARIANTS, Features::detect()).expect("there is a scalar variant");
+    Call::exp_f32(variant, &mut x).expect("it is the best that runs here").run();
+    x.iter().map(|v| f64::from(*v)).sum()
 }
 
 #[cfg(test)]

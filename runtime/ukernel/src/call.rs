@@ -9,6 +9,7 @@ use core::marker::PhantomData;
 use core::ptr::null;
 
 use crate::contract_i8::{self, ContractI8};
+use crate::exp::ExpF32;
 use crate::matmul::blocks::BlocksF32;
 use crate::matmul::{self, Codes, MatmulF32, Panels, WIDTH};
 use crate::signsum_f32::{PrepareF32, SignSumF32, prepared_len};
@@ -83,6 +84,15 @@ impl<'a> Call<'a, ContractI8> {
             tile_end: g.tiles,
             scratch: scratch.as_mut_ptr(),
         };
+        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+    }
+}
+
+impl<'a> Call<'a, ExpF32> {
+    /// Of all values, in place.
+    pub fn exp_f32(variant: &Variant<ExpF32>, values: &'a mut [f32]) -> Result<Self, CallError> {
+        runs_here(variant)?;
+        let args = ExpF32 { x: values.as_ptr(), out: values.as_mut_ptr(), n: values.len() };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }
 }
