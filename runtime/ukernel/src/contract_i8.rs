@@ -121,6 +121,17 @@ macro_rules! for_each_block {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use for_each_block;
 
+/// Asks for the packed weights that are read some steps after those at `w`, into the second cache: so far ahead as a
+/// stream from memory needs, they would push each other and the activations out of the first.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(crate) fn prefetch_ahead(w: *const u8) {
+    use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    const BYTES: usize = 8192;
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(w.wrapping_add(BYTES).cast()) }
+}
+
 /// Four neighbouring activations, as the lane that is broadcast.
 ///
 /// # Safety

@@ -1,11 +1,8 @@
 //! `8bit_32` and `4bit_32` by `vpdpbusd`: 32 outputs in two registers, four inputs an instruction.
 
 use crate::Layout;
-use crate::contract_i8::{Cell, ContractI8, for_each_block, four};
+use crate::contract_i8::{Cell, ContractI8, for_each_block, four, prefetch_ahead};
 use core::arch::x86_64::*;
-
-/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
-const PREFETCH: usize = 3072;
 
 /// # Safety
 /// The machine has AVX-512 F, BW, VL and VNNI; the arguments are as [`ContractI8`] says.
@@ -136,7 +133,7 @@ unsafe fn step<C: Codes, const R: usize>(
     // SAFETY: the caller's; a prefetch of any address is harmless.
     unsafe {
         let packed = [0, 64].map(|half| {
-            _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(half + PREFETCH).cast());
+            prefetch_ahead(w.wrapping_add(half));
             _mm512_loadu_si512(w.add(half).cast())
         });
         for field in 0..C::FIELDS {

@@ -4,13 +4,10 @@
 //! the escape quadrant take theirs from a second table, and the fifth digit from a third.
 
 use crate::Layout;
-use crate::contract_i8::{Cell, ContractI8, for_each_block, four};
+use crate::contract_i8::{Cell, ContractI8, for_each_block, four, prefetch_ahead};
 use core::arch::x86_64::*;
 
 const LAYOUT: Layout = Layout::FiveInEight16;
-
-/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
-const PREFETCH: usize = 3072;
 
 /// # Safety
 /// The machine has AVX-512 F, BW, VL, VNNI and VBMI; the arguments are as [`ContractI8`] says.
@@ -50,7 +47,7 @@ unsafe fn one_row(digits: &Digits, cell: &Cell) {
         let mut sums = [_mm512_setzero_si512(); 5];
         let (mut w, mut x) = (cell.weights, cell.x);
         for _ in 0..cell.steps {
-            prefetch(w);
+            prefetch_ahead(w);
             let [first, fifth] = digits.of(_mm512_loadu_si512(w.cast()));
             for field in 0..5 {
                 let from = if field < 4 { first } else { fifth };
@@ -85,7 +82,7 @@ unsafe fn rows<const R: usize, const S: usize>(digits: &Digits, args: &ContractI
         let (mut w, mut x) = (cell.weights, cell.x);
         let x_stride = args.x_stride();
         for _ in 0..cell.steps {
-            prefetch(w);
+            prefetch_ahead(w);
             let [first, fifth] = digits.of(_mm512_loadu_si512(w.cast()));
             // One by one, so that each sum is a register.
             add(&mut sums[0], _mm512_and_si512(first, mask), x, x_stride);
@@ -170,10 +167,4 @@ const fn tables() -> [[u8; 64]; 3] {
         i += 1;
     }
     tables
-}
-
-#[inline(always)]
-fn prefetch(w: *const u8) {
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(PREFETCH).cast()) }
 }

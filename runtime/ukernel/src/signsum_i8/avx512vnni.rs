@@ -5,13 +5,10 @@
 //! them, so that a row needs only two accumulators.
 
 use crate::Layout;
-use crate::contract_i8::{Cell, ContractI8, for_each_block, four};
+use crate::contract_i8::{Cell, ContractI8, for_each_block, four, prefetch_ahead};
 use core::arch::x86_64::*;
 
 const LAYOUT: Layout = Layout::TwoBit32;
-
-/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
-const PREFETCH: usize = 2048;
 
 /// # Safety
 /// The machine has AVX-512 F, BW, VL and VNNI; the arguments are as [`ContractI8`] says.
@@ -49,7 +46,7 @@ unsafe fn one_row(cell: &Cell) {
             let packed = [load(w), load(w.add(64))];
             for field in 0..4 {
                 if field % 2 == 0 {
-                    prefetch(w.wrapping_add(32 * field));
+                    prefetch_ahead(w.wrapping_add(32 * field));
                 }
                 let x4 = _mm512_set1_epi32(four(x.add(4 * field)));
                 for half in 0..2 {
@@ -86,7 +83,7 @@ unsafe fn rows<const R: usize>(args: &ContractI8, cell: &Cell) {
             let mut packed = [load(w), load(w.add(64))];
             for field in 0..4 {
                 if field % 2 == 0 {
-                    prefetch(w.wrapping_add(32 * field));
+                    prefetch_ahead(w.wrapping_add(32 * field));
                 }
                 let weights = packed.map(|p| _mm512_and_si512(p, mask));
                 packed = packed.map(|p| _mm512_srli_epi16::<2>(p));
@@ -117,10 +114,4 @@ unsafe fn rows<const R: usize>(args: &ContractI8, cell: &Cell) {
 unsafe fn load(w: *const u8) -> __m512i {
     // SAFETY: the caller's.
     unsafe { _mm512_loadu_si512(w.cast()) }
-}
-
-#[inline(always)]
-fn prefetch(w: *const u8) {
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(w.wrapping_add(PREFETCH).cast()) }
 }
