@@ -5,8 +5,9 @@
 Peers are onnxruntime, and llama.cpp built from its source on PyPI; those that no registry has are quoted. The engines
 of a contest run in turns, several rounds of them. What they need is made once, in `target/peers` and `target/models`:
 that takes the package index, a C++ compiler, half an hour and 25 GB. The table goes to standard output, the samples
-behind it to `target/peers/results.json`; a run that was interrupted goes on. `--quick` does less of everything, to see whether it works; its figures
-mean little. The other scripts here are run by this one, which lets them find those of `tests/python`.
+behind it to `target/peers/results.json`; a run that was interrupted goes on. `--quick` does less of everything, to see
+whether it works; its figures mean little. The other scripts here are run by this one, which lets them find those of
+`tests/python`.
 """
 
 import argparse
