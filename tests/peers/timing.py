@@ -4,8 +4,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-# Of runs that last longer than the time asked for one is enough, and so are a few for the median.
+# At most so many runs to warm up: one that takes longer than the time asked for is enough.
 WARM_UP = 3
+# At least so many runs to take the median of, however long they take.
 FEWEST = 3
 
 
