@@ -18,9 +18,9 @@ const UNSAFE: &[&str] = &[
     "compiler/src/codegen/jit.rs",
     "compiler/src/import/map.rs",
     "runtime/src/arena.rs",
-    "runtime/src/kernel.rs",
+    "runtime/src/calls.rs",
+    "runtime/src/memory.rs",
     "runtime/src/pool.rs",
-    "runtime/src/session.rs",
     "runtime/ukernel/benches/",
     "runtime/ukernel/src/",
 ];

@@ -1,5 +1,6 @@
 //! Text generation: a decoder fed token by token, and how the next token is chosen.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use trine_ir::Tensor;
@@ -21,6 +22,7 @@ pub struct Decoder {
     caches: bool,
     /// Caches by input, where the session does not hold them itself.
     past: Vec<Option<Tensor>>,
+    /// Logits that the program does not give as f32.
     logits: Vec<f32>,
 }
 
@@ -53,11 +55,22 @@ impl Decoder {
     /// Reads tokens, at least one, behind those it has read; returns the logits of what comes next, one for each
     /// token of the vocabulary.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
-        self.feed_observed(tokens, |_| {})
+        self.run(tokens, |session, views| session.execute(views))?;
+        self.read_logits()
     }
 
     /// As [`Decoder::feed`]; `done` is told the number of each step of the program when it has run.
     pub fn feed_observed(&mut self, tokens: &[u32], done: impl FnMut(usize)) -> Result<&[f32], Error> {
+        self.run(tokens, |session, views| session.execute_observed(views, done))?;
+        self.read_logits()
+    }
+
+    /// Lets `execute` run the model on tokens that it has not read.
+    fn run(
+        &mut self,
+        tokens: &[u32],
+        execute: impl FnOnce(&mut Session, &[View]) -> Result<(), RunError>,
+    ) -> Result<(), Error> {
         if tokens.is_empty() {
             return Err(refuse("there are no tokens to read"));
         }
@@ -81,7 +94,7 @@ impl Decoder {
             });
         }
         let views: Vec<View> = given.iter().map(View::from).collect();
-        self.session.execute_observed(&views, done)?;
+        execute(&mut self.session, &views)?;
         for (i, feed) in self.feeds.iter().enumerate() {
             if let Some(output) = feed
                 && !self.session.is_state(i)
@@ -89,8 +102,7 @@ impl Decoder {
                 self.past[i] = Some(owned(self.session.output(*output))?);
             }
         }
-        self.read_logits()?;
-        Ok(&self.logits)
+        Ok(())
     }
 
     /// What runs the model.
@@ -115,8 +127,9 @@ impl Decoder {
     }
 
     /// The logits of the last position.
-    fn read_logits(&mut self) -> Result<(), Error> {
-        let view = self.session.output(self.logits_output);
+    fn read_logits(&mut self) -> Result<&[f32], Error> {
+        let Decoder { session, logits_output, logits, .. } = self;
+        let view = session.output(*logits_output);
         let &[_, seq, vocabulary] = view.dims else { return Err(refuse("its logits lost an axis")) };
         if seq == 0 || vocabulary == 0 {
             return Err(refuse("its logits are empty"));
@@ -124,10 +137,13 @@ impl Decoder {
         let start = (seq - 1) * vocabulary * (view.elem.bits() / 8);
         let data = view.data.get(start..).ok_or_else(|| refuse("its logits end early"))?;
         let elem = view.elem;
-        let logits = floats(View { data, ..view }).ok_or_else(|| refuse(format!("its logits are {elem}")))?;
-        self.logits.clear();
-        self.logits.extend_from_slice(&logits);
-        Ok(())
+        match floats(View { data, ..view }).ok_or_else(|| refuse(format!("its logits are {elem}")))? {
+            Cow::Borrowed(floats) => Ok(floats),
+            Cow::Owned(floats) => {
+                *logits = floats;
+                Ok(logits)
+            }
+        }
     }
 }
 

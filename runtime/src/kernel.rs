@@ -3,7 +3,6 @@
 //! A kernel is `fn(args, dims, part, parts) -> status`: pointers to operands, then to results, then to
 //! scratch; the values of the program's symbols; and which of `parts` equal shares of the work to do. A status
 //! of zero is success; others are `STATUS_*`. A kernel never unwinds.
-#![allow(unsafe_code)]
 
 use std::any::Any;
 use std::sync::Arc;
@@ -34,35 +33,4 @@ pub struct Kernel {
     pub operations: Size,
     pub bytes: Size,
     pub library: KernelLibrary,
-}
-
-/// One call, shared by all threads that take part.
-#[derive(Clone, Copy)]
-pub struct Call {
-    function: KernelFn,
-    args: *const *mut u8,
-    dims: *const i64,
-}
-
-// SAFETY: kernels write disjoint parts of their results, or the same bytes where attention appends to a cache that
-// parts share, each reading only what it wrote itself; the rest they only read. The caller of `Call::new`
-// keeps the memory alive until every part has returned.
-unsafe impl Send for Call {}
-// SAFETY: as above.
-unsafe impl Sync for Call {}
-
-impl Call {
-    /// # Safety
-    /// `args` must point to as many valid pointers as the kernel has arguments, each to memory of the size
-    /// that its type has under `dims`, results and scratch disjoint from one another; `dims` must hold the
-    /// program's symbols. All must stay valid until the last part has run.
-    pub unsafe fn new(function: KernelFn, args: &[*mut u8], dims: &[i64]) -> Call {
-        Call { function, args: args.as_ptr(), dims: dims.as_ptr() }
-    }
-
-    /// Does share `part` of `parts`.
-    pub fn run(&self, part: usize, parts: usize) -> i64 {
-        // SAFETY: promised by the caller of `new`.
-        unsafe { (self.function)(self.args, self.dims, part as i64, parts as i64) }
-    }
 }

@@ -4,12 +4,16 @@
 //! dimensions to what its inputs have, owns one arena and the state, and runs. Many sessions share a program.
 
 pub mod arena;
+mod calls;
 pub mod error;
 mod interpret;
 pub mod kernel;
+mod memory;
 pub mod pool;
 pub mod program;
+mod schedule;
 pub mod session;
+mod sizes;
 
 pub use error::RunError;
 pub use kernel::{Kernel, KernelFn, KernelLibrary};

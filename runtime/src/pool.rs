@@ -1,20 +1,20 @@
-//! Threads that share one kernel call: they spin for a moment, then park.
+//! Threads that run one job together, and meet on the way.
 //!
-//! A call is published by raising `epoch`; each worker takes the part of its own number, so that which thread does what
-//! never depends on timing, and answers on a cache line of its own. A step of a small layer takes a few microseconds,
-//! so that nothing on the way is written by two threads but for the lines that carry a message.
+//! A job is a function that every thread runs with its own number, so that which thread does what never depends on
+//! timing. Where one needs what others have written, all meet: each counts its arrivals on a cache line that it alone
+//! writes, and waits for the counts of the others. Between jobs workers spin for a moment, then park.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::kernel::Call;
-
-/// How long a worker spins before it parks.
-const SPIN: Duration = Duration::from_micros(40);
+/// How long a worker spins before it parks: between two tokens somebody picks the next, which takes some time.
+const SPIN: Duration = Duration::from_micros(200);
+/// How often a thread looks for one that it meets before it lets others have its processor: some 10 µs.
+const LOOKS: usize = 256;
 
 /// Worker threads; the calling thread is one more.
 pub struct Pool {
@@ -22,42 +22,54 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// A thread at work on a job.
+pub struct Member<'a> {
+    part: usize,
+    parts: usize,
+    /// One a thread.
+    lines: &'a [Line],
+}
+
+type Job<'a> = dyn Fn(&Member) + Sync + 'a;
+
 struct Shared {
-    job: Job,
-    /// One a worker.
-    answers: Vec<Answer>,
+    post: Post,
+    /// One a thread, the caller's first.
+    lines: Vec<Line>,
 }
 
 /// What the workers are to do, on a cache line of its own; two, as they are fetched in pairs.
 #[repr(align(128))]
-struct Job {
-    /// How many calls there were.
-    epoch: AtomicUsize,
-    /// The last of them; none to stop. Written only between the answers to one epoch and the next.
-    call: UnsafeCell<Option<Call>>,
+struct Post {
+    /// How many jobs there were.
+    epoch: AtomicU64,
+    /// The last of them; none to stop. Written only while all workers wait for the next epoch.
+    job: UnsafeCell<Option<*const Job<'static>>>,
     parts: AtomicUsize,
 }
 
-/// What a worker has done.
+/// What a thread tells the others.
 #[repr(align(128))]
 #[derive(Default)]
-struct Answer {
-    /// The epoch of the last call it has run.
-    epoch: AtomicUsize,
-    status: AtomicI64,
+struct Line {
+    /// How often it has met the others, ends of jobs counted.
+    arrivals: AtomicU64,
     is_parked: AtomicBool,
 }
 
-// SAFETY: `call` is written by the holder of the pool, which `run` borrows mutably, while all workers wait: each has
-// answered to the last epoch. They read it after they have seen the next one, which orders that after the write.
-unsafe impl Sync for Job {}
+// SAFETY: `job` is written by the holder of the pool, which `run` borrows mutably, while all workers wait: each has
+// arrived at the end of the last job. They read it after they have seen the next epoch, which orders that after the
+// write. Jobs may be shared between threads.
+unsafe impl Send for Post {}
+// SAFETY: as above.
+unsafe impl Sync for Post {}
 
 impl Pool {
-    /// A pool that runs calls in `threads` parts, on as many threads.
+    /// A pool that runs jobs on `threads` threads.
     pub fn new(threads: usize) -> Pool {
-        let job = Job { epoch: AtomicUsize::new(0), call: UnsafeCell::new(None), parts: AtomicUsize::new(1) };
-        let answers = (1..threads.max(1)).map(|_| Answer::default()).collect();
-        let shared = Arc::new(Shared { job, answers });
+        let post = Post { epoch: AtomicU64::new(0), job: UnsafeCell::new(None), parts: AtomicUsize::new(1) };
+        let lines = (0..threads.max(1)).map(|_| Line::default()).collect();
+        let shared = Arc::new(Shared { post, lines });
         let workers: Vec<_> = (1..threads.max(1))
             .map_while(|part| {
                 let shared = shared.clone();
@@ -65,49 +77,41 @@ impl Pool {
                 std::thread::Builder::new().name(name).spawn(move || shared.work(part)).ok()
             })
             .collect();
-        shared.job.parts.store(workers.len() + 1, Ordering::Relaxed);
+        shared.post.parts.store(workers.len() + 1, Ordering::Relaxed);
         Pool { shared, workers }
     }
 
-    /// How many parts a call is split into.
+    /// How many threads run a job.
     pub fn parts(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Runs all parts of `call` and waits for them; the first status that is not zero, else zero.
-    pub fn run(&mut self, call: Call) -> i64 {
-        let parts = self.parts();
-        if parts == 1 {
-            return call.run(0, 1);
-        }
-        let epoch = self.publish(Some(call));
-        let mut status = call.run(0, parts);
-        for answer in &self.shared.answers[..self.workers.len()] {
-            while answer.epoch.load(Ordering::Acquire) != epoch {
-                std::hint::spin_loop();
-            }
-            if status == 0 {
-                status = answer.status.load(Ordering::Relaxed);
-            }
-        }
-        status
+    /// Runs `job` on all threads and waits for them. It must not unwind, and every thread must meet the others as
+    /// often.
+    pub fn run(&mut self, job: &Job) {
+        let member = self.shared.member(0, self.parts());
+        self.publish(Some(job));
+        job(&member);
+        member.meet();
     }
 
     /// Tells the workers, which wait, what to do next.
-    fn publish(&mut self, call: Option<Call>) -> usize {
-        let job = &self.shared.job;
-        let epoch = job.epoch.load(Ordering::Relaxed).wrapping_add(1);
-        // SAFETY: all workers have answered to the last epoch, and read nothing until the next.
-        unsafe { *job.call.get() = call };
-        job.epoch.store(epoch, Ordering::Release);
+    fn publish(&self, job: Option<&Job>) {
+        let post = &self.shared.post;
+        // SAFETY: only the lifetime changes, and workers are done with the job when `run` returns.
+        let job = job.map(|job| unsafe {
+            std::mem::transmute::<*const Job, *const Job<'static>>(std::ptr::from_ref(job))
+        });
+        // SAFETY: all workers have arrived at the end of the last job, and read nothing until the next epoch.
+        unsafe { *post.job.get() = job };
+        post.epoch.fetch_add(1, Ordering::Release);
         // Either a worker that is about to park sees the epoch, or this sees that it has parked.
         fence(Ordering::SeqCst);
-        for (worker, answer) in self.workers.iter().zip(&self.shared.answers) {
-            if answer.is_parked.load(Ordering::Relaxed) {
+        for (worker, line) in self.workers.iter().zip(&self.shared.lines[1..]) {
+            if line.is_parked.load(Ordering::Relaxed) {
                 worker.thread().unpark();
             }
         }
-        epoch
     }
 }
 
@@ -121,24 +125,79 @@ impl Drop for Pool {
     }
 }
 
+impl Member<'_> {
+    /// The calling thread, without others.
+    pub fn alone() -> Member<'static> {
+        Member { part: 0, parts: 1, lines: &[] }
+    }
+
+    /// The number of this thread: zero is the caller's.
+    pub fn part(&self) -> usize {
+        self.part
+    }
+
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// Waits until all threads are here. What each wrote before, all see behind it.
+    pub fn meet(&self) {
+        if self.parts == 1 {
+            return;
+        }
+        let arrivals = self.arrive();
+        for (part, line) in self.lines[..self.parts].iter().enumerate() {
+            if part != self.part {
+                wait(|| line.arrivals.load(Ordering::Acquire) >= arrivals);
+            }
+        }
+    }
+
+    /// Tells the others that this thread is here; how often it has.
+    fn arrive(&self) -> u64 {
+        let own = &self.lines[self.part].arrivals;
+        let arrivals = own.load(Ordering::Relaxed) + 1;
+        own.store(arrivals, Ordering::Release);
+        arrivals
+    }
+}
+
+/// Returns when `is_done`, which another thread that runs sees to.
+fn wait(is_done: impl Fn() -> bool) {
+    for _ in 0..LOOKS {
+        if is_done() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    while !is_done() {
+        std::thread::yield_now();
+    }
+}
+
 impl Shared {
+    fn member(&self, part: usize, parts: usize) -> Member<'_> {
+        Member { part, parts, lines: &self.lines }
+    }
+
     fn work(&self, part: usize) {
-        let answer = &self.answers[part - 1];
-        let mut epoch = 0usize;
+        let mut epoch = 0;
         loop {
-            self.wait(epoch, answer);
-            epoch = epoch.wrapping_add(1);
-            // SAFETY: it was written before the epoch that `wait` has seen, and will not be again before the answer.
-            let Some(call) = (unsafe { *self.job.call.get() }) else { return };
-            let status = call.run(part, self.job.parts.load(Ordering::Relaxed));
-            answer.status.store(status, Ordering::Relaxed);
-            answer.epoch.store(epoch, Ordering::Release);
+            self.wait(epoch, &self.lines[part]);
+            epoch += 1;
+            // SAFETY: it was written before the epoch that `wait` has seen, and will not be again before this thread
+            // arrives at its end.
+            let Some(job) = (unsafe { *self.post.job.get() }) else { return };
+            let member = self.member(part, self.post.parts.load(Ordering::Relaxed));
+            // SAFETY: whoever runs the job waits for this thread to arrive.
+            (unsafe { &*job })(&member);
+            member.arrive();
         }
     }
 
     /// Returns when the epoch has moved beyond `seen`.
-    fn wait(&self, seen: usize, answer: &Answer) {
-        let moved = || self.job.epoch.load(Ordering::Acquire) != seen;
+    fn wait(&self, seen: u64, line: &Line) {
+        let moved = || self.post.epoch.load(Ordering::Acquire) != seen;
         let start = Instant::now();
         loop {
             for _ in 0..64 {
@@ -151,46 +210,55 @@ impl Shared {
                 break;
             }
         }
-        answer.is_parked.store(true, Ordering::Relaxed);
+        line.is_parked.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         while !moved() {
             std::thread::park();
         }
-        answer.is_parked.store(false, Ordering::Relaxed);
+        line.is_parked.store(false, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
-
-    /// Counts the parts that ran; its argument is where it counts, and the status is that of the last part.
-    unsafe extern "C" fn count(args: *const *mut u8, dims: *const i64, part: i64, parts: i64) -> i64 {
-        // SAFETY: the tests give one argument, an `AtomicU64` for each part, and one dimension.
-        let (counts, status) = unsafe { (*args as *const AtomicU64, *dims) };
-        // SAFETY: as above.
-        unsafe { &*counts.add(part as usize) }.fetch_add(1, Ordering::Relaxed);
-        if part + 1 == parts { status } else { 0 }
-    }
 
     #[test]
-    fn each_part_runs_once_a_call_however_long_workers_waited() {
+    fn each_thread_runs_a_job_once_however_long_it_waited() {
         for threads in [1, 2, 4] {
             let mut pool = Pool::new(threads);
             let counts: Vec<AtomicU64> = (0..pool.parts()).map(|_| AtomicU64::new(0)).collect();
-            let args = [counts.as_ptr() as *mut u8];
-            for round in 0..300i64 {
-                let dims = [round % 3];
-                // SAFETY: that is what `count` takes, and the pool is done with it when `run` returns.
-                let call = unsafe { Call::new(count, &args, &dims) };
-                assert_eq!(pool.run(call), round % 3);
-                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == round as u64 + 1));
+            for round in 0..300 {
+                pool.run(&|member| {
+                    assert_eq!(member.parts(), counts.len());
+                    counts[member.part()].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == round + 1));
                 if round % 50 == 0 {
                     // Long enough to park.
                     std::thread::sleep(2 * SPIN);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn who_has_met_the_others_sees_what_they_wrote() {
+        for threads in [1, 2, 3] {
+            let mut pool = Pool::new(threads);
+            let written: Vec<AtomicU64> = (0..pool.parts()).map(|_| AtomicU64::new(0)).collect();
+            let wrong = AtomicUsize::new(0);
+            pool.run(&|member| {
+                for round in 0..1000 {
+                    written[member.part()].store(round, Ordering::Relaxed);
+                    member.meet();
+                    let bad = written.iter().filter(|w| w.load(Ordering::Relaxed) != round).count();
+                    wrong.fetch_add(bad, Ordering::Relaxed);
+                    // Nobody writes the next before all have read this.
+                    member.meet();
+                }
+            });
+            assert_eq!(wrong.into_inner(), 0);
         }
     }
 }

@@ -8,7 +8,7 @@ use trine_ir::{Dim, Elem, Module, Op, Tensor, Type};
 use crate::kernel::Kernel;
 
 /// A number known at run time: a polynomial over the program's symbols, by index.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Size {
     terms: Vec<(i64, Vec<u32>)>,
 }
