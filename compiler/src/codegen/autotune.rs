@@ -13,7 +13,7 @@ use trine_ir::{FunctionKind, Module};
 use trine_runtime::arena::AlignedBytes;
 use trine_ukernel::call::Call;
 use trine_ukernel::contract_i8::{ContractI8, scratch};
-use trine_ukernel::signsum_f32::{self, SignSumF32, prepared_len};
+use trine_ukernel::signsum_f32::{self, SignSumF32, scratch_len};
 use trine_ukernel::{Geometry, Layout, Variant, dot_i8, oracle, signsum_i8};
 
 use super::choice::{self, Contraction, Layer, Product};
@@ -277,8 +277,8 @@ enum Work {
     F32 {
         variant: &'static Variant<SignSumF32, Layout>,
         x: Vec<f32>,
-        prepared: Vec<f32>,
         out: Vec<f32>,
+        scratch: Vec<f32>,
     },
 }
 
@@ -299,8 +299,8 @@ impl Bench {
             Candidate::F32(variant) => Work::F32 {
                 variant,
                 x: vec![1.0; rows * g.k],
-                prepared: vec![0.0; rows * prepared_len(&g)],
                 out: vec![0.0; outputs],
+                scratch: vec![0.0; scratch_len(&g)],
             },
         };
         Ok(Bench { g, rows, work, times: vec![] })
@@ -317,15 +317,10 @@ impl Bench {
                 let mut call = call.map_err(CodegenError::refused)?;
                 Ok(time(streams, || call.run()))
             }
-            Work::F32 { variant, x, prepared, out } => {
-                let prepare = signsum_f32::prepare(variant.layout);
-                let prepare = prepare.ok_or(CodegenError::malformed("a microkernel"))?;
-                let mut call = Call::prepare_f32(prepare, &self.g, self.rows, x, prepared)
-                    .map_err(CodegenError::refused)?;
-                let before = time(false, || call.run());
-                let call = Call::sign_sum_f32(variant, &self.g, self.rows, (weights, prepared), out);
+            Work::F32 { variant, x, out, scratch } => {
+                let call = Call::sign_sum_f32(variant, &self.g, self.rows, (weights, x), out, scratch);
                 let mut call = call.map_err(CodegenError::refused)?;
-                Ok(before + time(streams, || call.run()))
+                Ok(time(streams, || call.run()))
             }
         }
     }

@@ -49,8 +49,8 @@ pub enum Contraction {
     Int8 { symbol: &'static str, scratch: usize },
     /// Code of this compiler, on int8.
     Own,
-    /// A microkernel on f32, and the one that prepares its activations.
-    F32 { prepare: &'static str, symbol: &'static str },
+    /// A microkernel on f32.
+    F32 { symbol: &'static str },
 }
 
 /// What can be asked for by name where the machine has `features`.
@@ -120,8 +120,7 @@ fn waits_for_bytes(
 fn float(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
     let forced = target.asked(layer).find_map(|name| by_name(signsum_f32::VARIANTS, name));
     let variant = forced.or_else(|| best(signsum_f32::VARIANTS, target.features))?;
-    let prepare = signsum_f32::prepare(variant.layout)?.symbol;
-    Some((geometry(layer, variant.layout)?, Contraction::F32 { prepare, symbol: variant.symbol }))
+    Some((geometry(layer, variant.layout)?, Contraction::F32 { symbol: variant.symbol }))
 }
 
 fn dot_int8(

@@ -7,7 +7,7 @@ mod finish;
 
 use cranelift_codegen::ir::InstBuilder;
 use trine_ir::{Dim, Elem, Graph, Op, Value};
-use trine_ukernel::{Geometry, best, pad, rescale};
+use trine_ukernel::{Geometry, best, pad, rescale, signsum_f32};
 
 use super::choice::{Contraction, Layer, Product};
 use super::emit::{ClifValue, Emit, Result};
@@ -18,7 +18,10 @@ use super::{ArgLayout, CodegenError, Shape, contraction};
 use finish::Parts;
 
 /// Sums that a chunk of tiles has at most: as many as the second cache holds beside all else.
-const CHUNK: i64 = 1 << 16;
+const CHUNK: usize = 1 << 16;
+
+/// The same of f32, which makes its tables anew for each chunk.
+const CHUNK_F32: usize = 1 << 18;
 
 /// Tiles that a chunk is a multiple of, for microkernels that take several at a time.
 const WHOLE: i64 = 8;
@@ -119,7 +122,7 @@ impl<'g> Plan<'g> {
     /// Scratch of each part: what the microkernel works in, the sums of a chunk, then activations as it reads them.
     pub fn part_scratch(&self) -> Option<Dim> {
         let own = self.kernel_scratch().checked_add(128)?;
-        let activations = self.rows()?.mul(&Dim::constant(self.prepared_row_bytes()))?;
+        let activations = self.rows()?.mul(&Dim::constant(self.padded_row_bytes()))?;
         activations.add(&self.sums_bytes()?)?.add(&Dim::constant(own))
     }
 
@@ -129,7 +132,7 @@ impl<'g> Plan<'g> {
         let of_row = |outputs: usize| (4 * g.groups * (outputs + SKEW as usize)).next_multiple_of(64);
         let rows = self.rows()?;
         let least = rows.mul(&Dim::constant(of_row(WHOLE as usize * g.layout.tile())))?;
-        let bytes = least.add(&Dim::constant(4 * CHUNK as usize / blocks))?;
+        let bytes = least.add(&Dim::constant(4 * self.chunk() / blocks))?;
         let all = rows.mul(&Dim::constant(of_row(g.n_padded / blocks)))?;
         let block = match (bytes.as_const(), all.as_const()) {
             (Some(bytes), Some(all)) => Dim::constant(bytes.min(all)),
@@ -138,11 +141,19 @@ impl<'g> Plan<'g> {
         block.mul(&Dim::constant(blocks))
     }
 
+    /// Sums that a chunk has at most.
+    fn chunk(&self) -> usize {
+        match self.contraction {
+            Contraction::F32 { .. } => CHUNK_F32,
+            Contraction::Int8 { .. } | Contraction::Own => CHUNK,
+        }
+    }
+
     fn kernel_scratch(&self) -> usize {
         match self.contraction {
             Contraction::Int8 { scratch, .. } => scratch.next_multiple_of(64),
             Contraction::Own => contraction::scratch(&self.geometry),
-            Contraction::F32 { .. } => 0,
+            Contraction::F32 { .. } => (4 * signsum_f32::scratch_len(&self.geometry)).next_multiple_of(64),
         }
     }
 
@@ -158,13 +169,10 @@ impl<'g> Plan<'g> {
         self.x.dims[..self.x.dims.len() - 1].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
     }
 
-    /// Activations and, for int8, their sums.
-    fn prepared_row_bytes(&self) -> usize {
+    /// Activations of int8 and their sums.
+    fn padded_row_bytes(&self) -> usize {
         let g = &self.geometry;
-        match self.int8 {
-            true => g.k_padded().next_multiple_of(4) + 4 * g.groups,
-            false => 4 * trine_ukernel::signsum_f32::prepared_len(g),
-        }
+        if self.int8 { g.k_padded().next_multiple_of(4) + 4 * g.groups } else { 0 }
     }
 
     /// Whether rows of activations serve as they lie.
@@ -186,7 +194,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let own_start = align(e, scratch, 64);
     let sums = e.b.ins().iadd_imm_s(own_start, plan.kernel_scratch() as i64);
     let sums_bytes = e.size(&plan.sums_bytes().ok_or_else(overflow)?)?;
-    let prepared = e.b.ins().iadd(sums, sums_bytes);
+    let padded = e.b.ins().iadd(sums, sums_bytes);
     // A chunk takes tiles from each block of outputs.
     let block = (g.tiles / plan.parts.blocks()) as i64;
     let tiles = e.int(block);
@@ -195,14 +203,10 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let constant = |e: &mut Emit, v: usize| e.int(v as i64);
     let (groups, group_k) = (constant(e, g.groups), constant(e, g.group_k));
     let weights = e.arg(plan.weights);
-    let (x, x_sums) = match plan.contraction {
-        Contraction::Own | Contraction::Int8 { .. } => pad(plan, e, rows, prepared)?,
-        Contraction::F32 { prepare, .. } => {
-            let (x, stride) = activations(plan, e)?;
-            let (k, group) = (constant(e, g.k), constant(e, g.group));
-            e.call_with_struct(prepare, &[x, stride, prepared, rows, k, group, group_k])?;
-            (prepared, prepared)
-        }
+    // Sums of int8 activations, or the elements from one row of f32 to the next.
+    let (x, x_more) = match plan.contraction {
+        Contraction::Own | Contraction::Int8 { .. } => pad(plan, e, rows, padded)?,
+        Contraction::F32 { .. } => activations(plan, e)?,
     };
 
     let share = e.b.ins().isub(last, first);
@@ -236,18 +240,22 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             }
             match plan.contraction {
                 Contraction::Own => {
-                    let scratch = own_start;
+                    let (x_sums, scratch) = (x_more, own_start);
                     let operands =
                         contraction::Operands { weights, x, x_sums, out, stride, rows, first, last, scratch };
                     contraction::emit(e, &g, &operands)?;
                 }
                 Contraction::Int8 { symbol, .. } => {
                     let fields =
-                        [weights, x, x_sums, out, rows, groups, group_k, stride, first, last, own_start];
+                        [weights, x, x_more, out, rows, groups, group_k, stride, first, last, own_start];
                     e.call_with_struct(symbol, &fields)?;
                 }
                 Contraction::F32 { symbol, .. } => {
-                    let fields = [weights, x, out, rows, groups, group_k, stride, first, last];
+                    let (k, group) = (constant(e, g.k), constant(e, g.group));
+                    let fields = [
+                        weights, x, x_more, out, own_start, rows, k, group, groups, group_k, stride, first,
+                        last,
+                    ];
                     e.call_with_struct(symbol, &fields)?;
                 }
             }
@@ -281,7 +289,7 @@ fn chunk(plan: &Plan, e: &mut Emit, rows: ClifValue) -> ClifValue {
     let sums = e.b.ins().imul_imm_s(rows, (g.groups * g.layout.tile()) as i64);
     let one = e.int(1);
     let sums = e.b.ins().smax(sums, one);
-    let most = e.int(CHUNK / plan.parts.blocks() as i64);
+    let most = e.int((plan.chunk() / plan.parts.blocks()) as i64);
     let tiles = e.b.ins().udiv(most, sums);
     let tiles = e.b.ins().band_imm_u(tiles, !(WHOLE - 1));
     let least = e.int(WHOLE);

@@ -13,7 +13,7 @@ use trine_ukernel::call::{Call, Rhs};
 use trine_ukernel::contract_i8::{ContractI8, scratch};
 use trine_ukernel::matmul::blocks::{self, BlocksF32};
 use trine_ukernel::matmul::{self, Codes, MatmulF32, Panels};
-use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepared_len};
+use trine_ukernel::signsum_f32::{self, SignSumF32, scratch_len};
 use trine_ukernel::{Geometry, Layout, Variant, by_symbol, dot_i8, oracle, signsum_i8};
 
 use super::choice::Contraction;
@@ -158,13 +158,11 @@ fn float(
     let run = |v: &Variant<SignSumF32, Layout>, some: Range<usize>| {
         let g = geometry(v.layout, g.n, k, group)?;
         let packed = pack(&g, &weights)?;
-        let prepare: &Variant<PrepareF32, Layout> = signsum_f32::prepare(v.layout).ok_or(UNLISTED)?;
         let count = some.len();
-        let mut prepared = vec![0.0; count * prepared_len(&g)];
         let x = &x[some.start * k..some.end * k];
-        Call::prepare_f32(prepare, &g, count, x, &mut prepared).map_err(CodegenError::refused)?.run();
         let mut out = vec![0.0; count * g.groups * g.n_padded];
-        Call::sign_sum_f32(v, &g, count, (&packed, &prepared), &mut out)
+        let mut scratch = vec![0.0; scratch_len(&g)];
+        Call::sign_sum_f32(v, &g, count, (&packed, x), &mut out, &mut scratch)
             .map_err(CodegenError::refused)?
             .run();
         Ok(without_padding(&out, g.n_padded, g.n))

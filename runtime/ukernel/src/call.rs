@@ -12,7 +12,7 @@ use crate::contract_i8::{self, ContractI8};
 use crate::exp::ExpF32;
 use crate::matmul::blocks::BlocksF32;
 use crate::matmul::{self, Codes, MatmulF32, Panels, WIDTH};
-use crate::signsum_f32::{PrepareF32, SignSumF32, prepared_len};
+use crate::signsum_f32::{SignSumF32, scratch_len};
 use crate::{Entry, Features, Geometry, Layout, Variant};
 
 /// A variant with arguments that fit it, on a machine that can run it.
@@ -97,51 +97,31 @@ impl<'a> Call<'a, ExpF32> {
     }
 }
 
-impl<'a> Call<'a, PrepareF32> {
-    /// All of `x`, f32[rows, k]; `prepared` is of [`prepared_len`] values a row.
-    pub fn prepare_f32(
-        variant: &Variant<PrepareF32, Layout>,
-        g: &Geometry,
-        rows: usize,
-        x: &'a [f32],
-        prepared: &'a mut [f32],
-    ) -> Result<Self, CallError> {
-        runs_here(variant)?;
-        fits(g, variant.layout)?;
-        length("activations", x.len(), rows.checked_mul(g.k))?;
-        length("prepared activations", prepared.len(), rows.checked_mul(prepared_len(g)))?;
-        let args = PrepareF32 {
-            x: x.as_ptr(),
-            x_stride: g.k,
-            prepared: prepared.as_mut_ptr(),
-            rows,
-            k: g.k,
-            group: g.group,
-            group_k: g.group_k,
-        };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
-    }
-}
-
 impl<'a> Call<'a, SignSumF32> {
-    /// All tiles of `rows` rows that were prepared; `out` is f32[rows, groups, n_padded].
+    /// All of `x`, f32[rows, k]; `out` is f32[rows, groups, n_padded], `scratch` of [`scratch_len`] values.
     pub fn sign_sum_f32(
         variant: &Variant<SignSumF32, Layout>,
         g: &Geometry,
         rows: usize,
-        (weights, prepared): (&'a [u8], &'a [f32]),
+        (weights, x): (&'a [u8], &'a [f32]),
         out: &'a mut [f32],
+        scratch: &'a mut [f32],
     ) -> Result<Self, CallError> {
         runs_here(variant)?;
         fits(g, variant.layout)?;
         length("weights", weights.len(), Some(g.bytes))?;
-        length("prepared activations", prepared.len(), rows.checked_mul(prepared_len(g)))?;
+        length("activations", x.len(), rows.checked_mul(g.k))?;
+        length("scratch", scratch.len(), Some(scratch_len(g)))?;
         length("outputs", out.len(), outputs(g, rows))?;
         let args = SignSumF32 {
             weights: weights.as_ptr(),
-            prepared: prepared.as_ptr(),
+            x: x.as_ptr(),
+            x_stride: g.k,
             out: out.as_mut_ptr(),
+            scratch: scratch.as_mut_ptr(),
             rows,
+            k: g.k,
+            group: g.group,
             groups: g.groups,
             group_k: g.group_k,
             n_padded: g.n_padded,

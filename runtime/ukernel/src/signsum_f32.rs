@@ -14,14 +14,16 @@
 //! NaNs spread as they do in a matrix product. Further triples of zeros change nothing, since a sum
 //! that starts from +0 never becomes -0: each layout pads groups to its own step.
 //!
-//! Activations are first **prepared** for the layout of the weights, once for all matrices that read
-//! them: from the products (or sums of three) that a trit (or three) can make, a lookup then picks.
+//! A kernel makes **tables** of the activations: of the products (or sums of three) that a trit (or three) can make, from
+//! which a lookup then picks.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod blocks;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
@@ -34,11 +36,18 @@ use crate::{Features, Geometry, Layout, Variant};
 pub struct SignSumF32 {
     /// Packed weights, from tile 0 on.
     pub weights: *const u8,
-    /// What [`PrepareF32`] made for this layout, of [`prepared_len`] values a row.
-    pub prepared: *const f32,
+    /// f32[rows, k], not padded.
+    pub x: *const f32,
+    /// Values from a row of `x` to the next.
+    pub x_stride: usize,
     /// f32[rows, groups, n_padded]; the outputs of the tiles asked for are written.
     pub out: *mut f32,
+    /// f32[[`scratch_len`]], of this call alone; fastest when aligned to 64 bytes.
+    pub scratch: *mut f32,
     pub rows: usize,
+    pub k: usize,
+    /// Inputs of a group before padding.
+    pub group: usize,
     pub groups: usize,
     /// A multiple of the layout's step.
     pub group_k: usize,
@@ -46,23 +55,6 @@ pub struct SignSumF32 {
     /// Tiles to compute, `tile_begin .. tile_end`: how threads share a call.
     pub tile_begin: usize,
     pub tile_end: usize,
-}
-
-/// The arguments of the preparation of activations.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct PrepareF32 {
-    /// f32[rows, k], not padded.
-    pub x: *const f32,
-    /// Values from a row of `x` to the next.
-    pub x_stride: usize,
-    /// f32[rows, prepared_len]; fastest when aligned to 64 bytes.
-    pub prepared: *mut f32,
-    pub rows: usize,
-    pub k: usize,
-    /// Inputs of a group before padding.
-    pub group: usize,
-    pub group_k: usize,
 }
 
 /// Preferred first.
@@ -96,53 +88,20 @@ pub static VARIANTS: &[Variant<SignSumF32, Layout>] = &[
     },
 ];
 
-/// The preparation for each layout in [`VARIANTS`].
-pub static PREPARE: &[Variant<PrepareF32, Layout>] = &[
-    #[cfg(target_arch = "x86_64")]
-    Variant {
-        symbol: "trine_prepare_f32_avx512_3in5_64",
-        needs: Features::AVX512,
-        layout: Layout::ThreeInFive64,
-        entry: avx512::trine_prepare_f32_avx512_3in5_64,
-    },
-    #[cfg(target_arch = "x86_64")]
-    Variant {
-        symbol: "trine_prepare_f32_avx2_2bit15_32",
-        needs: Features::AVX2,
-        layout: Layout::TwoBitTriples32,
-        entry: avx2::trine_prepare_f32_avx2_2bit15_32,
-    },
-    #[cfg(target_arch = "aarch64")]
-    Variant {
-        symbol: "trine_prepare_f32_neon_3in5_64",
-        needs: Features::NONE,
-        layout: Layout::ThreeInFive64,
-        entry: neon::trine_prepare_f32_neon_3in5_64,
-    },
-    Variant {
-        symbol: "trine_prepare_f32_scalar_trits",
-        needs: Features::NONE,
-        layout: Layout::Trits,
-        entry: scalar::trine_prepare_f32_scalar_trits,
-    },
-];
-
-/// The preparation that goes with weights in `layout`; `None` for layouts of integer kernels.
-pub fn prepare(layout: Layout) -> Option<&'static Variant<PrepareF32, Layout>> {
-    PREPARE.iter().find(|v| v.layout == layout)
+/// Values that a call works in, however many rows it has.
+pub const fn scratch_len(geometry: &Geometry) -> usize {
+    ROWS * geometry.k_padded() / geometry.layout.k_step() * step_len(geometry.layout)
 }
 
-/// Values that one row of activations becomes when prepared.
-pub const fn prepared_len(geometry: &Geometry) -> usize {
-    geometry.k_padded() / geometry.layout.k_step() * step_len(geometry.layout)
-}
+/// The most rows whose tables are made at once.
+const ROWS: usize = 3;
 
-/// Prepared values of one step.
+/// Values of the tables of a step.
 const fn step_len(layout: Layout) -> usize {
     match layout {
         Layout::ThreeInFive64 => 6 * TABLE,
         Layout::TwoBitTriples32 => 15 * 4,
-        _ => layout.k_step(),
+        _ => 0,
     }
 }
 
@@ -163,74 +122,6 @@ const fn trits_of_codes() -> [[f32; TABLE]; 3] {
     trits
 }
 
-impl SignSumF32 {
-    #[inline(always)]
-    fn steps(&self, layout: Layout) -> usize {
-        self.group_k / layout.k_step()
-    }
-
-    /// Where a group of a tile starts.
-    #[inline(always)]
-    fn weights_at(&self, layout: Layout, tile: usize, group: usize) -> *const u8 {
-        let before = (tile * self.groups + group) * self.steps(layout);
-        self.weights.wrapping_add(before * layout.step_bytes())
-    }
-
-    /// Prepared values from a row to the next.
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    fn prepared_stride(&self, layout: Layout) -> usize {
-        self.groups * self.steps(layout) * step_len(layout)
-    }
-
-    /// Where a group of a row starts.
-    #[inline(always)]
-    fn prepared_at(&self, layout: Layout, row: usize, group: usize) -> *const f32 {
-        let before = (row * self.groups + group) * self.steps(layout);
-        self.prepared.wrapping_add(before * step_len(layout))
-    }
-
-    #[inline(always)]
-    fn out_at(&self, layout: Layout, row: usize, group: usize, tile: usize) -> *mut f32 {
-        let cell = row * self.groups + group;
-        self.out.wrapping_add(cell * self.n_padded + tile * layout.tile())
-    }
-}
-
-impl PrepareF32 {
-    /// Calls `emit` for each step of each group of each row, with its inputs and where their
-    /// prepared values go.
-    ///
-    /// # Safety
-    /// The arguments describe live buffers.
-    #[inline(always)]
-    unsafe fn for_each_step<const K: usize>(
-        &self,
-        layout: Layout,
-        mut emit: impl FnMut(&[f32; K], *mut f32),
-    ) {
-        let mut to = self.prepared;
-        for row in 0..self.rows {
-            // SAFETY: the caller's: rows of `k` values, `x_stride` apart.
-            let x = unsafe { core::slice::from_raw_parts(self.x.wrapping_add(row * self.x_stride), self.k) };
-            for group in x.chunks(self.group.max(1)) {
-                for step in 0..self.group_k / K {
-                    match group.get(step * K..).and_then(<[f32]>::first_chunk) {
-                        Some(full) => emit(full, to),
-                        None => {
-                            let mut padded = [0.0; K];
-                            let rest = group.get(step * K..).unwrap_or(&[]);
-                            padded.iter_mut().zip(rest).for_each(|(to, x)| *to = *x);
-                            emit(&padded, to);
-                        }
-                    }
-                    to = to.wrapping_add(step_len(layout));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,32 +140,25 @@ mod tests {
         let rows = x.len() / g.k;
         let mut weights = vec![0; g.bytes];
         g.pack(trits, &mut weights).unwrap();
-        let mut prepared = vec![f32::NAN; rows * prepared_len(g)];
-        let args = PrepareF32 {
-            x: x.as_ptr(),
-            x_stride: g.k,
-            prepared: prepared.as_mut_ptr(),
-            rows,
-            k: g.k,
-            group: g.group,
-            group_k: g.group_k,
-        };
-        // SAFETY: the buffers have the sizes of `g`; callers only pass variants that run here.
-        unsafe { (prepare(g.layout).unwrap().entry)(&args) };
+        let mut scratch = vec![f32::NAN; scratch_len(g)];
         let mut out = vec![f32::NAN; rows * g.groups * g.n_padded];
         for range in [0..g.tiles / 2, g.tiles / 2..g.tiles] {
             let args = SignSumF32 {
                 weights: weights.as_ptr(),
-                prepared: prepared.as_ptr(),
+                x: x.as_ptr(),
+                x_stride: g.k,
                 out: out.as_mut_ptr(),
+                scratch: scratch.as_mut_ptr(),
                 rows,
+                k: g.k,
+                group: g.group,
                 groups: g.groups,
                 group_k: g.group_k,
                 n_padded: g.n_padded,
                 tile_begin: range.start,
                 tile_end: range.end,
             };
-            // SAFETY: as above.
+            // SAFETY: the buffers have the sizes of `g`; callers only pass variants that run here.
             unsafe { (v.entry)(&args) };
         }
         out
@@ -310,11 +194,13 @@ mod tests {
         value: impl Strategy<Value = f32> + Clone,
     ) -> impl Strategy<Value = (usize, usize, usize, Vec<i8>, Vec<f32>)> {
         let group = prop_oneof![Just(usize::MAX), Just(16), Just(32), Just(64), Just(128)];
-        (1usize..140, 1usize..200, 1usize..8, group).prop_flat_map(move |(n, k, rows, group)| {
-            let trits = prop::collection::vec(-1i8..=1, n * k);
-            let x = prop::collection::vec(value.clone(), rows * k);
-            (Just(n), Just(k), Just(group), trits, x)
-        })
+        (1usize..140, prop_oneof![8 => 1usize..200, 1 => 950usize..1000], 1usize..8, group).prop_flat_map(
+            move |(n, k, rows, group)| {
+                let trits = prop::collection::vec(-1i8..=1, n * k);
+                let x = prop::collection::vec(value.clone(), rows * k);
+                (Just(n), Just(k), Just(group), trits, x)
+            },
+        )
     }
 
     fn unusual() -> impl Strategy<Value = f32> + Clone {

@@ -75,7 +75,6 @@ pub fn all() -> impl Iterator<Item = Listed> {
         .chain(of(dot_i8::VARIANTS))
         .chain(of(dot_i8::NIBBLES))
         .chain(of(signsum_f32::VARIANTS))
-        .chain(of(signsum_f32::PREPARE))
         .chain(of(quantize::VARIANTS))
         .chain(of(pad::VARIANTS))
         .chain(of(rescale::VARIANTS))

@@ -6,7 +6,7 @@ use super::{Case, for_each};
 use criterion::Criterion;
 use std::hint::black_box;
 use std::sync::LazyLock;
-use trine_ukernel::signsum_f32::{self, PrepareF32, SignSumF32, prepare, prepared_len};
+use trine_ukernel::signsum_f32::{self, SignSumF32, scratch_len};
 use trine_ukernel::{Features, Geometry};
 
 /// Outputs and inputs of layers in language models, large and small.
@@ -32,27 +32,20 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
             let g = Geometry::new(v.layout, n, k, k).expect("a valid shape");
             let weights = LazyLock::new(|| case.weights.place(&pack(&g)));
             let x = vec![1.5; rows * k];
-            // Each part prepares all activations for itself.
-            let prepared = [(); 2].map(|()| Written::new(0.0, rows * prepared_len(&g)));
+            let scratch = [(); 2].map(|()| Written::new(0.0, scratch_len(&g)));
             let out = Written::new(0.0, rows * g.n_padded);
-            let prepare = prepare(v.layout).expect("every variant has one");
             let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
             let kernel = |share: Share| {
-                let (prepared, tiles) = (prepared[share.part].pointer(), share.of(g.tiles));
-                let first = PrepareF32 {
+                let tiles = share.of(g.tiles);
+                let args = SignSumF32 {
+                    weights: weights.of(share.call).as_ptr(),
                     x: x.as_ptr(),
                     x_stride: k,
-                    prepared,
+                    out: out.pointer(),
+                    scratch: scratch[share.part].pointer(),
                     rows,
                     k,
                     group: g.group,
-                    group_k: g.group_k,
-                };
-                let args = SignSumF32 {
-                    weights: weights.of(share.call).as_ptr(),
-                    prepared,
-                    out: out.pointer(),
-                    rows,
                     groups: g.groups,
                     group_k: g.group_k,
                     n_padded: g.n_padded,
@@ -61,10 +54,7 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
                 };
                 // SAFETY: the buffers have the sizes of `g`, no other part has these tiles, and the machine has the
                 // features.
-                unsafe {
-                    (prepare.entry)(black_box(&first));
-                    (v.entry)(black_box(&args));
-                }
+                unsafe { (v.entry)(black_box(&args)) };
             };
             table.measure(group, (Some(case), v.name()), work, kernel, |share| {
                 let bytes = floor.of(share.call);

@@ -1,16 +1,12 @@
 //! `2bit15_32` by `vpermilps`: the 32 outputs in four registers, 15 inputs a step.
 //!
-//! Prepared activations hold, for each input x, the four values -x, 0·x, x and an unused one. The
-//! lookup reads the low two bits of the dword of an output, which is shifted from input to input.
+//! The tables hold, for each input x, the four values -x, 0·x, x and an unused one. The lookup reads the low two bits of
+//! the dword of an output, which is shifted from input to input.
 
-use super::{PrepareF32, SignSumF32};
+use super::SignSumF32;
+use super::blocks::{Block, Lookup, run};
 use crate::Layout;
 use core::arch::x86_64::*;
-
-const LAYOUT: Layout = Layout::TwoBitTriples32;
-
-/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
-const PREFETCH: usize = 2048;
 
 const TRIPLES: usize = 5;
 
@@ -19,34 +15,57 @@ const TRIPLES: usize = 5;
 #[unsafe(no_mangle)]
 #[target_feature(enable = "avx2")]
 pub unsafe extern "C" fn trine_signsum_f32_avx2_2bit15_32(args: *const SignSumF32) {
-    // SAFETY: the caller's; tiles, groups and rows stay inside the sizes that the arguments give.
-    unsafe {
-        let args = &*args;
-        for tile in args.tile_begin..args.tile_end {
-            for group in 0..args.groups {
-                for row in 0..args.rows {
-                    one_row(args, tile, group, row);
-                }
+    // SAFETY: the caller's.
+    unsafe { run::<{ 3 * TRIPLES }, Avx2>(&*args) }
+}
+
+struct Avx2;
+
+impl Lookup<{ 3 * TRIPLES }> for Avx2 {
+    const LAYOUT: Layout = Layout::TwoBitTriples32;
+    const ROWS: usize = 1;
+    const STEPS: usize = 64;
+    /// Far enough for memory, near enough to stay in the first cache.
+    const AHEAD: usize = 2048;
+
+    #[inline(always)]
+    unsafe fn prepare(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
+        // SAFETY: the caller's: 15 fours of values.
+        unsafe {
+            let trits = _mm_setr_ps(-1.0, 0.0, 1.0, 0.0);
+            for (i, &x) in x.iter().enumerate() {
+                _mm_storeu_ps(tables.add(4 * i), _mm_mul_ps(trits, _mm_set1_ps(x)));
             }
         }
+    }
+
+    #[inline(always)]
+    unsafe fn sums(block: &Block, _: usize) {
+        // SAFETY: the caller's.
+        unsafe { one_row(block) }
     }
 }
 
 /// # Safety
-/// The buffers are live.
+/// What the block says is there.
+#[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn one_row(args: &SignSumF32, tile: usize, group: usize, row: usize) {
-    let mut w = args.weights_at(LAYOUT, tile, group);
-    let mut products = args.prepared_at(LAYOUT, row, group).cast::<__m128>();
+unsafe fn one_row(block: &Block) {
+    let (mut w, mut products) = (block.weights, block.tables(0).cast::<__m128>());
     // SAFETY: each step reads 128 packed bytes and 15 fours of products; 32 sums are written.
     unsafe {
         let mut sums = [_mm256_setzero_ps(); 4];
-        for _ in 0..args.steps(LAYOUT) {
+        if block.adds {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm256_loadu_ps(block.out(0).add(8 * v));
+            }
+        }
+        for _ in 0..block.steps {
             let mut fields = [_mm256_setzero_si256(); 4];
             for (v, fields) in fields.iter_mut().enumerate() {
                 let part = w.wrapping_add(32 * v);
                 if v % 2 == 0 {
-                    _mm_prefetch::<_MM_HINT_T0>(part.wrapping_add(PREFETCH).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(part.wrapping_add(block.ahead).cast());
                 }
                 *fields = _mm256_loadu_si256(part.cast());
             }
@@ -64,27 +83,10 @@ unsafe fn one_row(args: &SignSumF32, tile: usize, group: usize, row: usize) {
                 }
                 products = products.add(3);
             }
-            w = w.add(LAYOUT.step_bytes());
+            w = w.add(Avx2::LAYOUT.step_bytes());
         }
-        let out = args.out_at(LAYOUT, row, group, tile);
         for (v, sum) in sums.into_iter().enumerate() {
-            _mm256_storeu_ps(out.add(8 * v), sum);
+            _mm256_storeu_ps(block.out(0).add(8 * v), sum);
         }
-    }
-}
-
-/// # Safety
-/// The machine has AVX2; the arguments are as [`PrepareF32`] says.
-#[unsafe(no_mangle)]
-#[target_feature(enable = "avx2")]
-pub unsafe extern "C" fn trine_prepare_f32_avx2_2bit15_32(args: *const PrepareF32) {
-    // SAFETY: the caller's; a step of this layout is 15 fours of values.
-    unsafe {
-        let trits = _mm_setr_ps(-1.0, 0.0, 1.0, 0.0);
-        (*args).for_each_step::<{ 3 * TRIPLES }>(LAYOUT, |x, to| {
-            for (i, &x) in x.iter().enumerate() {
-                _mm_storeu_ps(to.add(4 * i), _mm_mul_ps(trits, _mm_set1_ps(x)));
-            }
-        });
     }
 }

@@ -1,18 +1,16 @@
 //! `3in5_64` by `tbl`: 64 outputs, half of them in eight registers at a time, 18 inputs a step.
 //!
-//! Prepared activations hold, for each triple of inputs, the 27 sums that three trits can make of them, padded
-//! to 32, with the first bytes of all of them first, then the second ones, and so on. So codes need no more than
-//! to be gathered as bytes: a lookup finds one byte of 16 sums, and what four found is zipped.
+//! The tables hold, for each triple of inputs, the 27 sums that three trits can make of them, padded to 32, with the
+//! first bytes of all of them first, then the second ones, and so on. So codes need no more than to be gathered as
+//! bytes: a lookup finds one byte of 16 sums, and what four found is zipped.
 
-use super::{PrepareF32, SignSumF32, TABLE, trits_of_codes};
+use super::blocks::{Block, Lookup, run};
+use super::{SignSumF32, TABLE, trits_of_codes};
 use crate::Layout;
 use crate::neon::prefetch;
 use core::arch::aarch64::*;
 
 const LAYOUT: Layout = Layout::ThreeInFive64;
-
-/// Bytes ahead of the load: far enough for memory, near enough to stay in the first cache.
-const PREFETCH: usize = 2048;
 
 const TRIPLES: usize = 6;
 
@@ -21,39 +19,75 @@ const TRIPLES: usize = 6;
 #[unsafe(no_mangle)]
 #[target_feature(enable = "neon")]
 pub unsafe extern "C" fn trine_signsum_f32_neon_3in5_64(args: *const SignSumF32) {
-    // SAFETY: the caller's; tiles, groups and rows stay inside the sizes that the arguments give.
-    unsafe {
-        let args = &*args;
-        for tile in args.tile_begin..args.tile_end {
-            for group in 0..args.groups {
-                for row in 0..args.rows {
-                    for half in 0..2 {
-                        half_row(args, tile, group, row, half);
+    // SAFETY: the caller's.
+    unsafe { run::<{ 3 * TRIPLES }, Neon>(&*args) }
+}
+
+struct Neon;
+
+impl Lookup<{ 3 * TRIPLES }> for Neon {
+    const LAYOUT: Layout = LAYOUT;
+    const ROWS: usize = 1;
+    const STEPS: usize = 16;
+    /// Far enough for memory, near enough to stay in the first cache.
+    const AHEAD: usize = 2048;
+
+    #[inline(always)]
+    unsafe fn prepare(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
+        const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
+        // SAFETY: the caller's: six tables of 128 bytes, and so are the arrays.
+        unsafe {
+            for (triple, x) in x.as_chunks::<3>().0.iter().enumerate() {
+                let mut table = [0.0; TABLE];
+                for c in (0..TABLE).step_by(4) {
+                    let product = |i: usize| vmulq_n_f32(vld1q_f32(&TRITS[i][c]), x[i]);
+                    let sum = vaddq_f32(vaddq_f32(product(0), product(1)), product(2));
+                    vst1q_f32(&mut table[c], sum);
+                }
+                let to = tables.add(triple * TABLE).cast::<u8>();
+                for half in [0, 16] {
+                    let uint8x16x4_t(b0, b1, b2, b3) = vld4q_u8(table[half..].as_ptr().cast());
+                    for (p, plane) in [b0, b1, b2, b3].into_iter().enumerate() {
+                        vst1q_u8(to.add(32 * p + half), plane);
                     }
                 }
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn sums(block: &Block, _: usize) {
+        for half in 0..2 {
+            // SAFETY: the caller's.
+            unsafe { half_row(block, half) };
+        }
+    }
 }
 
 /// # Safety
-/// The buffers are live.
+/// What the block says is there.
+#[inline]
 #[target_feature(enable = "neon")]
-unsafe fn half_row(args: &SignSumF32, tile: usize, group: usize, row: usize, half: usize) {
-    let mut w = args.weights_at(LAYOUT, tile, group).wrapping_add(half * LAYOUT.step_bytes() / 2);
-    let mut tables = args.prepared_at(LAYOUT, row, group);
+unsafe fn half_row(block: &Block, half: usize) {
+    let mut w = block.weights.wrapping_add(half * LAYOUT.step_bytes() / 2);
+    let mut tables = block.tables(0);
     // SAFETY: each step reads 128 packed bytes and six tables; 32 sums are written.
     unsafe {
+        let out = block.out(0).add(half * LAYOUT.tile() / 2);
         let mut sums = [[vdupq_n_f32(0.0); 4]; 2];
-        for _ in 0..args.steps(LAYOUT) {
-            prefetch(w.wrapping_add(PREFETCH));
-            prefetch(w.wrapping_add(PREFETCH + 64));
+        if block.adds {
+            for (v, sum) in sums.iter_mut().flatten().enumerate() {
+                *sum = vld1q_f32(out.add(4 * v));
+            }
+        }
+        for _ in 0..block.steps {
+            prefetch(w.wrapping_add(block.ahead));
+            prefetch(w.wrapping_add(block.ahead + 64));
             add_triples::<0>(w, tables, &mut sums);
             add_triples::<15>(w, tables.add(TRIPLES / 2 * TABLE), &mut sums);
             w = w.add(LAYOUT.step_bytes());
             tables = tables.add(TRIPLES * TABLE);
         }
-        let out = args.out_at(LAYOUT, row, group, tile).add(half * LAYOUT.tile() / 2);
         for (v, sum) in sums.into_iter().flatten().enumerate() {
             vst1q_f32(out.add(4 * v), sum);
         }
@@ -110,32 +144,4 @@ fn zip([b0, b1, b2, b3]: [uint8x16_t; 4]) -> [float32x4_t; 4] {
         vreinterpretq_f32_u16(vzip1q_u16(lower[1], upper[1])),
         vreinterpretq_f32_u16(vzip2q_u16(lower[1], upper[1])),
     ]
-}
-
-/// # Safety
-/// The arguments are as [`PrepareF32`] says.
-#[unsafe(no_mangle)]
-#[target_feature(enable = "neon")]
-pub unsafe extern "C" fn trine_prepare_f32_neon_3in5_64(args: *const PrepareF32) {
-    const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
-    // SAFETY: the caller's; a step of this layout is six tables of 128 bytes, and so are the arrays.
-    unsafe {
-        (*args).for_each_step::<{ 3 * TRIPLES }>(LAYOUT, |x, to| {
-            for (triple, x) in x.as_chunks::<3>().0.iter().enumerate() {
-                let mut table = [0.0; TABLE];
-                for c in (0..TABLE).step_by(4) {
-                    let product = |i: usize| vmulq_n_f32(vld1q_f32(&TRITS[i][c]), x[i]);
-                    let sum = vaddq_f32(vaddq_f32(product(0), product(1)), product(2));
-                    vst1q_f32(&mut table[c], sum);
-                }
-                let to = to.add(triple * TABLE).cast::<u8>();
-                for half in [0, 16] {
-                    let uint8x16x4_t(b0, b1, b2, b3) = vld4q_u8(table[half..].as_ptr().cast());
-                    for (p, plane) in [b0, b1, b2, b3].into_iter().enumerate() {
-                        vst1q_u8(to.add(32 * p + half), plane);
-                    }
-                }
-            }
-        });
-    }
 }

@@ -1,9 +1,7 @@
-//! The oracle: the defined order itself, on unpacked trits. Prepared activations are padded copies.
+//! The oracle: the defined order itself, on unpacked trits.
 
-use super::{PrepareF32, SignSumF32};
+use super::SignSumF32;
 use crate::Layout;
-
-const LAYOUT: Layout = Layout::Trits;
 
 /// # Safety
 /// The arguments describe live buffers, as [`SignSumF32`] says.
@@ -14,37 +12,28 @@ pub unsafe extern "C" fn trine_signsum_f32_scalar_trits(args: *const SignSumF32)
         let args = &*args;
         for tile in args.tile_begin..args.tile_end {
             for group in 0..args.groups {
-                let weights = args.weights_at(LAYOUT, tile, group).cast::<i8>();
+                let weights = args.weights.add((tile * args.groups + group) * args.group_k).cast::<i8>();
                 let trits = core::slice::from_raw_parts(weights, args.group_k);
                 for row in 0..args.rows {
-                    let x = args.prepared_at(LAYOUT, row, group);
-                    let x = core::slice::from_raw_parts(x, args.group_k);
-                    *args.out_at(LAYOUT, row, group, tile) = sum(trits, x);
+                    let x = core::slice::from_raw_parts(args.x.add(row * args.x_stride), args.k);
+                    let x = x.chunks(args.group.max(1)).nth(group).unwrap_or(&[]);
+                    let cell = row * args.groups + group;
+                    *args.out.add(cell * args.n_padded + tile * Layout::Trits.tile()) = sum(trits, x);
                 }
             }
         }
     }
 }
 
+/// Of a group; trits behind its inputs are padding.
 fn sum(trits: &[i8], x: &[f32]) -> f32 {
-    let (t3, t_rest) = trits.as_chunks::<3>();
-    let (x3, x_rest) = x.as_chunks::<3>();
     let mut acc = 0.0;
-    for (t, x) in t3.iter().zip(x3) {
-        let [p0, p1, p2] = [0, 1, 2].map(|i| f32::from(t[i]) * x[i]);
-        acc += (p0 + p1) + p2;
+    for (t, x) in trits.chunks(3).zip(x.chunks(3)) {
+        let mut products = [0.0; 3];
+        for (product, (&t, &x)) in products.iter_mut().zip(t.iter().zip(x)) {
+            *product = f32::from(t) * x;
+        }
+        acc += (products[0] + products[1]) + products[2];
     }
-    let mut last = [0.0; 3];
-    for (product, (&t, &x)) in last.iter_mut().zip(t_rest.iter().zip(x_rest)) {
-        *product = f32::from(t) * x;
-    }
-    acc + ((last[0] + last[1]) + last[2])
-}
-
-/// # Safety
-/// The arguments describe live buffers, as [`PrepareF32`] says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn trine_prepare_f32_scalar_trits(args: *const PrepareF32) {
-    // SAFETY: the caller's; a step of this layout is one value.
-    unsafe { (*args).for_each_step::<1>(LAYOUT, |&[x], to| *to = x) }
+    acc
 }
