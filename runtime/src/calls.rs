@@ -67,17 +67,20 @@ impl Calls {
 
     /// Those of `steps` with operands or results that can lie elsewhere in each run.
     pub fn moving(&self, steps: &Range<usize>) -> &[usize] {
-        let at = |step: usize| self.moving.partition_point(|m| *m < step);
-        &self.moving[at(steps.start)..at(steps.end)]
+        &self.moving[self.moving_among(steps)]
     }
 
     /// Looks up where the operands of those lie in this run.
     pub fn rebind(&mut self, steps: &Range<usize>, program: &Program, memory: &Memory, schedule: &Schedule) {
-        let at = |step: usize| self.moving.partition_point(|m| *m < step);
-        for m in at(steps.start)..at(steps.end) {
+        for m in self.moving_among(steps) {
             let i = self.moving[m];
             self.bind_step(i, &program.steps[i], memory, schedule.share(i));
         }
+    }
+
+    fn moving_among(&self, steps: &Range<usize>) -> Range<usize> {
+        let at = |step: usize| self.moving.partition_point(|m| *m < step);
+        at(steps.start)..at(steps.end)
     }
 
     fn bind_step(&mut self, i: usize, step: &Step, memory: &Memory, share: Share) {

@@ -66,8 +66,8 @@ pub struct Memory {
     /// Slots that each thread has, behind them scratch of steps that it runs for itself.
     own_slots: Slots,
     own_arenas: Vec<AlignedBytes>,
-    /// By buffer: its slot, if it is in one, and its size.
-    buffers: Vec<(Option<u32>, SizeId)>,
+    /// By buffer: its slot and size, if it is in one.
+    buffers: Vec<Option<(usize, SizeId)>>,
     /// By step: scratch that parts share, and that of each.
     scratches: Vec<Option<(SizeId, SizeId)>>,
     /// By buffer: whether it is in the slots that each thread has.
@@ -106,14 +106,15 @@ impl Slots {
         self.needs.iter().zip(&self.capacities).all(|(need, capacity)| need <= capacity)
     }
 
-    /// Makes each slot as large as it must be, or a little larger if it has grown, so that what grows with a sequence
-    /// does not move at every step of it. The bytes of all; `None` on overflow.
-    fn lay_out(&mut self) -> Option<usize> {
+    /// Makes each slot as large as it must be, `anew`, or those larger that are too small: those a quarter more, so that
+    /// what grows with a sequence does not move at every step of it. The bytes of all; `None` on overflow.
+    fn lay_out(&mut self, anew: bool) -> Option<usize> {
         let mut total = 0usize;
         for ((need, capacity), offset) in self.needs.iter().zip(&mut self.capacities).zip(&mut self.offsets) {
-            let has_grown = *capacity > 0 && need > capacity;
-            let wanted = if has_grown { need.checked_add(need / 4)? } else { *need };
-            *capacity = wanted.checked_next_multiple_of(ALIGN)?;
+            if anew || need > capacity {
+                let more = if anew { 0 } else { need / 4 };
+                *capacity = need.checked_add(more)?.checked_next_multiple_of(ALIGN)?;
+            }
             *offset = total;
             total = total.checked_add(*capacity)?;
         }
@@ -125,15 +126,19 @@ impl Memory {
     /// Of a session on `threads` threads, which holds `capacity` positions of the program's states.
     pub fn new(program: Arc<Program>, threads: usize, capacity: Option<usize>, sizes: &mut Sizes) -> Memory {
         let empty = || AlignedBytes::zeroed(0).expect("nothing is allocated");
-        let buffer = |b: &Buffer| (b.slot.map(|s| s as u32), sizes.add(&b.bytes));
-        let buffers = program.buffers.iter().map(buffer).collect();
+        let homes = Homes::new(&program, capacity.is_some());
+        let slot = |b: usize| match homes.of(Place::Buffer(b)) {
+            Home::Slot(slot) => Some((slot, sizes.add(&program.buffers[b].bytes))),
+            _ => None,
+        };
+        let buffers = (0..program.buffers.len()).map(slot).collect();
         let scratch = |step: &Step| match &step.kind {
             StepKind::Kernel(k) => Some((sizes.add(&k.scratch_shared), sizes.add(&k.scratch_part))),
             StepKind::Interpret(_) => None,
         };
         let scratches = program.steps.iter().map(scratch).collect();
         Memory {
-            homes: Homes::new(&program, capacity.is_some()),
+            homes,
             slots: Slots::new(program.slots + 1),
             arena: empty(),
             own_slots: Slots::new(program.slots + 1),
@@ -202,11 +207,10 @@ impl Memory {
     ) -> Result<bool, RunError> {
         self.slots.needs.fill(0);
         self.own_slots.needs.fill(0);
-        for (b, (slot, size)) in self.buffers.iter().enumerate() {
-            let Some(slot) = *slot else { continue };
-            let bytes = sizes.get(*size).ok_or_else(|| unbound(&self.program, sizes.size(*size), dims))?;
+        for (b, (slot, size)) in self.buffers.iter().enumerate().filter_map(|(b, at)| Some((b, (*at)?))) {
+            let bytes = sizes.get(size).ok_or_else(|| unbound(&self.program, sizes.size(size), dims))?;
             let slots = if schedule.is_private(b) { &mut self.own_slots } else { &mut self.slots };
-            slots.need(slot as usize, bytes);
+            slots.need(slot, bytes);
         }
         let scratch = self.program.slots;
         for (i, (shared, part)) in self.scratches.iter().enumerate().filter_map(|(i, s)| Some((i, (*s)?))) {
@@ -223,9 +227,9 @@ impl Memory {
         for (private, b) in self.private.iter_mut().zip(0..) {
             *private = schedule.is_private(b);
         }
-        let bytes = self.slots.lay_out().ok_or(RunError::Memory { bytes: usize::MAX })?;
+        let bytes = self.slots.lay_out(must).ok_or(RunError::Memory { bytes: usize::MAX })?;
         grow(&mut self.arena, bytes)?;
-        let bytes = self.own_slots.lay_out().ok_or(RunError::Memory { bytes: usize::MAX })?;
+        let bytes = self.own_slots.lay_out(must).ok_or(RunError::Memory { bytes: usize::MAX })?;
         self.own_arenas.iter_mut().try_for_each(|arena| grow(arena, bytes))?;
         Ok(true)
     }
@@ -307,12 +311,10 @@ fn whole(bytes: &AlignedBytes) -> (*mut u8, usize) {
     (bytes.as_ptr(), bytes.len())
 }
 
-/// A little more than it needs, and a quarter more if it has grown before, so that what grows with a sequence seldom
-/// moves.
+/// A quarter more than it needs, so that what grows with a sequence seldom moves: pages that nothing touches cost nothing.
 fn grow(memory: &mut AlignedBytes, bytes: usize) -> Result<(), RunError> {
     if memory.len() < bytes {
-        let quarter = if memory.is_empty() { 0 } else { bytes / 4 };
-        *memory = AlignedBytes::zeroed(bytes.saturating_add(quarter + (4 << 10)))?;
+        *memory = AlignedBytes::zeroed(bytes.saturating_add(bytes / 4 + (4 << 10)))?;
     }
     Ok(())
 }

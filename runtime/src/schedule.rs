@@ -194,6 +194,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    use proptest::prelude::*;
     use trine_ir::{Elem, Module, Type};
 
     use crate::kernel::Kernel;
@@ -249,7 +250,7 @@ mod tests {
         let (homes, mut sizes) = (Homes::new(&program, false), Sizes::default());
         let mut schedule = Schedule::new(&program, &homes, &mut sizes);
         sizes.update(&[]);
-        assert!(schedule.update(&program, &homes, &sizes, 2));
+        schedule.update(&program, &homes, &sizes, 2);
         assert!(!schedule.update(&program, &homes, &sizes, 2));
         (schedule.shares, schedule.meets)
     }
@@ -282,5 +283,49 @@ mod tests {
         let (shares, meets) = scheduled(&[None, Some(0), Some(1)], steps);
         assert_eq!(shares, [Share::First, Share::Whole, Share::Part]);
         assert_eq!(meets, [false, true, false]);
+    }
+
+    /// Whether two steps touch the same memory, one of them to write: a slot, or a buffer in none. Buffer `b` is what
+    /// step `b` makes.
+    fn conflict(
+        slots: &[Option<usize>],
+        shares: &[Share],
+        steps: &[(i64, Vec<usize>)],
+        a: usize,
+        b: usize,
+    ) -> bool {
+        let memory = |buffer: usize| {
+            let private = shares[buffer] == Share::Whole;
+            (!private).then_some(slots[buffer].ok_or(buffer))
+        };
+        let read = |step: usize| steps[step].1.iter().filter_map(|b| memory(*b)).collect::<Vec<_>>();
+        let (wrote_a, wrote_b) = (memory(a), memory(b));
+        let touched = |wrote: &Option<_>, step: usize| wrote.is_some_and(|m| read(step).contains(&m));
+        let scratch = shares[a] == Share::Part && shares[b] == Share::Part;
+        scratch || wrote_a.is_some() && wrote_a == wrote_b || touched(&wrote_a, b) || touched(&wrote_b, a)
+    }
+
+    proptest! {
+        #[test]
+        fn threads_meet_between_steps_that_touch_the_same_memory(
+            steps in prop::collection::vec((prop_oneof![Just(1), Just(MUCH)], prop::collection::vec(0usize..20, 0..3)), 1..20),
+            slots in prop::collection::vec(prop::option::weighted(0.9, 0usize..4), 20),
+        ) {
+            // A step reads what is made before it.
+            let steps: Vec<(i64, Vec<usize>)> = steps
+                .into_iter()
+                .enumerate()
+                .map(|(i, (work, read))| (work, read.into_iter().filter(|b| *b < i).collect()))
+                .collect();
+            let slots = &slots[..steps.len()];
+            let made = steps.iter().enumerate().map(|(i, (work, read))| step(*work, read, &[i])).collect();
+            let (shares, meets) = scheduled(slots, made);
+            // Without a part, one thread runs all.
+            for b in 0..if shares.contains(&Share::Part) { steps.len() } else { 0 } {
+                for a in (0..b).filter(|a| conflict(slots, &shares, &steps, *a, b)) {
+                    prop_assert!(meets[a + 1..=b].contains(&true), "{a} and {b}");
+                }
+            }
+        }
     }
 }
