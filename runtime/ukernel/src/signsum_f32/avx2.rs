@@ -30,19 +30,28 @@ impl Lookup<{ 3 * TRIPLES }> for Avx2 {
 
     #[inline(always)]
     unsafe fn prepare(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
-        // SAFETY: the caller's: 15 fours of values.
-        unsafe {
-            let trits = _mm_setr_ps(-1.0, 0.0, 1.0, 0.0);
-            for (i, &x) in x.iter().enumerate() {
-                _mm_storeu_ps(tables.add(4 * i), _mm_mul_ps(trits, _mm_set1_ps(x)));
-            }
-        }
+        // SAFETY: the caller's.
+        unsafe { make_tables(x, tables) }
     }
 
     #[inline(always)]
     unsafe fn sums(block: &Block, _: usize) {
         // SAFETY: the caller's.
         unsafe { one_row(block) }
+    }
+}
+
+/// # Safety
+/// There is room for the tables of a step.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn make_tables(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
+    // SAFETY: the caller's: 15 fours of values.
+    unsafe {
+        let trits = _mm_setr_ps(-1.0, 0.0, 1.0, 0.0);
+        for (i, &x) in x.iter().enumerate() {
+            _mm_storeu_ps(tables.add(4 * i), _mm_mul_ps(trits, _mm_set1_ps(x)));
+        }
     }
 }
 

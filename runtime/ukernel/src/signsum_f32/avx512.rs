@@ -31,20 +31,8 @@ impl Lookup<{ 3 * TRIPLES }> for Avx512 {
 
     #[inline(always)]
     unsafe fn prepare(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
-        const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
-        // SAFETY: the caller's: six tables of 32 values, as many as the arrays have.
-        unsafe {
-            let trits = [0, 16].map(|from| TRITS.each_ref().map(|t| _mm512_loadu_ps(t.as_ptr().add(from))));
-            for (triple, &[x0, x1, x2]) in x.as_chunks::<3>().0.iter().enumerate() {
-                let (x0, x1, x2) = (_mm512_set1_ps(x0), _mm512_set1_ps(x1), _mm512_set1_ps(x2));
-                for (half, &[t0, t1, t2]) in trits.iter().enumerate() {
-                    // Products with a trit are exact, so that only their sums are rounded.
-                    let first = _mm512_fmadd_ps(t1, x1, _mm512_mul_ps(t0, x0));
-                    let sum = _mm512_fmadd_ps(t2, x2, first);
-                    _mm512_storeu_ps(tables.add(TABLE * triple + 16 * half), sum);
-                }
-            }
-        }
+        // SAFETY: the caller's.
+        unsafe { make_tables(x, tables) }
     }
 
     #[inline(always)]
@@ -55,6 +43,28 @@ impl Lookup<{ 3 * TRIPLES }> for Avx512 {
                 1 => some_rows::<1>(block),
                 2 => some_rows::<2>(block),
                 _ => some_rows::<3>(block),
+            }
+        }
+    }
+}
+
+/// # Safety
+/// There is room for the tables of a step.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn make_tables(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
+    const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
+    // SAFETY: the caller's: six tables of 32 values, as many as the arrays have.
+    unsafe {
+        for from in [0, 16] {
+            let trit = |i: usize| _mm512_loadu_ps(TRITS[i].as_ptr().add(from));
+            let (t0, t1, t2) = (trit(0), trit(1), trit(2));
+            for (triple, &[x0, x1, x2]) in x.as_chunks::<3>().0.iter().enumerate() {
+                // Products with a trit are exact, so that only their sums are rounded.
+                let first = _mm512_mul_ps(t0, _mm512_set1_ps(x0));
+                let first = _mm512_fmadd_ps(t1, _mm512_set1_ps(x1), first);
+                let sum = _mm512_fmadd_ps(t2, _mm512_set1_ps(x2), first);
+                _mm512_storeu_ps(tables.add(TABLE * triple + from), sum);
             }
         }
     }

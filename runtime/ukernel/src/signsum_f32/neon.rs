@@ -34,25 +34,8 @@ impl Lookup<{ 3 * TRIPLES }> for Neon {
 
     #[inline(always)]
     unsafe fn prepare(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
-        const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
-        // SAFETY: the caller's: six tables of 128 bytes, and so are the arrays.
-        unsafe {
-            for (triple, x) in x.as_chunks::<3>().0.iter().enumerate() {
-                let mut table = [0.0; TABLE];
-                for c in (0..TABLE).step_by(4) {
-                    let product = |i: usize| vmulq_n_f32(vld1q_f32(&TRITS[i][c]), x[i]);
-                    let sum = vaddq_f32(vaddq_f32(product(0), product(1)), product(2));
-                    vst1q_f32(&mut table[c], sum);
-                }
-                let to = tables.add(triple * TABLE).cast::<u8>();
-                for half in [0, 16] {
-                    let uint8x16x4_t(b0, b1, b2, b3) = vld4q_u8(table[half..].as_ptr().cast());
-                    for (p, plane) in [b0, b1, b2, b3].into_iter().enumerate() {
-                        vst1q_u8(to.add(32 * p + half), plane);
-                    }
-                }
-            }
-        }
+        // SAFETY: the caller's.
+        unsafe { make_tables(x, tables) }
     }
 
     #[inline(always)]
@@ -60,6 +43,32 @@ impl Lookup<{ 3 * TRIPLES }> for Neon {
         for half in 0..2 {
             // SAFETY: the caller's.
             unsafe { half_row(block, half) };
+        }
+    }
+}
+
+/// # Safety
+/// There is room for the tables of a step.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn make_tables(x: &[f32; 3 * TRIPLES], tables: *mut f32) {
+    const TRITS: [[f32; TABLE]; 3] = trits_of_codes();
+    // SAFETY: the caller's: six tables of 128 bytes, and so are the arrays.
+    unsafe {
+        for (triple, x) in x.as_chunks::<3>().0.iter().enumerate() {
+            let mut table = [0.0; TABLE];
+            for c in (0..TABLE).step_by(4) {
+                let product = |i: usize| vmulq_n_f32(vld1q_f32(&TRITS[i][c]), x[i]);
+                let sum = vaddq_f32(vaddq_f32(product(0), product(1)), product(2));
+                vst1q_f32(&mut table[c], sum);
+            }
+            let to = tables.add(triple * TABLE).cast::<u8>();
+            for half in [0, 16] {
+                let uint8x16x4_t(b0, b1, b2, b3) = vld4q_u8(table[half..].as_ptr().cast());
+                for (p, plane) in [b0, b1, b2, b3].into_iter().enumerate() {
+                    vst1q_u8(to.add(32 * p + half), plane);
+                }
+            }
         }
     }
 }
