@@ -18,7 +18,7 @@ pub enum Share {
     Part,
     /// Every thread the whole, into memory of its own.
     Whole,
-    /// The first thread alone: the results are memory that outlives the run.
+    /// The first thread alone: there is no other, or the results are in no slot, as states are not.
     First,
 }
 
