@@ -1,11 +1,13 @@
 //! Sign selection or products with int8, addition and rescaling: the linear layer of quantized weights.
 //!
-//! The sums come from a microkernel; this driver pads or prepares the activations, calls it on its share of
-//! the tiles, and then turns sums into outputs: scales, bias and whatever elementwise ops follow.
+//! The sums come from a microkernel; this driver pads or prepares the activations, calls it on its share, and then
+//! turns sums into outputs: scales, bias and whatever elementwise ops follow. Parts share the tiles of weights or,
+//! where activations and outputs weigh more, the rows, of which each part then keeps the same as in the steps around.
 
 mod finish;
 
 use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::condcodes::IntCC;
 use trine_ir::{Dim, Elem, Graph, Op, Value};
 use trine_ukernel::{Geometry, best, pad, rescale, signsum_f32};
 
@@ -28,6 +30,9 @@ const WHOLE: i64 = 8;
 
 /// Sums between the rows of a chunk, so that those of a column do not all fall into one set of the first cache.
 const SKEW: i64 = 16;
+
+/// Rows of each part, at least, where parts share the rows: a block of the tile registers.
+const SHARED_ROWS: usize = 32;
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -169,6 +174,13 @@ impl<'g> Plan<'g> {
         self.x.dims[..self.x.dims.len() - 1].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
     }
 
+    /// From how many rows of each part on parts share the rows: each then unpacks all of the weights, but neither
+    /// reads activations that another part made nor writes to lines that another part had.
+    fn shared_rows(&self) -> usize {
+        let g = &self.geometry;
+        g.bytes.div_ceil(g.k + 4 * g.n).max(SHARED_ROWS)
+    }
+
     /// Activations of int8 and their sums.
     fn padded_row_bytes(&self) -> usize {
         let g = &self.geometry;
@@ -186,7 +198,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let g = plan.geometry;
     let shape = Shape::of(plan.graph);
     let overflow = || CodegenError::Overflow { what: "the rows of a linear layer".into() };
-    let rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
+    let all_rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
     let own = e.size(&plan.part_scratch().ok_or_else(overflow)?)?;
     let own = e.b.ins().imul(own, e.part);
     let scratch = e.arg(shape.scratch());
@@ -198,23 +210,24 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     // A chunk takes tiles from each block of outputs.
     let block = (g.tiles / plan.parts.blocks()) as i64;
     let tiles = e.int(block);
-    let (first, last) = e.share(tiles, 1);
+    let share = share(plan, e, all_rows, tiles);
+    let (rows, (first, last)) = (share.rows.count, share.tiles);
 
     let constant = |e: &mut Emit, v: usize| e.int(v as i64);
     let (groups, group_k) = (constant(e, g.groups), constant(e, g.group_k));
     let weights = e.arg(plan.weights);
     // Sums of int8 activations, or the elements from one row of f32 to the next.
     let (x, x_more) = match plan.contraction {
-        Contraction::Own | Contraction::Int8 { .. } => pad(plan, e, rows, padded)?,
-        Contraction::F32 { .. } => activations(plan, e)?,
+        Contraction::Own | Contraction::Int8 { .. } => pad(plan, e, share.rows, padded)?,
+        Contraction::F32 { .. } => activations(plan, e, share.rows.first)?,
     };
 
-    let share = e.b.ins().isub(last, first);
+    let tiles = e.b.ins().isub(last, first);
     let chunk = chunk(plan, e, rows);
-    let chunk = e.b.ins().smin(chunk, share);
+    let chunk = e.b.ins().smin(chunk, tiles);
     let one = e.int(1);
     let chunk = e.b.ins().smax(chunk, one);
-    let chunks = ceil_div(e, share, chunk);
+    let chunks = ceil_div(e, tiles, chunk);
     let tile = g.layout.tile() as i64;
     let stride = e.b.ins().imul_imm_s(chunk, tile);
     let stride = e.b.ins().bor_imm_s(stride, SKEW);
@@ -263,23 +276,49 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let from = e.b.ins().imul_imm_s(first, tile);
         let to = e.b.ins().imul_imm_s(last, tile);
         let to = e.b.ins().smin(to, n);
-        finish::emit(plan, e, rows, (&outs, stride), (from, to))?;
+        finish::emit(plan, e, share.rows, (&outs, stride), (from, to))?;
         Ok(vec![])
     })?;
     Ok(zero)
 }
 
+/// Rows that a part computes.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: ClifValue,
+    count: ClifValue,
+}
+
+/// What a part computes: of some rows, some tiles from each block of outputs.
+struct Share {
+    rows: Rows,
+    tiles: (ClifValue, ClifValue),
+}
+
+fn share(plan: &Plan, e: &mut Emit, rows: ClifValue, tiles: ClifValue) -> Share {
+    let zero = e.int(0);
+    let least = e.b.ins().imul_imm_s(e.parts, plan.shared_rows() as i64);
+    let by_rows = e.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, rows, least);
+    let (first_row, last_row) = e.share(rows, 1);
+    let (first_tile, last_tile) = e.share(tiles, 1);
+    let [first, last, first_tile, last_tile] =
+        [(first_row, zero), (last_row, rows), (zero, first_tile), (tiles, last_tile)]
+            .map(|(rows, tiles)| e.b.ins().select(by_rows, rows, tiles));
+    let count = e.b.ins().isub(last, first);
+    Share { rows: Rows { first, count }, tiles: (first_tile, last_tile) }
+}
+
 /// The activations padded a group at a time, and the sum of each group. Rows without padding stay in place.
-fn pad(plan: &Plan, e: &mut Emit, rows: ClifValue, own: ClifValue) -> Result<(ClifValue, ClifValue)> {
+fn pad(plan: &Plan, e: &mut Emit, rows: Rows, own: ClifValue) -> Result<(ClifValue, ClifValue)> {
     let g = plan.geometry;
-    let (x, stride) = activations(plan, e)?;
-    let bytes = e.b.ins().imul_imm_s(rows, g.k_padded().next_multiple_of(4) as i64);
+    let (x, stride) = activations(plan, e, rows.first)?;
+    let bytes = e.b.ins().imul_imm_s(rows.count, g.k_padded().next_multiple_of(4) as i64);
     let x_sums = e.b.ins().iadd(own, bytes);
     let in_place = plan.unpadded()
         && plan.x.outer_stride(1).is_some_and(|s| s.as_const() == Some(g.k) || s.as_const() == Some(0));
     let out = if in_place { e.int(0) } else { own };
     let [k, group, group_k] = [g.k, g.group, g.group_k].map(|size| e.int(size as i64));
-    e.call_with_struct(plan.pad, &[x, stride, out, x_sums, rows, k, group, group_k])?;
+    e.call_with_struct(plan.pad, &[x, stride, out, x_sums, rows.count, k, group, group_k])?;
     Ok((if in_place { x } else { own }, x_sums))
 }
 
@@ -296,13 +335,15 @@ fn chunk(plan: &Plan, e: &mut Emit, rows: ClifValue) -> ClifValue {
     e.b.ins().smax(tiles, least)
 }
 
-/// Where the activations start, and the elements from one row to the next.
-fn activations(plan: &Plan, e: &mut Emit) -> Result<(ClifValue, ClifValue)> {
+/// Where the activations of a row and those behind it are, and the elements from one row to the next.
+fn activations(plan: &Plan, e: &mut Emit, row: ClifValue) -> Result<(ClifValue, ClifValue)> {
     let offset = e.size(&plan.x.offset)?;
     let base = e.arg(plan.x.arg);
-    let start = e.at(base, offset, if plan.int8 { 1 } else { 4 });
     let stride = plan.x.outer_stride(1).ok_or_else(|| CodegenError::malformed("activations"))?;
-    Ok((start, e.size(&stride)?))
+    let stride = e.size(&stride)?;
+    let before = e.b.ins().imul(row, stride);
+    let offset = e.b.ins().iadd(offset, before);
+    Ok((e.at(base, offset, if plan.int8 { 1 } else { 4 }), stride))
 }
 
 fn align(e: &mut Emit, pointer: ClifValue, to: i64) -> ClifValue {

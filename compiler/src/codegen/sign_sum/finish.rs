@@ -14,7 +14,7 @@ use super::super::emit::{ClifValue, Emit, Result};
 use super::super::rows::{self, Region, Source};
 use super::super::target::Target;
 use super::super::view::View;
-use super::Plan;
+use super::{Plan, Rows};
 
 /// What follows the rescaled sums.
 pub enum Parts<'g> {
@@ -126,11 +126,11 @@ fn addend(graph: &Graph, sums: Value) -> Option<usize> {
 }
 
 /// Turns the sums of the outputs `from .. to` of each block into what the kernel gives. A block's sums are where its
-/// first output of all would have them.
+/// first output of all would have them, those of the first of `rows` in front.
 pub fn emit(
     plan: &Plan,
     e: &mut Emit,
-    rows: ClifValue,
+    rows: Rows,
     (sums, stride): (&[ClifValue], ClifValue),
     (from, to): (ClifValue, ClifValue),
 ) -> Result<()> {
@@ -139,6 +139,7 @@ pub fn emit(
     let row_stride = e.b.ins().imul_imm_s(stride, plan.geometry.groups as i64);
     let row = |base: ClifValue| {
         move |e: &mut Emit, row: ClifValue| {
+            let row = e.b.ins().isub(row, rows.first);
             let offset = e.b.ins().imul(row, row_stride);
             Ok(vec![e.at(base, offset, 4)])
         }
@@ -147,12 +148,13 @@ pub fn emit(
         let place = e.at(row[0], index, 4);
         Ok(e.load(ty, place, 0))
     };
-    let region = Region { begin: zero, end: rows, from, to };
+    let end = e.b.ins().iadd(rows.first, rows.count);
+    let region = Region { begin: rows.first, end, from, to };
     let outputs = Outputs { first: 0, from, to };
     match &plan.parts {
         Parts::Sum(addend) => {
             let n = e.int(plan.geometry.n as i64);
-            let results = Results { base: e.arg(shape.result(0)), start: zero, stride: n };
+            let results = Results { base: e.arg(shape.result(0)), row: rows.first, start: zero, stride: n };
             let addend = addend.map(|arg| e.arg(arg));
             rescale(plan, e, rows, (sums[0], stride), &outputs, &results, addend)
         }
@@ -161,14 +163,15 @@ pub fn emit(
                 let (start, len) = (e.int(*start as i64), e.int(*len as i64));
                 let end = e.b.ins().iadd(start, len);
                 let (from, to) = (e.b.ins().smax(from, start), e.b.ins().smin(to, end));
-                let results = Results { base: e.arg(shape.result(*result)), start, stride: len };
+                let results =
+                    Results { base: e.arg(shape.result(*result)), row: rows.first, start, stride: len };
                 let outputs = Outputs { first: 0, from, to };
                 rescale(plan, e, rows, (sums[0], stride), &outputs, &results, None)?;
             }
             Ok(())
         }
         Parts::Whole { plan: epilogue, sums: value } => {
-            let results = Results { base: sums[0], start: zero, stride: row_stride };
+            let results = Results { base: sums[0], row: zero, start: zero, stride: row_stride };
             rescale(plan, e, rows, (sums[0], stride), &outputs, &results, None)?;
             let source = Source { value: *value, row: &row(sums[0]), load: &load };
             rows::emit_region(epilogue, e, &region, &[source])
@@ -176,11 +179,11 @@ pub fn emit(
         Parts::Halves { plan: epilogue, halves } => {
             for ((i, half), sums) in halves.iter().enumerate().zip(sums) {
                 let outputs = Outputs { first: i * plan.geometry.n / 2, from, to };
-                let results = Results { base: *sums, start: zero, stride: row_stride };
+                let results = Results { base: *sums, row: zero, start: zero, stride: row_stride };
                 rescale(plan, e, rows, (*sums, stride), &outputs, &results, None)?;
                 let Some(silu) = half.silu else { continue };
                 let count = e.b.ins().isub(to, from);
-                e.for_range(zero, rows, 1, &[], |e, r, _| {
+                e.for_range(region.begin, region.end, 1, &[], |e, r, _| {
                     let start = row(*sums)(e, r)?[0];
                     let start = e.at(start, from, 4);
                     e.call_with_struct(silu, &[start, start, count])?;
@@ -201,9 +204,10 @@ struct Outputs {
     to: ClifValue,
 }
 
-/// Where outputs go: rows start `stride` apart, the first with output `start`.
+/// Where outputs go: rows start `stride` apart, each with output `start`, and the first is row `row` of those at `base`.
 struct Results {
     base: ClifValue,
+    row: ClifValue,
     start: ClifValue,
     stride: ClifValue,
 }
@@ -212,7 +216,7 @@ struct Results {
 fn rescale(
     plan: &Plan,
     e: &mut Emit,
-    rows: ClifValue,
+    rows: Rows,
     (sums, group_stride): (ClifValue, ClifValue),
     outputs: &Outputs,
     results: &Results,
@@ -224,11 +228,19 @@ fn rescale(
     let count = e.b.ins().isub(outputs.to, from);
     let count = e.b.ins().smax(count, null);
     let column = e.b.ins().isub(from, results.start);
+    let before = e.b.ins().imul(results.row, results.stride);
+    let result = e.b.ins().iadd(before, column);
     let output = match outputs.first {
         0 => from,
         first => e.b.ins().iadd_imm_s(from, first as i64),
     };
-    let row_scales = plan.row_scale.map_or(null, |arg| e.arg(arg));
+    let row_scales = match plan.row_scale {
+        Some(arg) => {
+            let row_scales = e.arg(arg);
+            e.at(row_scales, rows.first, 4)
+        }
+        None => null,
+    };
     let bias = match plan.bias {
         Some(arg) => {
             let bias = e.arg(arg);
@@ -245,10 +257,10 @@ fn rescale(
         e.int(g.n_padded as i64),
         row_scales,
         bias,
-        addend.map_or(null, |addend| e.at(addend, column, 4)),
-        e.at(results.base, column, 4),
+        addend.map_or(null, |addend| e.at(addend, result, 4)),
+        e.at(results.base, result, 4),
         results.stride,
-        rows,
+        rows.count,
         e.int(g.groups as i64),
         count,
         e.int(i64::from(!plan.int8)),
