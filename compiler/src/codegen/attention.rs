@@ -371,24 +371,24 @@ fn present(
         copy(e, from, start, count)
     })?;
     let appended = e.b.ins().select(is_new, sizes.new, zero);
-    e.for_range(zero, appended, 1, &[], |e, i, _| {
-        let row = e.b.ins().iadd(sizes.past, i);
-        let offset = e.b.ins().imul(row, width);
-        let to = e.at(start, offset, 4);
-        match &new {
-            Appended::Copied(new) => {
-                let offset = e.b.ins().imul(i, new.stride);
-                let from = e.at(new.start, offset, 4);
+    let behind = e.b.ins().imul(sizes.past, width);
+    let to = e.at(start, behind, 4);
+    match &new {
+        Appended::Copied(new) => {
+            e.for_range(zero, appended, 1, &[], |e, i, _| {
+                let [from, to] = [(new.start, new.stride), (to, width)].map(|(start, stride)| {
+                    let offset = e.b.ins().imul(i, stride);
+                    e.at(start, offset, 4)
+                });
                 copy(e, from, to, width)?;
-            }
-            Appended::Rotated(rotary) => {
-                let row = e.b.ins().imul(unit, sizes.new);
-                let row = e.b.ins().iadd(row, i);
-                rotary.row(e, row, to)?;
-            }
+                Ok(vec![])
+            })?;
         }
-        Ok(vec![])
-    })?;
+        Appended::Rotated(rotary) => {
+            let row = e.b.ins().imul(unit, sizes.new);
+            rotary.rows(e, row, appended, to)?;
+        }
+    }
     Ok(Rows { start, stride: width })
 }
 
@@ -410,14 +410,7 @@ fn queries(
     let q = match &plan.q {
         Heads::Plain(view) => in_place(e, view, (row, 1))?,
         Heads::Rotated(rotary) => {
-            let zero = e.int(0);
-            e.for_range(zero, rows, 1, &[], |e, r, _| {
-                let offset = e.b.ins().imul(r, sizes.d);
-                let to = e.at(room.turned, offset, 4);
-                let row = e.b.ins().iadd(row, r);
-                rotary.row(e, row, to)?;
-                Ok(vec![])
-            })?;
+            rotary.rows(e, row, rows, room.turned)?;
             Rows { start: room.turned, stride: sizes.d }
         }
     };

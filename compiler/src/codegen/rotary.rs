@@ -62,16 +62,39 @@ impl Rotary {
         Some(Rotary { x, cos, sin, interleaved: op.interleaved })
     }
 
-    /// Rotates row `row` of all heads' into `y`.
-    pub fn row(&self, e: &mut Emit, row: ClifValue, y: ClifValue) -> Result<()> {
+    /// Rotates row `row` of all heads', and those behind it in its head, into the `count` rows of `d` values at `y`.
+    pub fn rows(&self, e: &mut Emit, row: ClifValue, count: ClifValue, y: ClifValue) -> Result<()> {
         let d = e.size(&self.x.dims[3])?;
-        let half = e.size(&self.cos.dims[3])?;
+        // Where rows lie is a matter of divisions: for the first of them alone.
         let start = |e: &mut Emit, view: &View| {
             let offset = outer_offset(e, view, row, 1)?;
             let base = e.arg(view.arg);
-            Ok(e.at(base, offset, 4))
+            Ok((e.at(base, offset, 4), e.size(&view.strides[2])?))
         };
-        let (x, cos, sin) = (start(e, &self.x)?, start(e, &self.cos)?, start(e, &self.sin)?);
+        let views = [start(e, &self.x)?, start(e, &self.cos)?, start(e, &self.sin)?];
+        let zero = e.int(0);
+        e.for_range(zero, count, 1, &[], |e, i, _| {
+            let mut at = |(start, stride): (ClifValue, ClifValue)| {
+                let offset = e.b.ins().imul(i, stride);
+                e.at(start, offset, 4)
+            };
+            let ([x, cos, sin], y) = (views.map(&mut at), at((y, d)));
+            self.row(e, x, (cos, sin), y)?;
+            Ok(vec![])
+        })?;
+        Ok(())
+    }
+
+    /// Rotates a row.
+    fn row(
+        &self,
+        e: &mut Emit,
+        x: ClifValue,
+        (cos, sin): (ClifValue, ClifValue),
+        y: ClifValue,
+    ) -> Result<()> {
+        let d = e.size(&self.x.dims[3])?;
+        let half = e.size(&self.cos.dims[3])?;
         let zero = e.int(0);
         let whole = if self.interleaved { zero } else { e.b.ins().band_imm_u(half, !3) };
         for (begin, end, ty) in [(zero, whole, F32X4), (whole, half, F32)] {
@@ -130,11 +153,12 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let rows = e.size(&rows.ok_or_else(|| CodegenError::Overflow { what: "the number of heads".into() })?)?;
     let d = e.size(&x.dims[3])?;
     let (begin, end) = e.share(rows, 1);
+    let one = e.int(1);
     e.for_range(begin, end, 1, &[], |e, row, _| {
         let y = e.arg(shape.result(0));
         let offset = e.b.ins().imul(row, d);
         let y = e.at(y, offset, 4);
-        plan.rotary.row(e, row, y)?;
+        plan.rotary.rows(e, row, one, y)?;
         Ok(vec![])
     })?;
     Ok(e.int(0))

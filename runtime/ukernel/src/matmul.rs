@@ -20,6 +20,8 @@ mod pack;
 mod panels;
 mod tile;
 
+use core::ops::Range;
+
 use crate::gemv::{GemvF32, kn, nk};
 use crate::lanes::{LANES, variants};
 pub use codes::Codes;
@@ -95,7 +97,7 @@ pub(crate) unsafe fn matmul<L: Tiles>(args: &MatmulF32) {
         } else if m == 1 && args.a_column == 1 && args.b_row == 1 {
             nk::gemv::<L>(&stream(args, args.b_column));
         } else {
-            panels::<L>(args);
+            within::<L>(args, |_| (n_end, k));
         }
     }
 }
@@ -161,10 +163,13 @@ unsafe fn weights<L: Tiles>(args: &MatmulF32) {
     }
 }
 
+/// The products of each tile of rows with as many columns, and as many values of k of each, as `limits` says of the
+/// rows. With [`MatmulF32::packed`] 0.
+///
 /// # Safety
-/// The arguments describe live buffers.
+/// The arguments describe live buffers, within which the limits are.
 #[inline(always)]
-unsafe fn panels<L: Tiles>(args: &MatmulF32) {
+pub(crate) unsafe fn within<L: Tiles>(args: &MatmulF32, limits: impl Fn(Range<usize>) -> (usize, usize)) {
     let mut next = panel::<L>(args, args.n_begin, 0);
     while let Some((n, k, panel)) = next {
         next = match (k + panel.depth, n + panel.columns) {
@@ -174,28 +179,41 @@ unsafe fn panels<L: Tiles>(args: &MatmulF32) {
         // SAFETY: the caller's; the panel lies in `b`, its rows and columns in `a` and `c`, and it
         // has no more of them than scratch.
         unsafe {
-            pack::<L>(&panel, args.scratch, L::VECTORS);
+            let (b, b_row) = match panel.is_packed() {
+                true => (panel.b, panel.row as usize),
+                false => (args.scratch.cast_const(), L::VECTORS * LANES),
+            };
+            if !panel.is_packed() {
+                pack::<L>(&panel, args.scratch, L::VECTORS);
+            }
             let mut tile = Tile {
                 a: args.a.offset(k as isize * args.a_column),
                 a_row: args.a_row,
                 a_column: args.a_column,
-                b: args.scratch,
-                b_row: L::VECTORS * LANES,
+                b,
+                b_row,
                 c: args.c.add(n),
                 c_row: args.c_row,
                 depth: panel.depth,
                 columns: panel.columns,
                 adds: k > 0,
-                ahead: Ahead::none(args.scratch),
+                ahead: Ahead::none(b),
             };
             for (i, row) in (0..args.m).step_by(L::ROWS).enumerate() {
                 tile.ahead = match &next {
                     Some((_, _, next)) if i * LANES < next.columns => next.ahead(i),
-                    _ => Ahead::none(args.scratch),
+                    _ => Ahead::none(b),
                 };
+                let rows = L::ROWS.min(args.m - row);
+                let (columns, depth) = limits(row..row + rows);
+                if n >= columns || (k > 0 && k >= depth) {
+                    continue;
+                }
+                tile.columns = panel.columns.min(columns - n);
+                tile.depth = panel.depth.min(depth - k);
                 tile.a = args.a.offset(k as isize * args.a_column + row as isize * args.a_row);
                 tile.c = args.c.offset(row as isize * args.c_row).add(n);
-                L::tile(&tile, L::ROWS.min(args.m - row));
+                L::tile(&tile, rows);
             }
         }
     }

@@ -55,22 +55,49 @@ unsafe fn softmax_rows<L: Lanes>(args: &SoftmaxF32) {
 /// `n` values at `x` are readable and at `out` writable.
 #[inline(always)]
 pub(crate) unsafe fn exp_less_max<L: Lanes>(x: *const f32, out: *mut f32, n: usize) -> f32 {
+    // SAFETY: the caller's.
+    let [sum] = unsafe { exp_less_max_of_rows::<L, 1>(x, out, 0, n) };
+    sum
+}
+
+/// The same of `R` rows, `stride` values apart, which wait for one another's exponentials less than for their own.
+///
+/// # Safety
+/// `n` values of each row are readable at `x` and writable at `out`.
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "sums that are iterated over go through memory")]
+pub(crate) unsafe fn exp_less_max_of_rows<L: Lanes, const R: usize>(
+    x: *const f32,
+    out: *mut f32,
+    stride: usize,
+    n: usize,
+) -> [f32; R] {
+    let mut max = [L::splat(f32::NEG_INFINITY); R];
+    let mut sums = [L::splat(0.0); R];
     // SAFETY: the caller's; `i` is below `n`.
     unsafe {
-        let mut max = L::splat(f32::NEG_INFINITY);
         for i in (0..n).step_by(LANES) {
-            max = L::load_at(x, i, n, f32::NEG_INFINITY).max(max);
+            for r in 0..R {
+                max[r] = L::load_at(x.add(r * stride), i, n, f32::NEG_INFINITY).max(max[r]);
+            }
         }
-        let max = L::splat(max.greatest());
-        let mut sum = L::splat(0.0);
+        for r in 0..R {
+            max[r] = L::splat(max[r].greatest());
+        }
         for i in (0..n).step_by(LANES) {
-            // Lanes past the end add e^-∞ = 0.
-            let e = exp_or_zero(L::load_at(x, i, n, f32::NEG_INFINITY).sub(max));
-            e.store_at(out, i, n);
-            sum = sum.add(e);
+            for r in 0..R {
+                // Lanes past the end add e^-∞ = 0.
+                let e = exp_or_zero(L::load_at(x.add(r * stride), i, n, f32::NEG_INFINITY).sub(max[r]));
+                e.store_at(out.add(r * stride), i, n);
+                sums[r] = sums[r].add(e);
+            }
         }
-        sum.sum()
     }
+    let mut denominators = [0.0; R];
+    for r in 0..R {
+        denominators[r] = sums[r].sum();
+    }
+    denominators
 }
 
 #[cfg(test)]

@@ -1,18 +1,23 @@
 //! Several queries at a time, so that keys and values are read from registers and the first cache.
 //!
-//! Scores are a product of matrices, and so is what the values that all of the queries see add to the outputs.
-//! What later queries see beyond that is added behind it, in the same sequence; nothing that a query does not
-//! see reaches it, not even times 0. A mask that hides the last keys from a query, as a causal one that a model computes
-//! does, leaves as little to do as a causal one.
+//! Scores are a product of matrices, of each tile of queries with the keys that any of it sees, and so is what the
+//! values that all of a tile see add to its outputs. What later queries of it see beyond that is added behind it, in
+//! the same sequence; nothing that a query does not see reaches it, not even times 0. A mask that hides the last keys
+//! from a query, as a causal one that a model computes does, leaves as little to do as a causal one.
+
+use core::ops::Range;
 
 use super::{AttentionF32, finish_scores};
 use crate::lanes::{LANES, Lanes};
 use crate::matmul::{self, MatmulF32, Tiles};
-use crate::softmax::exp_less_max;
+use crate::softmax::{exp_less_max, exp_less_max_of_rows};
 
 /// What a mask adds where models write the lowest float for -∞: exponentials of scores that are pushed so far down are 0
 /// beside those of others, as long as no score comes near this.
 const HIDDEN: f32 = -1e30;
+
+/// Queries whose exponentials are computed together.
+const TOGETHER: usize = 4;
 
 /// Values of scratch that a call works in.
 pub const fn scratch(rows: usize, keys: usize) -> usize {
@@ -28,47 +33,73 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
     // SAFETY: scratch holds the panel of a product, two numbers for each row, and the scores; all else is the caller's.
     unsafe {
         let sums = pack.add(matmul::SCRATCH);
-        let seen = sums.add(rows).cast::<u32>();
-        let (mut common, mut keys) = (usize::MAX, 0);
+        let seen_by = sums.add(rows).cast::<u32>();
+        let mut keys = 0;
         for row in 0..rows {
-            let count = seen_by::<L>(args, row);
-            *seen.add(row) = count as u32;
-            (common, keys) = (count.min(common), count.max(keys));
+            let count = self::seen_by::<L>(args, row);
+            *seen_by.add(row) = count as u32;
+            keys = count.max(keys);
         }
-        let seen = |row: usize| *seen.add(row) as usize;
+        let seen = |row: usize| *seen_by.add(row) as usize;
+        // What all of some queries see, and what any of them does.
+        let common = |rows: Range<usize>| rows.map(seen).min().unwrap_or(0);
+        let any = |rows: Range<usize>| rows.map(seen).max().unwrap_or(0);
         let scores = sums.add(2 * rows);
-        let product = |a: *const f32, a_row, b, b_strides: (usize, usize), c, c_row, k, n| {
-            matmul::matmul::<L>(&MatmulF32 {
-                a,
-                a_row,
-                a_column: 1,
-                b,
-                b_row: b_strides.0 as isize,
-                b_column: b_strides.1 as isize,
-                c,
-                c_row,
-                m: rows,
-                k,
-                n_begin: 0,
-                n_end: n,
-                scratch: pack,
-                packed: 0,
-            });
+        let product = |a, a_row: usize, b, b_strides: (usize, usize), c, c_row: usize, (k, n)| MatmulF32 {
+            a,
+            a_row: a_row as isize,
+            a_column: 1,
+            b,
+            b_row: b_strides.0 as isize,
+            b_column: b_strides.1 as isize,
+            c,
+            c_row: c_row as isize,
+            m: rows,
+            k,
+            n_begin: 0,
+            n_end: n,
+            scratch: pack,
+            packed: 0,
         };
-        let stride = keys as isize;
-        product(args.q, args.q_row as isize, args.k, (1, args.k_stride), scores, stride, args.d, keys);
+        let (k, v) = ((1, args.k_stride), (args.v_stride, 1));
+        let of_keys = product(args.q, args.q_row, args.k, k, scores, keys, (args.d, keys));
+        matmul::within::<L>(&of_keys, |rows| (any(rows), args.d));
         for row in 0..rows {
             let scores = scores.add(row * keys);
             finish_scores::<L>(args, scores, mask_row(args, row), seen(row));
-            let hidden = (0..seen(row)).all(|j| *scores.add(j) == f32::NEG_INFINITY);
-            *sums.add(row) = if hidden { 0.0 } else { exp_less_max::<L>(scores, scores, seen(row)) };
+            if (0..seen(row)).all(|j| *scores.add(j) == f32::NEG_INFINITY) {
+                *seen_by.add(row) = 0;
+            }
         }
-        let out_row = args.out_row as isize;
-        product(scores, stride, args.v, (args.v_stride, 1), args.out, out_row, common, args.dv);
+        let mut row = 0;
+        while row < rows {
+            let (scores, sums) = (scores.add(row * keys), sums.add(row));
+            if rows - row < TOGETHER {
+                *sums = exp_less_max::<L>(scores, scores, seen(row));
+                row += 1;
+                continue;
+            }
+            let n = any(row..row + TOGETHER);
+            for r in 0..TOGETHER {
+                // e^-∞ changes no sum.
+                (seen(row + r)..n).for_each(|j| *scores.add(r * keys + j) = f32::NEG_INFINITY);
+            }
+            let together = exp_less_max_of_rows::<L, TOGETHER>(scores, scores, keys, n);
+            sums.cast::<[f32; TOGETHER]>().write(together);
+            row += TOGETHER;
+        }
+        let of_values = |depth| product(scores, keys, args.v, v, args.out, args.out_row, (depth, args.dv));
+        if rows <= matmul::FEW_ROWS {
+            matmul::matmul::<L>(&of_values(common(0..rows)));
+        } else {
+            matmul::within::<L>(&of_values(keys), |rows| (args.dv, common(rows)));
+        }
         for row in 0..rows {
+            let tile = row / L::ROWS * L::ROWS;
+            let common = common(tile..rows.min(tile + L::ROWS));
             let (scores, sum) = (scores.add(row * keys), *sums.add(row));
             let out = args.out.add(row * args.out_row);
-            if sum == 0.0 {
+            if seen(row) == 0 {
                 out.write_bytes(0, args.dv);
                 continue;
             }

@@ -14,7 +14,16 @@ pub(super) struct Panel {
     pub columns: usize,
 }
 
+/// Values between rows that lie so close together that they are read as well where they are.
+const CLOSE: isize = 256;
+
 impl Panel {
+    /// Whether tiles can read it where it lies.
+    #[inline(always)]
+    pub fn is_packed(&self) -> bool {
+        self.column == 1 && (0..=CLOSE).contains(&self.row) && self.columns.is_multiple_of(LANES)
+    }
+
     /// How to ask for share `i` of the panel: its columns `16 · i ..`.
     #[inline(always)]
     pub fn ahead(&self, i: usize) -> Ahead {

@@ -25,7 +25,7 @@ pub(crate) struct Tile {
     pub c: *mut f32,
     pub c_row: isize,
     pub depth: usize,
-    /// Columns of `c`, of which a tile takes as many as it has.
+    /// Columns of `c`, of which a tile takes as many as it has: with fewer vectors where those are enough.
     pub columns: usize,
     /// Whether `c` holds the sums so far.
     pub adds: bool,
@@ -90,32 +90,41 @@ pub(crate) trait Tiles: Lanes + Sized {
 }
 
 macro_rules! tiles {
-    ($lanes:ty, $rows:literal x $vectors:literal, rows below: $($fewer:literal)+) => {
+    ($lanes:ty, $rows:literal x $vectors:literal, fewer: $fewer:tt x $narrower:tt) => {
         impl Tiles for $lanes {
             const ROWS: usize = $rows;
             const VECTORS: usize = $vectors;
 
             #[inline(always)]
             unsafe fn tile(tile: &Tile, rows: usize) {
-                // SAFETY: the caller's.
-                unsafe {
-                    match rows {
-                        $($fewer => sums::<Self, $fewer, $vectors>(tile),)+
-                        _ => sums::<Self, $rows, $vectors>(tile),
-                    }
-                }
+                tiles! { by_vectors tile rows $vectors $fewer $narrower $rows }
+            }
+        }
+    };
+    (by_vectors $tile:ident $rows:ident $vectors:literal $fewer:tt [$($narrower:literal)*] $all:literal) => {
+        match $tile.columns.div_ceil(LANES) {
+            $($narrower => tiles! { by_rows $tile $rows $narrower $fewer $all },)*
+            _ => tiles! { by_rows $tile $rows $vectors $fewer $all },
+        }
+    };
+    (by_rows $tile:ident $rows:ident $vectors:literal [$($fewer:literal)*] $all:literal) => {
+        // SAFETY: the caller's.
+        unsafe {
+            match $rows {
+                $($fewer => sums::<Self, $fewer, $vectors>($tile),)*
+                _ => sums::<Self, $all, $vectors>($tile),
             }
         }
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-tiles! { Avx512, 8 x 3, rows below: 1 2 3 4 5 6 7 }
+tiles! { Avx512, 8 x 3, fewer: [1 2 3 4 5 6 7] x [1 2] }
 #[cfg(target_arch = "x86_64")]
-tiles! { Avx2, 6 x 1, rows below: 1 2 3 4 5 }
+tiles! { Avx2, 6 x 1, fewer: [1 2 3 4 5] x [] }
 #[cfg(target_arch = "aarch64")]
-tiles! { Neon, 5 x 1, rows below: 1 2 3 4 }
-tiles! { Scalar, 4 x 1, rows below: 1 2 3 }
+tiles! { Neon, 5 x 1, fewer: [1 2 3 4] x [] }
+tiles! { Scalar, 4 x 1, fewer: [1 2 3] x [] }
 
 /// # Safety
 /// `R` rows of `a` and `c`, and `V` vectors in each row of `b`, exist.
