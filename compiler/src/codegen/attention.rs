@@ -1,21 +1,24 @@
-//! Attention with an in-place cache: append the new keys and values, then one microkernel call a block of queries.
+//! Attention with an in-place cache: append the new keys and values, then one microkernel call a block of queries or,
+//! where heads have but one query each, a call for all heads that share keys.
 //!
 //! Parts share blocks of query heads, so that they are even however few key heads there are. Each appends what its
 //! own key heads need, and reads only rows that it appended itself: where parts share a key head, they write the
 //! same bytes. Queries and new keys that a rotary embedding turns are turned on the way.
 
+mod cache;
 mod mask;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, F32X4};
+use cranelift_codegen::ir::types::I64;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_runtime::kernel::STATUS_SHAPE;
 use trine_ukernel::{attention, best};
 
 use super::emit::{ClifValue, Emit, Result};
+use super::matmul::ceil_div;
 use super::rotary::Rotary;
-use super::rows::outer_offset;
+use super::rows::{outer_offset, row_stride};
 use super::target::Target;
 use super::view::View;
 use super::{CodegenError, Shape};
@@ -292,6 +295,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let all_heads = e.b.ins().imul(batch, sizes.heads);
     let units = e.b.ins().imul(all_heads, blocks);
     let group = e.b.ins().udiv(sizes.heads, sizes.key_heads);
+    let of_key_head = e.b.ins().imul(group, blocks);
     let (first, last) = e.share(units, 1);
     let (mut status, bad) = (e.int(0), e.int(STATUS_SHAPE));
     for (dim, score) in &plan.unproven {
@@ -300,187 +304,132 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         status = e.b.ins().select(equal, status, bad);
     }
     let last = e.b.ins().select(status, first, last);
-    let none = e.int(-1);
-    e.for_range(first, last, 1, &[none], |e, unit, carried| {
-        let head = e.b.ins().udiv(unit, blocks);
-        let block = e.b.ins().urem(unit, blocks);
-        let key_head = e.b.ins().udiv(head, group);
-        let is_new = e.b.ins().icmp(IntCC::NotEqual, key_head, carried[0]);
-        let keys = present(plan, e, &shape, &sizes, (key_head, is_new), (&room, true))?;
-        let values = present(plan, e, &shape, &sizes, (key_head, is_new), (&room, false))?;
-        let row = e.b.ins().imul_imm_s(block, BLOCK);
-        queries(plan, e, &shape, &sizes, (head, row), (keys, values), &room)?;
-        Ok(vec![key_head])
+    let single = e.b.ins().icmp_imm_s(IntCC::Equal, sizes.rows, 1);
+    let (one, most) = (e.int(1), e.int(BLOCK));
+    let together = e.b.ins().select(single, most, one);
+    let first_key_head = e.b.ins().udiv(first, of_key_head);
+    let last_key_head = ceil_div(e, last, of_key_head);
+    let is_idle = e.b.ins().icmp(IntCC::Equal, first, last);
+    let last_key_head = e.b.ins().select(is_idle, first_key_head, last_key_head);
+    e.for_range(first_key_head, last_key_head, 1, &[], |e, key_head, _| {
+        let keys = cache::present(plan, e, &shape, &sizes, key_head, (&room, true))?;
+        let values = cache::present(plan, e, &shape, &sizes, key_head, (&room, false))?;
+        let begin = e.b.ins().imul(key_head, of_key_head);
+        let end = e.b.ins().iadd(begin, of_key_head);
+        let (begin, end) = (e.b.ins().smax(begin, first), e.b.ins().smin(end, last));
+        let count = e.b.ins().isub(end, begin);
+        let calls = ceil_div(e, count, together);
+        let zero = e.int(0);
+        e.for_range(zero, calls, 1, &[], |e, call, _| {
+            let done = e.b.ins().imul(call, together);
+            let unit = e.b.ins().iadd(begin, done);
+            let left = e.b.ins().isub(end, unit);
+            let heads = e.b.ins().smin(left, together);
+            let head = e.b.ins().udiv(unit, blocks);
+            let block = e.b.ins().urem(unit, blocks);
+            let row = e.b.ins().imul_imm_s(block, BLOCK);
+            let queries = Queries { head, row, single, heads };
+            queries.emit(plan, e, &shape, &sizes, (keys, values), &room)?;
+            Ok(vec![])
+        })?;
+        Ok(vec![])
     })?;
     Ok(status)
-}
-
-/// Where rows of a cache come from.
-enum Appended<'p> {
-    Copied(Rows),
-    Rotated(&'p Rotary),
 }
 
 /// Rows from `index` of all axes but the last `inner` on, where they lie.
 fn in_place(e: &mut Emit, view: &View, (index, inner): (ClifValue, usize)) -> Result<Rows> {
     let offset = outer_offset(e, view, index, inner)?;
     let base = e.arg(view.arg);
-    Ok(Rows { start: e.at(base, offset, 4), stride: e.size(&view.strides[2])? })
+    Ok(Rows { start: e.at(base, offset, 4), stride: row_stride(e, view)? })
 }
 
-/// The keys (or values) of a key head, past and new in one place; they are put there when the head `is_new`.
-fn present(
-    plan: &Plan,
-    e: &mut Emit,
-    shape: &Shape,
-    sizes: &Sizes,
-    (unit, is_new): (ClifValue, ClifValue),
-    (room, keys): (&Room, bool),
-) -> Result<Rows> {
-    let (heads, width) = if keys { (&plan.k, sizes.d) } else { (&plan.v, sizes.dv) };
-    let new = match heads {
-        Heads::Plain(view) => Appended::Copied(in_place(e, view, (unit, 2))?),
-        Heads::Rotated(rotary) => Appended::Rotated(rotary),
-    };
-    let past = match (&plan.past, &new) {
-        (Some(past), _) => past,
-        (None, Appended::Copied(new)) => return Ok(*new),
-        (None, Appended::Rotated(_)) => return Err(CodegenError::malformed("attention")),
-    };
-    let cache = if keys { past.keys } else { past.values };
-    let zero = e.int(0);
-    let from = e.arg(cache.past);
-    let (start, moved) = match cache.present {
-        None => (if keys { room.keys } else { room.values }, is_new),
-        Some(result) => {
-            let to = e.arg(shape.result(result));
-            let capacity = e.capacity();
-            let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
-            let rows = e.b.ins().select(dense, sizes.total, capacity);
-            let head = e.b.ins().imul(unit, rows);
-            let head = e.b.ins().imul(head, width);
-            let elsewhere = e.b.ins().icmp(IntCC::NotEqual, from, to);
-            (e.at(to, head, 4), e.b.ins().band(elsewhere, is_new))
-        }
-    };
-    e.when(moved, |e| {
-        let head = e.b.ins().imul(unit, sizes.past);
-        let head = e.b.ins().imul(head, width);
-        let from = e.at(from, head, 4);
-        let count = e.b.ins().imul(sizes.past, width);
-        copy(e, from, start, count)
-    })?;
-    let appended = e.b.ins().select(is_new, sizes.new, zero);
-    let behind = e.b.ins().imul(sizes.past, width);
-    let to = e.at(start, behind, 4);
-    match &new {
-        Appended::Copied(new) => {
-            e.for_range(zero, appended, 1, &[], |e, i, _| {
-                let [from, to] = [(new.start, new.stride), (to, width)].map(|(start, stride)| {
-                    let offset = e.b.ins().imul(i, stride);
-                    e.at(start, offset, 4)
-                });
-                copy(e, from, to, width)?;
-                Ok(vec![])
-            })?;
-        }
-        Appended::Rotated(rotary) => {
-            let row = e.b.ins().imul(unit, sizes.new);
-            rotary.rows(e, row, appended, to)?;
-        }
+/// Queries of a call: a block of `head`'s from `row` on or, where each head has but a `single` one, of so many `heads`.
+struct Queries {
+    head: ClifValue,
+    row: ClifValue,
+    single: ClifValue,
+    heads: ClifValue,
+}
+
+impl Queries {
+    fn emit(
+        &self,
+        plan: &Plan,
+        e: &mut Emit,
+        shape: &Shape,
+        sizes: &Sizes,
+        (keys, values): (Rows, Rows),
+        room: &Room,
+    ) -> Result<()> {
+        let Queries { head, row: i, single, heads } = *self;
+        let left = e.b.ins().isub(sizes.rows, i);
+        let block = e.int(BLOCK);
+        let rows = e.b.ins().smin(left, block);
+        let rows = e.b.ins().select(single, heads, rows);
+        let row = e.b.ins().imul(head, sizes.rows);
+        let row = e.b.ins().iadd(row, i);
+        let q = match &plan.q {
+            Heads::Plain(view) => in_place(e, view, (row, 1))?,
+            Heads::Rotated(rotary) => {
+                rotary.rows(e, row, rows, room.turned)?;
+                Rows { start: room.turned, stride: sizes.d }
+            }
+        };
+        let out_row = match plan.transposed {
+            false => sizes.dv,
+            true => e.b.ins().imul(sizes.heads, sizes.dv),
+        };
+        let out_row = e.b.ins().select(single, sizes.dv, out_row);
+        let place = match plan.transposed {
+            false => row,
+            true => {
+                // [b, s, h]: the head within its batch, behind the position.
+                let b = e.b.ins().udiv(head, sizes.heads);
+                let h = e.b.ins().urem(head, sizes.heads);
+                let position = e.b.ins().imul(b, sizes.rows);
+                let position = e.b.ins().iadd(position, i);
+                let position = e.b.ins().imul(position, sizes.heads);
+                e.b.ins().iadd(position, h)
+            }
+        };
+        let place = e.b.ins().imul(place, sizes.dv);
+        let y = e.arg(shape.result(plan.y));
+        let out = e.at(y, place, 4);
+        let (visible, more) = match plan.causal {
+            false => (sizes.total, e.int(0)),
+            true => {
+                let first = e.b.ins().iadd(sizes.past, i);
+                (e.b.ins().iadd_imm_s(first, 1), e.int(1))
+            }
+        };
+        let Rows { start: mask, stride: mask_row } = match &plan.mask {
+            None => Rows { start: e.int(0), stride: e.int(0) },
+            Some(view) => mask::rows(e, view, (row, rows), sizes.total, room.mask)?,
+        };
+        let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
+        let scalars = e.int(scalars);
+        let fields = [
+            q.start,
+            q.stride,
+            keys.start,
+            keys.stride,
+            values.start,
+            values.stride,
+            mask,
+            mask_row,
+            room.work,
+            out,
+            out_row,
+            rows,
+            sizes.d,
+            sizes.dv,
+            sizes.total,
+            visible,
+            more,
+            e.b.ins().uextend(I64, single),
+            scalars,
+        ];
+        e.call_with_struct(plan.symbol, &fields)
     }
-    Ok(Rows { start, stride: width })
-}
-
-/// A block of queries of one head, from query `i` on.
-fn queries(
-    plan: &Plan,
-    e: &mut Emit,
-    shape: &Shape,
-    sizes: &Sizes,
-    (head, i): (ClifValue, ClifValue),
-    (keys, values): (Rows, Rows),
-    room: &Room,
-) -> Result<()> {
-    let left = e.b.ins().isub(sizes.rows, i);
-    let block = e.int(BLOCK);
-    let rows = e.b.ins().smin(left, block);
-    let row = e.b.ins().imul(head, sizes.rows);
-    let row = e.b.ins().iadd(row, i);
-    let q = match &plan.q {
-        Heads::Plain(view) => in_place(e, view, (row, 1))?,
-        Heads::Rotated(rotary) => {
-            rotary.rows(e, row, rows, room.turned)?;
-            Rows { start: room.turned, stride: sizes.d }
-        }
-    };
-    let out_row = match plan.transposed {
-        false => sizes.dv,
-        true => e.b.ins().imul(sizes.heads, sizes.dv),
-    };
-    let place = match plan.transposed {
-        false => row,
-        true => {
-            // [b, s, h]: the head within its batch, behind the position.
-            let b = e.b.ins().udiv(head, sizes.heads);
-            let h = e.b.ins().urem(head, sizes.heads);
-            let position = e.b.ins().imul(b, sizes.rows);
-            let position = e.b.ins().iadd(position, i);
-            let position = e.b.ins().imul(position, sizes.heads);
-            e.b.ins().iadd(position, h)
-        }
-    };
-    let place = e.b.ins().imul(place, sizes.dv);
-    let y = e.arg(shape.result(plan.y));
-    let out = e.at(y, place, 4);
-    let (visible, more) = match plan.causal {
-        false => (sizes.total, e.int(0)),
-        true => {
-            let first = e.b.ins().iadd(sizes.past, i);
-            (e.b.ins().iadd_imm_s(first, 1), e.int(1))
-        }
-    };
-    let Rows { start: mask, stride: mask_row } = match &plan.mask {
-        None => Rows { start: e.int(0), stride: e.int(0) },
-        Some(view) => mask::rows(e, view, (row, rows), sizes.total, room.mask)?,
-    };
-    let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
-    let scalars = e.int(scalars);
-    let fields = [
-        q.start,
-        q.stride,
-        keys.start,
-        keys.stride,
-        values.start,
-        values.stride,
-        mask,
-        mask_row,
-        room.work,
-        out,
-        out_row,
-        rows,
-        sizes.d,
-        sizes.dv,
-        sizes.total,
-        visible,
-        more,
-        scalars,
-    ];
-    e.call_with_struct(plan.symbol, &fields)
-}
-
-/// Copies `count` floats.
-pub fn copy(e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue) -> Result<()> {
-    let zero = e.int(0);
-    let whole = e.b.ins().band_imm_u(count, !3);
-    for (begin, end, step, ty) in [(zero, whole, 4, F32X4), (whole, count, 1, F32)] {
-        e.for_range(begin, end, step, &[], |e, i, _| {
-            let source = e.at(from, i, 4);
-            let v = e.load(ty, source, 0);
-            let place = e.at(to, i, 4);
-            e.store(v, place, 0);
-            Ok(vec![])
-        })?;
-    }
-    Ok(())
 }

@@ -6,7 +6,7 @@ use cranelift_codegen::ir::types::{F32, F32X4};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 
 use super::emit::{ClifValue, Emit, Result, lanes};
-use super::rows::outer_offset;
+use super::rows::{outer_offset, row_stride};
 use super::view::View;
 use super::{CodegenError, Shape};
 
@@ -62,14 +62,14 @@ impl Rotary {
         Some(Rotary { x, cos, sin, interleaved: op.interleaved })
     }
 
-    /// Rotates row `row` of all heads', and those behind it in its head, into the `count` rows of `d` values at `y`.
+    /// Rotates `count` rows of all heads' from `row` on, of one head unless each has but one row, into those at `y`.
     pub fn rows(&self, e: &mut Emit, row: ClifValue, count: ClifValue, y: ClifValue) -> Result<()> {
         let d = e.size(&self.x.dims[3])?;
         // Where rows lie is a matter of divisions: for the first of them alone.
         let start = |e: &mut Emit, view: &View| {
             let offset = outer_offset(e, view, row, 1)?;
             let base = e.arg(view.arg);
-            Ok((e.at(base, offset, 4), e.size(&view.strides[2])?))
+            Ok((e.at(base, offset, 4), row_stride(e, view)?))
         };
         let views = [start(e, &self.x)?, start(e, &self.cos)?, start(e, &self.sin)?];
         let zero = e.int(0);

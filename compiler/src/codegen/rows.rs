@@ -10,6 +10,7 @@
 mod map;
 mod row;
 
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use rustc_hash::FxHashMap;
 use trine_ir::{Def, Dim, Elem, Graph, NodeId, Op, Value};
@@ -278,4 +279,13 @@ pub fn outer_offset(e: &mut Emit, view: &View, index: ClifValue, inner: usize) -
         sum = e.b.ins().iadd(sum, step);
     }
     Ok(sum)
+}
+
+/// Elements from a row of `[b,h,s,d]` to the one behind it, of the same head or, where each has but one, of the next.
+pub fn row_stride(e: &mut Emit, view: &View) -> Result<ClifValue> {
+    let [.., count, _] = &view.dims[..] else { return Err(CodegenError::malformed("heads")) };
+    let [.., of_head, of_row, _] = &view.strides[..] else { return Err(CodegenError::malformed("heads")) };
+    let (count, of_head, of_row) = (e.size(count)?, e.size(of_head)?, e.size(of_row)?);
+    let single = e.b.ins().icmp_imm_s(IntCC::Equal, count, 1);
+    Ok(e.b.ins().select(single, of_head, of_row))
 }

@@ -1,4 +1,4 @@
-//! Attention of queries to the keys they see, one head:
+//! Attention of queries to the keys they see, one head, or the only query each of several heads that share keys:
 //!
 //! ```text
 //! s[j] = scale · Σ_d q[d] · k[j, d]
@@ -7,8 +7,8 @@
 //! out[d] = (Σ_j e[j] · v[j, d]) / Σ_j e[j]     e[j] = exp(s[j] - max s)
 //! ```
 //!
-//! The last sum is striped over 16 lanes as in [`softmax`](crate::softmax), and so is the first for a
-//! single query; for several it is in sequence of d, and the sum over values is always in sequence of j.
+//! The last sum is striped over 16 lanes as in [`softmax`](crate::softmax), and so is the first for the only query of a
+//! head; for several it is in sequence of d, and the sum over values is always in sequence of j.
 //! Products of q and k, and of e and v, are fused with their additions. A causal mask is the number of
 //! keys that are visible to the first query, and how many more to each after it: what lies beyond changes
 //! nothing. Without visible keys, or with all of them masked by -∞, the output is 0.
@@ -19,10 +19,10 @@ mod block;
 pub use block::scratch;
 
 use crate::exp::tanh;
-use crate::gemv::nk::dots;
+use crate::gemv::{blocks, nk::dots};
 use crate::lanes::{LANES, Lanes, variants};
 use crate::matmul::Tiles;
-use crate::softmax::exp_less_max;
+use crate::softmax::exp_less_max_of_rows;
 
 /// The arguments.
 #[repr(C)]
@@ -59,6 +59,8 @@ pub struct AttentionF32 {
     pub visible: usize,
     /// How many more each query sees than the one before it, as long as there are.
     pub more: usize,
+    /// 1 where each query is the only one of its head, and all see the same keys; else 0.
+    pub alone: usize,
     pub scale: f32,
     /// Positive, or 0 for none.
     pub softcap: f32,
@@ -76,65 +78,83 @@ unsafe fn attention<L: Tiles>(args: &AttentionF32) {
     let args = &AttentionF32 { visible: args.visible.min(args.keys), ..*args };
     // SAFETY: the caller's; keys and dimensions stay inside the sizes that the arguments give.
     unsafe {
-        if args.rows > 1 {
+        if args.rows > 1 && args.alone == 0 {
             block::block::<L>(args);
-            return;
+        } else if L::VECTORS > 1 {
+            blocks!(args.rows, |row| {
+                4 => heads::<L, 4>(args, row),
+                3 => heads::<L, 3>(args, row),
+                2 => heads::<L, 2>(args, row),
+                1 => heads::<L, 1>(args, row),
+            });
+        } else {
+            (0..args.rows).for_each(|row| heads::<L, 1>(args, row));
         }
-        if args.visible == 0 {
-            args.out.write_bytes(0, args.dv);
-            return;
+    }
+}
+
+/// The only queries of `R` heads, from row `row` on.
+///
+/// # Safety
+/// The arguments describe live buffers and there are so many rows.
+#[inline(always)]
+unsafe fn heads<L: Lanes, const R: usize>(args: &AttentionF32, row: usize) {
+    let n = args.visible;
+    // SAFETY: the caller's; scratch holds the scores of all rows.
+    unsafe {
+        let out = args.out.add(row * args.out_row);
+        let scores = args.scratch;
+        dot_keys::<L, R>(args, args.q.add(row * args.q_row), scores);
+        let mut hidden = [true; R];
+        for (r, hidden) in hidden.iter_mut().enumerate() {
+            let scores = scores.add(r * n);
+            finish_scores::<L>(args, scores, mask_row(args, row + r), n);
+            *hidden = (0..n).all(|j| *scores.add(j) == f32::NEG_INFINITY);
         }
-        dot_keys::<L>(args);
-        finish_scores::<L>(args, args.scratch, args.mask, args.visible);
-        let sum = exp_less_max::<L>(args.scratch, args.scratch, args.visible);
-        if sum.is_nan() && sees_nothing::<L>(args) {
-            args.out.write_bytes(0, args.dv);
-            return;
-        }
+        let sums = exp_less_max_of_rows::<L, R>(scores, scores, n, n);
         let mut d = 0;
         while d < args.dv {
             if args.dv - d >= 4 * LANES {
-                weigh_values::<L, 4>(args, d, sum);
+                weigh_values::<L, R, 4>(args, d, scores, sums, out);
                 d += 4 * LANES;
             } else {
-                weigh_values::<L, 1>(args, d, sum);
+                weigh_values::<L, R, 1>(args, d, scores, sums, out);
                 d += LANES;
             }
+        }
+        for r in (0..R).filter(|r| hidden[*r]) {
+            out.add(r * args.out_row).write_bytes(0, args.dv);
         }
     }
 }
 
-/// Whether every score is -∞, of which the exponentials no longer tell.
-///
 /// # Safety
-/// The arguments describe live buffers.
+/// The arguments describe live buffers and there are more rows.
 #[inline(always)]
-unsafe fn sees_nothing<L: Lanes>(args: &AttentionF32) -> bool {
-    // SAFETY: the caller's; `j` is below `visible`.
-    unsafe {
-        dot_keys::<L>(args);
-        finish_scores::<L>(args, args.scratch, args.mask, args.visible);
-        (0..args.visible).all(|j| *args.scratch.add(j) == f32::NEG_INFINITY)
-    }
+unsafe fn mask_row(args: &AttentionF32, row: usize) -> *const f32 {
+    // SAFETY: the caller's.
+    if args.mask.is_null() { args.mask } else { unsafe { args.mask.add(row * args.mask_row) } }
 }
 
+/// The scores of `R` queries, as many of each as keys are visible.
+///
 /// # Safety
-/// The arguments describe live buffers.
+/// The arguments describe live buffers, of which `q` is a row that so many follow.
 #[inline(always)]
-unsafe fn dot_keys<L: Lanes>(args: &AttentionF32) {
+unsafe fn dot_keys<L: Lanes, const R: usize>(args: &AttentionF32, q: *const f32, scores: *mut f32) {
     let mut j = 0;
     while j < args.visible {
         // SAFETY: the caller's; `j` and the keys after it are below `visible`.
         unsafe {
             let keys = args.k.add(j * args.k_stride);
-            let scores = args.scratch.add(j);
+            let scores = |r: usize| scores.add(r * args.visible + j);
             if args.visible - j >= 4 {
-                let [dots] = dots::<L, 1, 4>(args.q, 0, keys, args.k_stride, args.d);
-                scores.cast::<[f32; 4]>().write(dots);
+                let dots = dots::<L, R, 4>(q, args.q_row, keys, args.k_stride, args.d);
+                dots.into_iter().enumerate().for_each(|(r, dots)| scores(r).cast::<[f32; 4]>().write(dots));
                 j += 4;
             } else {
-                let [[dot]] = dots::<L, 1, 1>(args.q, 0, keys, args.k_stride, args.d);
-                *scores = dot;
+                let dots = dots::<L, R, 1>(q, args.q_row, keys, args.k_stride, args.d);
+                dots.into_iter().enumerate().for_each(|(r, [dot])| scores(r).write(dot));
                 j += 1;
             }
         }
@@ -163,24 +183,43 @@ unsafe fn finish_scores<L: Lanes>(args: &AttentionF32, scores: *mut f32, mask: *
     }
 }
 
-/// `V` vectors of the output, from dimension `d` on; only the last may be cut short by `dv`.
+/// `V` vectors of the outputs of `R` queries, from dimension `d` on. A single one may be cut short by `dv`.
 ///
 /// # Safety
-/// The arguments describe live buffers and `d + 16 · (V - 1)` is below `dv`.
+/// The arguments describe live buffers and have the vectors; `out` is a row of outputs that `R` follow.
 #[inline(always)]
-unsafe fn weigh_values<L: Lanes, const V: usize>(args: &AttentionF32, d: usize, sum: f32) {
-    let mut sums = [L::splat(0.0); V];
+#[expect(clippy::needless_range_loop, reason = "sums that are iterated over go through memory")]
+unsafe fn weigh_values<L: Lanes, const R: usize, const V: usize>(
+    args: &AttentionF32,
+    d: usize,
+    scores: *const f32,
+    sums: [f32; R],
+    out: *mut f32,
+) {
+    let mut y = [[L::splat(0.0); V]; R];
     // SAFETY: the caller's.
     unsafe {
         for j in 0..args.visible {
-            let weight = L::splat(*args.scratch.add(j));
-            let row = args.v.add(j * args.v_stride);
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = sum.fused_add_product(weight, L::load_at(row, d + LANES * i, args.dv, 0.0));
+            let row = args.v.add(j * args.v_stride + d);
+            let mut values = [L::splat(0.0); V];
+            for v in 0..V {
+                values[v] = match V {
+                    1 => L::load_at(row, 0, args.dv - d, 0.0),
+                    _ => L::load(row.add(LANES * v)),
+                };
+            }
+            for r in 0..R {
+                let weight = L::splat(*scores.add(r * args.visible + j));
+                for v in 0..V {
+                    y[r][v] = y[r][v].fused_add_product(weight, values[v]);
+                }
             }
         }
-        for (i, sums) in sums.into_iter().enumerate() {
-            sums.div(L::splat(sum)).store_at(args.out, d + LANES * i, args.dv);
+        for r in 0..R {
+            let sum = L::splat(sums[r]);
+            for v in 0..V {
+                y[r][v].div(sum).store_at(out.add(r * args.out_row), d + LANES * v, args.dv);
+            }
         }
     }
 }
@@ -195,11 +234,14 @@ mod tests {
 
     #[derive(Clone, Debug)]
     struct Problem {
+        /// The queries are so many from the first one on.
+        first: usize,
         rows: usize,
         d: usize,
         dv: usize,
         visible: usize,
         more: usize,
+        alone: bool,
         softcap: f32,
         /// `[rows, keys]`, or empty for none.
         mask: Vec<f32>,
@@ -226,7 +268,7 @@ mod tests {
         }
 
         fn q(&self, row: usize) -> &[f32] {
-            &self.values[row..][..self.d]
+            &self.values[self.first + row..][..self.d]
         }
 
         fn k(&self, j: usize) -> &[f32] {
@@ -289,6 +331,7 @@ mod tests {
             keys: p.keys(),
             visible: p.visible,
             more: p.more,
+            alone: p.alone.into(),
             scale: 0.125,
             softcap: p.softcap,
         };
@@ -303,16 +346,19 @@ mod tests {
         let softcap = prop_oneof![Just(0f32), Just(5.0)];
         let rows = prop_oneof![Just(1usize), 2usize..40];
         let hidden = prop_oneof![Just(None), Just(Some(f32::NEG_INFINITY)), Just(Some(f32::MIN))];
-        (rows, dims(), dims(), 0usize..70, 0usize..2, softcap, hidden).prop_flat_map(
+        (rows, dims(), dims(), 0usize..70, 0usize..3, softcap, hidden).prop_flat_map(
             |(rows, d, dv, visible, more, softcap, hidden)| {
+                let (alone, more) = (more == 2, more % 2);
                 let keys = visible + (rows - 1).min(20) * more;
                 let len = 7 + rows + d + keys * (d.max(dv) + 2);
                 prop::collection::vec(-3f32..3.0, len).prop_map(move |values| Problem {
+                    first: 0,
                     rows,
                     d,
                     dv,
                     visible,
                     more,
+                    alone,
                     softcap,
                     mask: hidden.map_or(vec![], |hidden| mask(rows, keys, hidden)),
                     values,
@@ -332,16 +378,36 @@ mod tests {
             for (got, want) in oracle.iter().zip(p.expected()) {
                 prop_assert!((f64::from(*got) - want).abs() < 2e-5, "{got} {want}");
             }
+            for row in (0..p.rows).filter(|_| p.alone) {
+                let mask = p.mask.chunks(p.keys().max(1)).nth(row).map_or(vec![], <[f32]>::to_vec);
+                let values = p.values.clone();
+                let single = Problem { rows: 1, first: row, mask, values, ..p };
+                let got = run(&VARIANTS[VARIANTS.len() - 1], &single);
+                let same = got.iter().zip(&oracle[row * p.dv..]).all(|(&a, &b)| same(a, b));
+                prop_assert!(same, "row {row}");
+            }
         }
     }
 
     #[test]
     fn no_visible_key_gives_zero() {
         let (mask, values) = (vec![], vec![1.0; 99]);
-        let p = Problem { rows: 1, d: 3, dv: 5, visible: 0, more: 0, softcap: 0.0, mask, values };
+        let p = Problem {
+            first: 0,
+            rows: 1,
+            d: 3,
+            dv: 5,
+            visible: 0,
+            more: 0,
+            alone: false,
+            softcap: 0.0,
+            mask,
+            values,
+        };
         let hidden = Problem { visible: 9, mask: vec![f32::NEG_INFINITY; 9], ..p.clone() };
         let several = Problem { rows: 3, mask: vec![f32::NEG_INFINITY; 27], ..hidden.clone() };
-        for p in [Problem { rows: 3, ..p.clone() }, p, hidden, several] {
+        let alone = Problem { alone: true, ..several.clone() };
+        for p in [Problem { rows: 3, ..p.clone() }, p, hidden, several, alone] {
             let zeros = vec![0.0; p.rows * 5];
             for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), zeros, "{} {p:?}", v.name()));
         }
@@ -352,7 +418,8 @@ mod tests {
     fn nothing_but_lowest_floats_hides_nothing() {
         let values: Vec<f32> = (0..99).map(|i| i as f32).collect();
         let (d, dv, softcap, mask) = (1, 1, 0.0, vec![f32::MIN; 12]);
-        let p = Problem { rows: 3, d, dv, visible: 4, more: 0, softcap, mask, values };
+        let p =
+            Problem { first: 0, rows: 3, d, dv, visible: 4, more: 0, alone: false, softcap, mask, values };
         let mean = (0..4).map(|j| p.v(j)[0]).sum::<f32>() / 4.0;
         for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), [mean; 3], "{}", v.name()));
     }
@@ -361,11 +428,13 @@ mod tests {
     #[test]
     fn what_is_not_seen_changes_nothing() {
         let mut p = Problem {
+            first: 0,
             rows: 12,
             d: 3,
             dv: 5,
             visible: 2,
             more: 1,
+            alone: false,
             softcap: 0.0,
             mask: vec![],
             values: vec![1.0; 200],

@@ -47,7 +47,7 @@ macro_rules! blocks {
         })+
     };
 }
-use blocks;
+pub(crate) use blocks;
 
 #[cfg(test)]
 mod tests {

@@ -132,6 +132,12 @@ pub(crate) unsafe trait Lanes: Copy {
         fold(self.to_array(), |a, b| a + b)
     }
 
+    /// The sums of each.
+    #[inline(always)]
+    fn sums(four: [Self; 4]) -> [f32; 4] {
+        four.map(Self::sum)
+    }
+
     /// The greatest lane, if none is NaN.
     #[inline(always)]
     fn greatest(self) -> f32 {

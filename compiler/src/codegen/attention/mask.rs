@@ -1,11 +1,11 @@
-//! The mask of a block of queries.
+//! The mask of queries.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::{F32, I8};
 use trine_ir::{Dim, Elem};
 
 use super::super::emit::{ClifValue, Emit, Result};
-use super::super::rows::outer_offset;
+use super::super::rows::{outer_offset, row_stride};
 use super::super::view::View;
 use super::Rows;
 
@@ -21,8 +21,7 @@ pub fn rows(
     let last = view.strides.last().cloned().unwrap_or(Dim::constant(0));
     if view.elem == Elem::F32 && last.as_const() == Some(1) {
         let offset = outer_offset(e, view, row, 1)?;
-        let stride = e.size(&view.strides[view.strides.len() - 2])?;
-        return Ok(Rows { start: e.at(base, offset, 4), stride });
+        return Ok(Rows { start: e.at(base, offset, 4), stride: row_stride(e, view)? });
     }
     let bytes = if view.elem == Elem::Bool { 1 } else { 4 };
     let stride = e.size(&last)?;

@@ -7,7 +7,7 @@
 
 use core::ops::Range;
 
-use super::{AttentionF32, finish_scores};
+use super::{AttentionF32, finish_scores, mask_row};
 use crate::lanes::{LANES, Lanes};
 use crate::matmul::{self, MatmulF32, Tiles};
 use crate::softmax::{exp_less_max, exp_less_max_of_rows};
@@ -116,14 +116,6 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
             }
         }
     }
-}
-
-/// # Safety
-/// The arguments describe live buffers and there are more rows.
-#[inline(always)]
-unsafe fn mask_row(args: &AttentionF32, row: usize) -> *const f32 {
-    // SAFETY: the caller's.
-    if args.mask.is_null() { args.mask } else { unsafe { args.mask.add(row * args.mask_row) } }
 }
 
 /// How many keys a query sees: those that are visible, up to the last one that its mask leaves. If it leaves one,

@@ -74,6 +74,11 @@ pub(crate) unsafe fn dots<L: Lanes, const R: usize, const N: usize>(
     }
     let mut dots = [[0.0; N]; R];
     for r in 0..R {
+        if N == 4 {
+            let four = L::sums([sums[r][0], sums[r][1 % N], sums[r][2 % N], sums[r][3 % N]]);
+            dots[r].copy_from_slice(&four);
+            continue;
+        }
         for n in 0..N {
             dots[r][n] = sums[r][n].sum();
         }

@@ -55,6 +55,21 @@ pub(super) unsafe fn sum(eight: __m256) -> f32 {
     }
 }
 
+/// The greatest of eight lanes, by halves.
+///
+/// # Safety
+/// The machine has AVX.
+#[inline(always)]
+pub(super) unsafe fn greatest(eight: __m256) -> f32 {
+    // SAFETY: the caller's.
+    unsafe {
+        let upper = _mm256_extractf128_ps::<1>(eight);
+        let four = _mm_max_ps(_mm256_castps256_ps128(eight), upper);
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+}
+
 /// Eight rows of eight, as their columns.
 ///
 /// # Safety
@@ -278,5 +293,11 @@ unsafe impl Lanes for Avx2 {
     fn sum(self) -> f32 {
         // SAFETY: as above.
         unsafe { sum(_mm256_add_ps(self.0, self.1)) }
+    }
+
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        // SAFETY: as above.
+        unsafe { greatest(_mm256_max_ps(self.0, self.1)) }
     }
 }

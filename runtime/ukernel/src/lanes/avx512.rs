@@ -199,4 +199,34 @@ unsafe impl Lanes for Avx512 {
             super::avx2::sum(_mm256_add_ps(_mm512_castps512_ps256(self.0), upper))
         }
     }
+
+    #[inline(always)]
+    fn sums([a, b, c, d]: [Self; 4]) -> [f32; 4] {
+        // SAFETY: as above.
+        unsafe {
+            let halves = |a, b| {
+                let lower = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+                _mm512_add_ps(lower, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
+            };
+            let (ab, cd) = (halves(a.0, b.0), halves(c.0, d.0));
+            // Four sums of each, side by side.
+            let lower = _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd);
+            let four = _mm512_add_ps(lower, _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd));
+            let two = _mm512_add_ps(four, _mm512_permute_ps::<0b01_00_11_10>(four));
+            let one = _mm512_add_ps(two, _mm512_permute_ps::<0b10_11_00_01>(two));
+            let mut sums = [0.0; 4];
+            let firsts = _mm512_maskz_compress_ps(0x1111, one);
+            _mm_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps128(firsts));
+            sums
+        }
+    }
+
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        // SAFETY: as above.
+        unsafe {
+            let upper = _mm512_extractf32x8_ps::<1>(self.0);
+            super::avx2::greatest(_mm256_max_ps(_mm512_castps512_ps256(self.0), upper))
+        }
+    }
 }
