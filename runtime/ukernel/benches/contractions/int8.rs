@@ -42,8 +42,8 @@ fn contractions(
             let weights = LazyLock::new(|| case.weights.place(&pack(&g)));
             let x = vec![1i8; rows * g.k_padded()];
             let x_sums = vec![g.k_padded() as i32; rows];
-            let out = Written::new(0i32, rows * g.n_padded);
-            let scratch = [(); 2].map(|()| Written::new(0u8, scratch(v, &g, Some(rows))));
+            let out = Written::new(rows * g.n_padded);
+            let scratch = [(); 2].map(|()| Written::new(scratch(v, &g, Some(rows))));
             let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
             let kernel = |share: Share| {
                 let tiles = share.of(g.tiles);

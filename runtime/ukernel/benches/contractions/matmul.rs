@@ -25,8 +25,8 @@ pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
         let (weights, panels) = (place(n), place(n.next_multiple_of(WIDTH)));
         let (b_row, b_column) = if n == BY_OUTPUT { (1, k) } else { (n, 1) };
         let x = vec![1f32; rows * k];
-        let out = Written::new(0f32, rows * n);
-        let scratch = [(); 2].map(|()| Written::new(0f32, SCRATCH));
+        let out = Written::new(rows * n);
+        let scratch = [(); 2].map(|()| Written::new(SCRATCH));
         let work = Work { bytes: 4 * n * k, operations: 2 * rows * n * k };
         for (v, packed) in variants.iter().flat_map(|v| [(v, false), (v, true)]) {
             let weights = if packed { &panels } else { &weights };

@@ -1,7 +1,7 @@
-//! Weights in huge pages, as many times as it takes to push them out of every cache.
+//! Memory as sessions have it, in huge pages; weights as many times as it takes to push them out of every cache.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 /// More than the last cache of any machine that this is meant for.
@@ -35,24 +35,20 @@ impl Weights {
     }
 }
 
-/// Copies of one matrix, one after another.
-pub struct Copies {
+/// Zeroed memory of its own.
+struct Pages {
     start: NonNull<u8>,
     layout: Layout,
-    len: usize,
-    stride: usize,
-    copies: usize,
 }
 
-// SAFETY: the bytes are its own, and nobody writes them once they are there.
-unsafe impl Send for Copies {}
-// SAFETY: as above.
-unsafe impl Sync for Copies {}
+// SAFETY: the bytes are its own.
+unsafe impl Send for Pages {}
+// SAFETY: who writes them says what it touches.
+unsafe impl Sync for Pages {}
 
-impl Copies {
-    fn new(bytes: &[u8], copies: usize) -> Self {
-        let stride = bytes.len().next_multiple_of(64);
-        let size = (stride * copies + TAIL).next_multiple_of(HUGE);
+impl Pages {
+    fn new(bytes: usize) -> Self {
+        let size = (bytes + TAIL).next_multiple_of(HUGE);
         let layout = Layout::from_size_align(size, HUGE).expect("a size in bounds");
         // SAFETY: the size is not zero.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
@@ -63,44 +59,61 @@ impl Copies {
         }
         // SAFETY: the whole of the allocation.
         unsafe { start.write_bytes(0, size) };
-        for copy in 0..copies {
-            // SAFETY: `copies` of them fit, as the size says.
-            unsafe {
-                start.add(copy * stride).copy_from_nonoverlapping(NonNull::from(&bytes[0]), bytes.len())
-            };
-        }
-        Self { start, layout, len: bytes.len(), stride, copies }
-    }
-
-    /// The copy for a call: calls that follow one another take the copies in turn.
-    pub fn of(&self, call: usize) -> &[u8] {
-        let copy = call % self.copies;
-        // SAFETY: this copy lies in the allocation and was written.
-        unsafe { std::slice::from_raw_parts(self.start.add(copy * self.stride).as_ptr(), self.len) }
+        Self { start, layout }
     }
 }
 
-impl Drop for Copies {
+impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: allocated with this very layout.
         unsafe { dealloc(self.start.as_ptr(), self.layout) }
     }
 }
 
-/// What kernels write: each thread places of its own.
-pub struct Written<T>(UnsafeCell<Vec<T>>);
+/// Copies of one matrix, one after another.
+pub struct Copies {
+    pages: Pages,
+    len: usize,
+    stride: usize,
+    copies: usize,
+}
 
-// SAFETY: only [`Written::pointer`] leads to the elements, and who follows it says what it touches.
-unsafe impl<T: Send> Sync for Written<T> {}
+impl Copies {
+    fn new(bytes: &[u8], copies: usize) -> Self {
+        let stride = bytes.len().next_multiple_of(64);
+        let pages = Pages::new(stride * copies);
+        for copy in 0..copies {
+            // SAFETY: `copies` of them fit, as the size says.
+            unsafe {
+                let to = pages.start.add(copy * stride);
+                to.copy_from_nonoverlapping(NonNull::from(&bytes[0]), bytes.len());
+            }
+        }
+        Self { pages, len: bytes.len(), stride, copies }
+    }
 
-impl<T: Clone> Written<T> {
-    pub fn new(value: T, len: usize) -> Self {
-        Self(UnsafeCell::new(vec![value; len]))
+    /// The copy for a call: calls that follow one another take the copies in turn.
+    pub fn of(&self, call: usize) -> &[u8] {
+        let copy = call % self.copies;
+        // SAFETY: this copy lies in the pages and was written.
+        unsafe { std::slice::from_raw_parts(self.pages.start.add(copy * self.stride).as_ptr(), self.len) }
+    }
+}
+
+/// What kernels write, each thread places of its own: zeros at first.
+pub struct Written<T> {
+    pages: Pages,
+    values: PhantomData<T>,
+}
+
+impl<T> Written<T> {
+    /// `len` values.
+    pub fn new(len: usize) -> Self {
+        Self { pages: Pages::new(len * size_of::<T>()), values: PhantomData }
     }
 
     pub fn pointer(&self) -> *mut T {
-        // SAFETY: no reference to the vector leaves this function.
-        unsafe { (*self.0.get()).as_mut_ptr() }
+        self.pages.start.cast().as_ptr()
     }
 }
 

@@ -32,8 +32,8 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
             let g = Geometry::new(v.layout, n, k, k).expect("a valid shape");
             let weights = LazyLock::new(|| case.weights.place(&pack(&g)));
             let x = vec![1.5; rows * k];
-            let scratch = [(); 2].map(|()| Written::new(0.0, scratch_len(&g)));
-            let out = Written::new(0.0, rows * g.n_padded);
+            let scratch = [(); 2].map(|()| Written::new(scratch_len(&g)));
+            let out = Written::new(rows * g.n_padded);
             let work = Work { bytes: g.bytes, operations: 2 * rows * n * k };
             let kernel = |share: Share| {
                 let tiles = share.of(g.tiles);

@@ -419,15 +419,21 @@ impl Source {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
     unsafe fn unpack_to<W: Weights>(&mut self, pass: &Pass<'_, W>, end: usize) {
-        while self.steps > 0 && self.rows + Pass::<W>::STEP_ROWS <= end {
-            for (half, from) in self.columns.iter_mut().enumerate() {
-                // SAFETY: a step is left, and its rows fit into the column.
-                unsafe { pass.weights.unpack(*from, pass.chunk.add(half * COLUMN + self.rows * 64)) };
-                *from = from.wrapping_add(W::LAYOUT.step_bytes());
+        let steps = self.steps.min(end.saturating_sub(self.rows) / Pass::<W>::STEP_ROWS);
+        let [mut first, mut second] = self.columns;
+        let mut to = pass.chunk.wrapping_add(self.rows * ROW);
+        for _ in 0..steps {
+            // SAFETY: a step is left, and its rows fit into the columns.
+            unsafe {
+                pass.weights.unpack(first, to);
+                pass.weights.unpack(second, to.add(COLUMN));
             }
-            self.rows += Pass::<W>::STEP_ROWS;
-            self.steps -= 1;
+            [first, second] = [first, second].map(|from| from.wrapping_add(W::LAYOUT.step_bytes()));
+            to = to.wrapping_add(Pass::<W>::STEP_ROWS * ROW);
         }
+        self.columns = [first, second];
+        self.rows += steps * Pass::<W>::STEP_ROWS;
+        self.steps -= steps;
     }
 }
 

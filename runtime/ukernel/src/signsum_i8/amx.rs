@@ -38,6 +38,9 @@ pub unsafe extern "C" fn trine_signsum_i8_amx_5in8_16(args: *const ContractI8) {
 
 struct TwoBit;
 
+/// How far ahead of their use these weights are asked for, in bytes: more of them than the processor sees coming.
+const AHEAD: usize = 2048;
+
 impl Weights for TwoBit {
     const LAYOUT: Layout = Layout::TwoBit32;
     const OFFSET: i32 = 1;
@@ -49,6 +52,7 @@ impl Weights for TwoBit {
         // SAFETY: the caller's.
         unsafe {
             prefetch_page(from);
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
             let packed = _mm512_loadu_si512(from.cast());
             store_fields(packed, to);
         }
