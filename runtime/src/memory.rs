@@ -79,8 +79,10 @@ pub struct Memory {
     /// Copies of inputs that the caller holds unaligned.
     staged: Vec<AlignedBytes>,
     capacity: Option<usize>,
-    /// Memory of states, once their size is known.
-    states: Vec<AlignedBytes>,
+    /// Memory of all states, once their size is known: together they are worth huge pages.
+    states: AlignedBytes,
+    /// Where each starts, and its length.
+    state_places: Vec<(usize, usize)>,
 }
 
 // SAFETY: the raw pointers are refilled by each run; between runs nothing reads them.
@@ -150,7 +152,8 @@ impl Memory {
             inputs: vec![(std::ptr::null_mut(), 0); program.inputs.len()],
             staged: program.inputs.iter().map(|_| empty()).collect(),
             capacity,
-            states: vec![],
+            states: empty(),
+            state_places: vec![],
             program,
         }
     }
@@ -179,21 +182,25 @@ impl Memory {
 
     /// Makes the states, where the session holds them and has not yet made them.
     pub fn reserve_states(&mut self, dims: &[i64]) -> Result<(), RunError> {
-        let Some(capacity) = self.capacity.filter(|_| self.states.is_empty()) else { return Ok(()) };
-        let mut states = vec![];
+        let Some(capacity) = self.capacity.filter(|_| self.state_places.is_empty()) else { return Ok(()) };
+        let too_large = || RunError::Memory { bytes: usize::MAX };
+        let (mut places, mut end) = (vec![], 0usize);
         for state in &self.program.states {
             let port = &self.program.inputs[state.input];
             let mut count = capacity;
             for (axis, size) in port.shape.iter().enumerate() {
                 if axis != state.axis {
                     let dim = size.eval(dims).ok_or(RunError::Unbound { symbol: port.name.clone() })?;
-                    count = count.checked_mul(dim).ok_or(RunError::Memory { bytes: usize::MAX })?;
+                    count = count.checked_mul(dim).ok_or_else(too_large)?;
                 }
             }
-            let bytes = port.ty.elem.bytes(count).ok_or(RunError::Memory { bytes: usize::MAX })?;
-            states.push(AlignedBytes::zeroed(bytes)?);
+            let bytes = port.ty.elem.bytes(count).ok_or_else(too_large)?;
+            places.push((end, bytes));
+            let next = end.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(ALIGN));
+            end = next.ok_or_else(too_large)?;
         }
-        self.states = states;
+        self.states = AlignedBytes::zeroed(end)?;
+        self.state_places = places;
         Ok(())
     }
 
@@ -254,7 +261,10 @@ impl Memory {
             }
             (Home::Slot(slot), _) => inside(&self.arena, &self.slots, slot),
             (Home::Own(b), _) => whole(&self.single[b]),
-            (Home::State(s), _) => self.states.get(s).map_or((std::ptr::null_mut(), 0), whole),
+            (Home::State(s), _) => match self.state_places.get(s) {
+                Some(&(start, len)) => (self.states.as_ptr().wrapping_add(start), len),
+                None => (std::ptr::null_mut(), 0),
+            },
         }
     }
 
