@@ -74,8 +74,8 @@ graph @main(%q: f32[b,s,32], %k: f32[b,s,16], %v: f32[b,s,16], %cos: f32[b,s,4],
 
 #[test]
 fn attention_reads_views_and_extends_the_past() {
-    // Queries and keys are turned on the way; the third has more queries than a block.
-    for (b, s, past) in [(1, 1, 0), (2, 5, 3), (1, 70, 2), (1, 1, 17)] {
+    // Queries and keys are turned on the way; the third has more queries than a block, the last none.
+    for (b, s, past) in [(1, 1, 0), (2, 5, 3), (1, 70, 2), (1, 1, 17), (3, 1, 5), (1, 0, 0)] {
         let dump = close(ATTENTION, &[("b", b), ("s", s), ("past", past)]);
         assert_eq!(dump.matches("call").count(), 1, "{dump}");
         for kept in ["", ", %ck: f32[b,2,past+s,8]", ", %cv: f32[b,2,past+s,8]"] {

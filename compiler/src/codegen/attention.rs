@@ -296,6 +296,9 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let units = e.b.ins().imul(all_heads, blocks);
     let group = e.b.ins().udiv(sizes.heads, sizes.key_heads);
     let of_key_head = e.b.ins().imul(group, blocks);
+    // Without queries there is nothing to share, nor to divide by.
+    let one = e.int(1);
+    let of_key_head = e.b.ins().smax(of_key_head, one);
     let (first, last) = e.share(units, 1);
     let (mut status, bad) = (e.int(0), e.int(STATUS_SHAPE));
     for (dim, score) in &plan.unproven {
@@ -305,7 +308,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     }
     let last = e.b.ins().select(status, first, last);
     let single = e.b.ins().icmp_imm_s(IntCC::Equal, sizes.rows, 1);
-    let (one, most) = (e.int(1), e.int(BLOCK));
+    let most = e.int(BLOCK);
     let together = e.b.ins().select(single, most, one);
     let first_key_head = e.b.ins().udiv(first, of_key_head);
     let last_key_head = ceil_div(e, last, of_key_head);

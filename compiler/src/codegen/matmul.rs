@@ -11,7 +11,7 @@ use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::matmul::{Codes, Panels};
-use trine_ukernel::{best, matmul};
+use trine_ukernel::{best, matmul, silu};
 
 use super::emit::{ClifValue, Emit, Result};
 use super::rows::{self, Region, Source, outer_offset};
@@ -32,6 +32,10 @@ pub struct Plan<'g> {
     a: View,
     b: Rhs,
     product: Value,
+    /// The microkernel that takes the product through SiLU, if that comes next, and nothing else reads the product.
+    silu: Option<&'static str>,
+    /// What the epilogue starts from: the product, or its SiLU.
+    source: Value,
     epilogue: rows::Plan<'g>,
     /// The result that the product is written to before the epilogue, if one has its type.
     result: Option<usize>,
@@ -97,12 +101,18 @@ impl<'g> Plan<'g> {
             }
         };
         let result = graph.outputs().iter().position(|o| graph.ty(*o) == ty);
+        let silu = silu_of(graph, product);
+        inner.extend(silu);
         let epilogue = rows::Plan::behind(graph, &inner)?;
+        let (silu, source) = match silu {
+            Some(node) => (Some(best(silu::VARIANTS, target.features)?.symbol), Value { node, result: 0 }),
+            None => (None, product),
+        };
         let symbol = match &b {
             Rhs::Dense { .. } => best(matmul::VARIANTS, target.features)?.symbol,
             Rhs::Blocks(blocks) => blocks.symbol,
         };
-        Some(Plan { graph, symbol, a, b, product, epilogue, result, folded })
+        Some(Plan { graph, symbol, a, b, product, silu, source, epilogue, result, folded })
     }
 
     pub fn microkernel(&self) -> Microkernel {
@@ -156,6 +166,14 @@ impl<'g> Plan<'g> {
         let blocks = n.map(|n| n.div_ceil(BLOCK).next_multiple_of(2));
         n.zip(blocks).map_or(BLOCK, |(n, blocks)| n.div_ceil(blocks)).next_multiple_of(matmul::WIDTH)
     }
+}
+
+/// The SiLU that alone reads the product, on the way to what the kernel gives.
+fn silu_of(graph: &Graph, product: Value) -> Option<NodeId> {
+    let [(user, _)] = graph.users(product)[..] else { return None };
+    let is_output = |node| graph.outputs().contains(&Value { node, result: 0 });
+    let between = !graph.outputs().contains(&product) && !is_output(user);
+    matches!(graph.op(user), Some(Op::Silu(_))).then_some(user).filter(|_| between)
 }
 
 /// How a constant is packed that nothing else in the kernel reads: a whole matrix, as it lies or turned.
@@ -249,14 +267,23 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             let place = e.at(row[0], index, 4);
             Ok(e.load(ty, place, 0))
         };
+        let end = e.b.ins().iadd(first_row, m);
+        if let Some(silu) = plan.silu {
+            let count = e.b.ins().isub(to, from);
+            e.for_range(first_row, end, 1, &[], |e, r, _| {
+                let start = row(e, r)?[0];
+                let start = e.at(start, from, 4);
+                e.call_with_struct(silu, &[start, start, count])?;
+                Ok(vec![])
+            })?;
+        }
         if plan.graph.outputs() != [plan.product] {
-            let end = e.b.ins().iadd(first_row, m);
             let region = Region { begin: first_row, end, from, to };
             rows::emit_region(
                 &plan.epilogue,
                 e,
                 &region,
-                &[Source { value: plan.product, row: &row, load: &load }],
+                &[Source { value: plan.source, row: &row, load: &load }],
             )?;
         }
         Ok(vec![])
