@@ -10,6 +10,9 @@ const HUGE: usize = 2 << 20;
 /// What kernels may prefetch or load past the end.
 const TAIL: usize = 8192;
 
+/// Where in their page outputs start, lest all streams begin in one set of the caches.
+const APART: usize = 2368;
+
 /// Where a call finds its weights.
 #[derive(Clone, Copy)]
 pub enum Weights {
@@ -109,11 +112,12 @@ pub struct Written<T> {
 impl<T> Written<T> {
     /// `len` values.
     pub fn new(len: usize) -> Self {
-        Self { pages: Pages::new(len * size_of::<T>()), values: PhantomData }
+        Self { pages: Pages::new(APART + len * size_of::<T>()), values: PhantomData }
     }
 
     pub fn pointer(&self) -> *mut T {
-        self.pages.start.cast().as_ptr()
+        // SAFETY: the pages go on for longer.
+        unsafe { self.pages.start.add(APART).cast().as_ptr() }
     }
 }
 
