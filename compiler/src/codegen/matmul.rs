@@ -268,17 +268,11 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             Ok(e.load(ty, place, 0))
         };
         let end = e.b.ins().iadd(first_row, m);
+        let region = Region { begin: first_row, end, from, to };
         if let Some(silu) = plan.silu {
-            let count = e.b.ins().isub(to, from);
-            e.for_range(first_row, end, 1, &[], |e, r, _| {
-                let start = row(e, r)?[0];
-                let start = e.at(start, from, 4);
-                e.call_with_struct(silu, &[start, start, count])?;
-                Ok(vec![])
-            })?;
+            rows::map_in_place(e, silu, &region, row)?;
         }
         if plan.graph.outputs() != [plan.product] {
-            let region = Region { begin: first_row, end, from, to };
             rows::emit_region(
                 &plan.epilogue,
                 e,

@@ -261,6 +261,23 @@ fn scratch_rows(plan: &Plan, e: &mut Emit, shape: &Shape, length: ClifValue) -> 
     Ok(Some(e.b.ins().iadd(base, offset)))
 }
 
+/// Calls an elementwise microkernel on the columns of `region`, in place; rows lie where `row` says.
+pub fn map_in_place(
+    e: &mut Emit,
+    symbol: &'static str,
+    region: &Region,
+    row: impl Fn(&mut Emit, ClifValue) -> Result<Vec<ClifValue>>,
+) -> Result<()> {
+    let count = e.b.ins().isub(region.to, region.from);
+    e.for_range(region.begin, region.end, 1, &[], |e, r, _| {
+        let start = row(e, r)?[0];
+        let start = e.at(start, region.from, 4);
+        e.call_with_struct(symbol, &[start, start, count])?;
+        Ok(vec![])
+    })?;
+    Ok(())
+}
+
 /// The offset of element `index` of all axes of a view but the last `inner`, taken row-major, in elements.
 pub fn outer_offset(e: &mut Emit, view: &View, index: ClifValue, inner: usize) -> Result<ClifValue> {
     let offset = e.size(&view.offset)?;

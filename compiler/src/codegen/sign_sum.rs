@@ -295,6 +295,7 @@ struct Share {
     tiles: (ClifValue, ClifValue),
 }
 
+/// The share of this part: some of the rows if there are enough, else of the tiles.
 fn share(plan: &Plan, e: &mut Emit, rows: ClifValue, tiles: ClifValue) -> Share {
     let zero = e.int(0);
     let least = e.b.ins().imul_imm_s(e.parts, plan.shared_rows() as i64);

@@ -10,8 +10,8 @@
 //!
 //! `b` is cut into panels of columns, packed k by k, which every tile of rows reads from the second
 //! cache; meanwhile the next one is asked for. Weights are packed once, as [`Panels`]. What is not is
-//! packed panel by panel into scratch, of as many columns as a register tile has; few rows are not
-//! worth that: they stream `b`.
+//! packed panel by panel into scratch, of as many columns as a register tile has, unless its rows lie
+//! close together; few rows are not worth that: they stream `b`.
 #![allow(unsafe_code)]
 
 pub mod blocks;
@@ -179,13 +179,12 @@ pub(crate) unsafe fn within<L: Tiles>(args: &MatmulF32, limits: impl Fn(Range<us
         // SAFETY: the caller's; the panel lies in `b`, its rows and columns in `a` and `c`, and it
         // has no more of them than scratch.
         unsafe {
-            let (b, b_row) = match panel.is_packed() {
-                true => (panel.b, panel.row as usize),
-                false => (args.scratch.cast_const(), L::VECTORS * LANES),
-            };
-            if !panel.is_packed() {
+            let (b, b_row) = if panel.is_packed() {
+                (panel.b, panel.row as usize)
+            } else {
                 pack::<L>(&panel, args.scratch, L::VECTORS);
-            }
+                (args.scratch.cast_const(), L::VECTORS * LANES)
+            };
             let mut tile = Tile {
                 a: args.a.offset(k as isize * args.a_column),
                 a_row: args.a_row,

@@ -181,14 +181,9 @@ pub fn emit(
                 let outputs = Outputs { first: i * plan.geometry.n / 2, from, to };
                 let results = Results { base: *sums, row: zero, start: zero, stride: row_stride };
                 rescale(plan, e, rows, (*sums, stride), &outputs, &results, None)?;
-                let Some(silu) = half.silu else { continue };
-                let count = e.b.ins().isub(to, from);
-                e.for_range(region.begin, region.end, 1, &[], |e, r, _| {
-                    let start = row(*sums)(e, r)?[0];
-                    let start = e.at(start, from, 4);
-                    e.call_with_struct(silu, &[start, start, count])?;
-                    Ok(vec![])
-                })?;
+                if let Some(silu) = half.silu {
+                    rows::map_in_place(e, silu, &region, row(*sums))?;
+                }
             }
             let places = [row(sums[0]), row(sums[1])];
             let source = |i: usize| Source { value: halves[i].value, row: &places[i], load: &load };

@@ -33,14 +33,14 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
     // SAFETY: scratch holds the panel of a product, two numbers for each row, and the scores; all else is the caller's.
     unsafe {
         let sums = pack.add(matmul::SCRATCH);
-        let seen_by = sums.add(rows).cast::<u32>();
+        let counts = sums.add(rows).cast::<u32>();
         let mut keys = 0;
         for row in 0..rows {
-            let count = self::seen_by::<L>(args, row);
-            *seen_by.add(row) = count as u32;
+            let count = seen_by::<L>(args, row);
+            *counts.add(row) = count as u32;
             keys = count.max(keys);
         }
-        let seen = |row: usize| *seen_by.add(row) as usize;
+        let seen = |row: usize| *counts.add(row) as usize;
         // What all of some queries see, and what any of them does.
         let common = |rows: Range<usize>| rows.map(seen).min().unwrap_or(0);
         let any = |rows: Range<usize>| rows.map(seen).max().unwrap_or(0);
@@ -68,7 +68,7 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
             let scores = scores.add(row * keys);
             finish_scores::<L>(args, scores, mask_row(args, row), seen(row));
             if (0..seen(row)).all(|j| *scores.add(j) == f32::NEG_INFINITY) {
-                *seen_by.add(row) = 0;
+                *counts.add(row) = 0;
             }
         }
         let mut row = 0;

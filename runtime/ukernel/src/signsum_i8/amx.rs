@@ -36,10 +36,10 @@ pub unsafe extern "C" fn trine_signsum_i8_amx_5in8_16(args: *const ContractI8) {
     }
 }
 
-struct TwoBit;
-
-/// How far ahead of their use these weights are asked for, in bytes: more of them than the processor sees coming.
+/// How far ahead of their use weights of 2 bits are asked for, in bytes: more of them than the processor sees coming.
 const AHEAD: usize = 2048;
+
+struct TwoBit;
 
 impl Weights for TwoBit {
     const LAYOUT: Layout = Layout::TwoBit32;
