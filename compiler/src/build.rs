@@ -27,7 +27,7 @@ pub enum BuildError {
 /// every other op runs by its meaning.
 pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError> {
     let target = &target.for_kernels(&module);
-    let Draft { symbols, inputs, outputs, consts, buffers, slots, steps, states, kernels } =
+    let Draft { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, kernels } =
         draft(&module, target)?;
     let (functions, library) = compile(&module, &symbols, target)?;
     let consts = constants::lay_out(&consts, &mut module)?;
@@ -47,7 +47,7 @@ pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError>
     };
     let steps = steps.into_iter().map(|step| link(step, kernel)).collect::<Result<_, BuildError>>()?;
     let module = Arc::new(module);
-    Ok(Program { symbols, inputs, outputs, consts, buffers, slots, steps, states, module })
+    Ok(Program { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, module })
 }
 
 /// Puts the kernel where its name was.

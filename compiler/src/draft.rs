@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use trine_ir::dim::{Atom, Factor};
 use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Type, Value};
-use trine_runtime::{Buffer, Place, Port, Size, State, Step, StepKind};
+use trine_runtime::{Buffer, Derived, Place, Port, Size, State, Step, StepKind};
 
 use crate::build::BuildError;
 use crate::codegen::{ArgLayout, Plan, Target, verify_kernels};
@@ -15,7 +16,10 @@ use crate::plan_buffers;
 
 /// A program whose kernels are the names of functions.
 pub struct Draft {
+    /// Names of symbols, then of derived sizes.
     pub symbols: Vec<Arc<str>>,
+    pub derived: Vec<Derived>,
+    pub requires: Vec<Option<(Size, Size)>>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub consts: Vec<Wanted>,
@@ -45,7 +49,7 @@ pub fn draft(module: &Module, target: &Target) -> Result<Draft, BuildError> {
     if target.verify {
         verify_kernels::verify(module, target)?;
     }
-    let symbols = symbols(module);
+    let (symbols, derived) = symbols(module);
     let kernels = needs(module, &symbols, target)?;
     let mut builder = Builder {
         module,
@@ -72,7 +76,9 @@ pub fn draft(module: &Module, target: &Target) -> Result<Draft, BuildError> {
     let known = inputs.iter().flat_map(|p| p.ty.dims.iter().flat_map(Dim::symbols)).collect();
     let slots = plan_buffers::assign(&mut buffers, &steps, &outputs, &known);
     let states = states(module, main);
-    Ok(Draft { symbols, inputs, outputs, consts, buffers, slots, steps, states, kernels })
+    let size = |dim: &Dim| Size::new(dim, &symbols);
+    let requires = module.requires.iter().map(|r| Some((size(&r.left)?, size(&r.right)?))).collect();
+    Ok(Draft { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, kernels })
 }
 
 fn needs(
@@ -167,8 +173,14 @@ impl Builder<'_> {
         let value = Value { node, result: 0 };
         let same_type = graph.operand(node, 0).is_some_and(|source| graph.ty(source) == graph.ty(value));
         let is_kernel = |user: NodeId| matches!(graph.op(user), Some(Op::Call(call)) if self.kernels.contains_key(&call.f.0));
+        let count = |v: Value| graph.ty(v).count();
+        let as_many = graph
+            .operand(node, 0)
+            .and_then(|source| Some(self.module.implies(&count(source)?, &count(value)?)))
+            .unwrap_or(false);
         same_type
-            || !graph.outputs().contains(&value)
+            || as_many
+                && !graph.outputs().contains(&value)
                 && graph.users(value).iter().all(|(user, _)| is_kernel(*user))
     }
 
@@ -241,21 +253,49 @@ impl Builder<'_> {
     }
 }
 
-/// All symbols of the module, in order of appearance.
-fn symbols(module: &Module) -> Vec<Arc<str>> {
+/// All symbols of the module in order of appearance, and the sizes that are derived from them, each after those that it
+/// is derived from.
+fn symbols(module: &Module) -> (Vec<Arc<str>>, Vec<Derived>) {
     let mut seen = FxHashSet::default();
-    let mut symbols = vec![];
+    let (mut symbols, mut atoms) = (vec![], vec![]);
+    let mut add = |dim: &Dim| {
+        symbols.extend(dim.symbols().into_iter().filter(|s| seen.insert(s.clone())));
+        atoms_of(dim, &mut atoms);
+    };
     for function in module.functions.values() {
         let graph = &function.graph;
         for value in graph.order().into_iter().flat_map(|n| graph.results(n)) {
-            for symbol in graph.ty(value).dims.iter().flat_map(Dim::symbols) {
-                if seen.insert(symbol.clone()) {
-                    symbols.push(symbol);
-                }
-            }
+            graph.ty(value).dims.iter().for_each(&mut add);
         }
     }
-    symbols
+    for requirement in &module.requires {
+        atoms_of(&requirement.left, &mut atoms);
+        atoms_of(&requirement.right, &mut atoms);
+    }
+    let mut derived = vec![];
+    for atom in atoms {
+        let name: Arc<str> = atom.to_string().into();
+        // What is derived from a name that only a requirement has is not needed.
+        let args: Option<Vec<_>> = atom.args().iter().map(|d| Size::new(d, &symbols)).collect();
+        if let Some(args) = args.filter(|_| seen.insert(name.clone())) {
+            derived.push(Derived { op: atom.op(), args, dim: Dim::from(atom) });
+            symbols.push(name);
+        }
+    }
+    (symbols, derived)
+}
+
+/// The atoms of a dimension, each after those inside of it.
+fn atoms_of(dim: &Dim, atoms: &mut Vec<Arc<Atom>>) {
+    for factor in dim.factors() {
+        if let Factor::Atom(atom) = factor {
+            if atoms.contains(atom) {
+                continue;
+            }
+            atom.args().iter().for_each(|d| atoms_of(d, atoms));
+            atoms.push(atom.clone());
+        }
+    }
 }
 
 fn shape(ty: &Type, symbols: &[Arc<str>]) -> Result<Vec<Size>, BuildError> {

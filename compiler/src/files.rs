@@ -8,10 +8,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use trine_ir::{Module, sidecar, text, verify};
+use trine_ir::{Module, Type, sidecar, text, verify};
 
 use crate::error::Error;
 use crate::import;
+use crate::import::ImportError;
 use crate::import::map::Mapped;
 
 /// Reads a model: `.onnx`, or `.ir` as [`save`] writes it. Weights are mapped, not read.
@@ -29,14 +30,37 @@ pub fn load(path: impl AsRef<Path>) -> Result<Module, Error> {
 /// Reads a model as [`load`] does, and says which files its weights lie in: whoever makes something lasting of them
 /// asks [`Sources::check`] afterwards.
 pub fn load_with_sources(path: impl AsRef<Path>) -> Result<(Module, Sources), Error> {
+    load_fixed(path, &[])
+}
+
+/// Reads a model as [`load_with_sources`] does, with symbolic sizes of its inputs fixed by name.
+pub fn load_fixed(path: impl AsRef<Path>, dims: &[(String, usize)]) -> Result<(Module, Sources), Error> {
     let path = path.as_ref();
+    let fail = |source| Error::Import { path: path.into(), source: Box::new(source) };
     let (module, files) = match path.extension().and_then(|e| e.to_str()) {
-        Some("onnx") => import::import_mapped(path)
-            .map_err(|source| Error::Import { path: path.into(), source: Box::new(source) })?,
-        Some("ir") => load_ir(path)?,
+        Some("onnx") => import::import_mapped(path, dims).map_err(fail)?,
+        Some("ir") => {
+            let (mut module, files) = load_ir(path)?;
+            fix(&mut module, dims).map_err(fail)?;
+            (module, files)
+        }
         _ => return Err(Error::Format { path: path.into() }),
     };
     Ok((module, Sources(files)))
+}
+
+/// Fixes sizes of the inputs by name.
+fn fix(module: &mut Module, dims: &[(String, usize)]) -> Result<(), ImportError> {
+    for (name, size) in dims {
+        let types = module.main().map(|main| main.signature().params).unwrap_or_default();
+        let has = |ty: &Type| ty.dims.iter().any(|d| d.symbols().iter().any(|s| **s == **name));
+        if !types.iter().any(has) {
+            let inputs = types.iter().map(|ty| format!("`{ty}`")).collect::<Vec<_>>().join(", ");
+            return Err(ImportError::NoDim { name: name.clone(), inputs });
+        }
+        module.fix_dim(name, *size);
+    }
+    if dims.is_empty() { Ok(()) } else { Ok(verify(module)?) }
 }
 
 /// The files that the weights of a module are mapped from.

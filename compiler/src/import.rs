@@ -10,6 +10,7 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use prost::Message;
 use rustc_hash::FxHashSet;
+use trine_ir::dim::Symbol;
 use trine_ir::ops::Identity;
 use trine_ir::{Def, Graph, MAIN, Module, Value};
 
@@ -17,6 +18,7 @@ mod cx;
 mod dims;
 mod error;
 mod external;
+mod knowledge;
 mod lower;
 pub(crate) mod map;
 mod model;
@@ -31,6 +33,7 @@ pub use error::{ImportError, Unsupported};
 pub use tensor::elem;
 
 use external::Files;
+use knowledge::{Finding, Knowledge};
 use lower::{Failure, Importer};
 use map::Mapped;
 use model::Model;
@@ -41,16 +44,19 @@ use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 /// Inputs that are also initializers are constants, not parameters. The weights stay in the mapped files,
 /// which must not change while the module is used.
 pub fn import(path: impl AsRef<Path>) -> Result<Module, ImportError> {
-    Ok(import_mapped(path.as_ref())?.0)
+    Ok(import_mapped(path.as_ref(), &[])?.0)
 }
 
-/// As [`import`], with the files that were mapped.
-pub(crate) fn import_mapped(path: &Path) -> Result<(Module, Vec<Mapped>), ImportError> {
+/// As [`import`], with sizes by the names of symbols; also gives the files that were mapped.
+pub(crate) fn import_mapped(
+    path: &Path,
+    dims: &[(String, usize)],
+) -> Result<(Module, Vec<Mapped>), ImportError> {
     let file = Mapped::open(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let proto = ModelProto::decode(file.bytes.clone())?;
     let files = Files::new(folder);
-    let module = lower_model(&proto, &files)?;
+    let module = lower_model(&proto, &files, dims)?;
     let mapped: Vec<_> = files.into_mapped().chain([file]).collect();
     unchanged(&mapped)?;
     Ok((module, mapped))
@@ -61,7 +67,7 @@ pub(crate) fn import_mapped(path: &Path) -> Result<(Module, Vec<Mapped>), Import
 pub fn import_bytes(model: Bytes, folder: Option<&Path>) -> Result<Module, ImportError> {
     let proto = ModelProto::decode(model)?;
     let files = Files::new(folder);
-    let module = lower_model(&proto, &files)?;
+    let module = lower_model(&proto, &files, &[])?;
     unchanged(&files.into_mapped().collect::<Vec<_>>())?;
     Ok(module)
 }
@@ -98,36 +104,96 @@ pub fn supports(domain: &str, op_type: &str) -> bool {
     ops::find(domain, op_type).is_some()
 }
 
-fn lower_model(proto: &ModelProto, files: &Files) -> Result<Module, ImportError> {
+/// How often a model is read again with what was learnt.
+const MAX_READINGS: usize = 24;
+
+fn lower_model(proto: &ModelProto, files: &Files, dims: &[(String, usize)]) -> Result<Module, ImportError> {
     let model = Model::new(proto)?;
     let none = GraphProto::default();
     let graph = proto.graph.as_ref().unwrap_or(&none);
-    let fail = |message: String| ImportError::Graph { graph: graph.name().into(), message };
     if graph.output.is_empty() {
-        return Err(fail("there are no outputs".into()));
+        return Err(graph_error(graph, "there are no outputs".into()));
     }
-    let mut importer = Importer::new(&model, files);
+    let mut knowledge = Knowledge::new(dims);
+    let mut first_error = None;
+    for _ in 0..MAX_READINGS {
+        let (read, mut learnt) = read_once(&model, graph, files, knowledge);
+        match read {
+            Ok(Reading { module, required, inputs }) => {
+                if !learnt.learn(required, &inputs) {
+                    return finish(module, graph, learnt);
+                }
+            }
+            // Where the error of the way that is tried first stands, others are not what the model means.
+            Err(error) if !learnt.choose_again() => return Err(first_error.unwrap_or(error)),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+        knowledge = learnt;
+    }
+    let message = "its sizes do not settle; fix some by `--dim NAME=SIZE`".into();
+    Err(first_error.unwrap_or_else(|| graph_error(graph, message)))
+}
+
+/// A model as it was read with what was known then.
+struct Reading {
+    module: Module,
+    required: Vec<Finding>,
+    /// Symbols of the inputs.
+    inputs: Vec<Symbol>,
+}
+
+fn read_once(
+    model: &Model,
+    graph: &GraphProto,
+    files: &Files,
+    knowledge: Knowledge,
+) -> (Result<Reading, ImportError>, Knowledge) {
+    let mut importer = Importer::new(model, files, knowledge);
     let open: FxHashSet<_> = lower::open_inputs(graph).into_iter().collect();
     let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| open.contains(i.name())).collect();
-    let types = signature::types(&inputs, &mut importer.symbols).map_err(fail)?;
-    let built = importer.function(graph, types);
-    if !importer.unsupported.is_empty() {
-        return Err(ImportError::Unsupported(importer.unsupported));
+    let types = match signature::types(&inputs, &mut importer.symbols) {
+        Ok(types) => types,
+        Err(message) => return (Err(graph_error(graph, message)), importer.knowledge),
+    };
+    let unknown = importer.knowledge.given().find(|name| !importer.symbols.has(name)).cloned();
+    if let Some(name) = unknown {
+        let inputs: Vec<_> =
+            inputs.iter().zip(&types).map(|(i, ty)| format!("`{}: {ty}`", i.name())).collect();
+        let error = ImportError::NoDim { name: name.to_string(), inputs: inputs.join(", ") };
+        return (Err(error), importer.knowledge);
     }
-    let mut function = match built {
-        Ok((function, _)) => function,
-        Err(Failure::Error(error)) => return Err(error),
+    importer.inputs = knowledge::symbols(types.iter());
+    let built = importer.function(graph, types);
+    let Importer { mut module, unsupported, required, inputs, knowledge, .. } = importer;
+    if !unsupported.is_empty() {
+        return (Err(ImportError::Unsupported(unsupported)), knowledge);
+    }
+    let read = match built {
+        Ok((function, _)) => {
+            module.functions.insert(MAIN.into(), function);
+            Ok(Reading { module, required, inputs })
+        }
+        Err(Failure::Error(error)) => Err(error),
         Err(Failure::Unsupported) => unreachable!("what is unsupported is listed"),
     };
+    (read, knowledge)
+}
+
+/// The module of a model that was read with all there is to know.
+fn finish(mut module: Module, graph: &GraphProto, knowledge: Knowledge) -> Result<Module, ImportError> {
     let names: Vec<_> = graph.output.iter().map(|o| o.name()).collect();
-    name_outputs(&mut function.graph, &names).map_err(fail)?;
-    let mut module = importer.module;
-    module.functions.insert(MAIN.into(), function);
+    let main = &mut module.functions[MAIN].graph;
+    name_outputs(main, &names).map_err(|message| graph_error(graph, message))?;
+    knowledge.state(&mut module);
     module.functions.move_index(module.functions.len() - 1, 0);
     drop_unused(&mut module);
     module.sweep();
     trine_ir::verify(&module)?;
     Ok(module)
+}
+
+fn graph_error(graph: &GraphProto, message: String) -> ImportError {
+    ImportError::Graph { graph: graph.name().into(), message }
 }
 
 /// Drops functions that `@main` does not reach: bodies that were built for other types than they now have.

@@ -137,7 +137,8 @@ fn header(name: &str, draft: &Draft) -> String {
          #ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n\
          #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
     );
-    let symbols: Vec<String> = draft.symbols.iter().map(|s| s.to_string()).collect();
+    let plain = draft.symbols.len() - draft.derived.len();
+    let symbols: Vec<String> = draft.symbols[..plain].iter().map(|s| s.to_string()).collect();
     let ports = |ports: &[Port]| ports.iter().map(|p| format!("`{}`: {}", p.name, p.ty)).collect::<Vec<_>>();
     for (what, entries) in
         [("dims", symbols), ("inputs", ports(&draft.inputs)), ("outputs", ports(&draft.outputs))]

@@ -65,6 +65,8 @@ pub enum Head {
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Options {
+    /// Sizes by the names of the symbolic dimensions of inputs, which are then fixed everywhere.
+    pub dims: Vec<(String, usize)>,
     pub level: Level,
     /// A pipeline in the place of the level's, such as `fold-constants,simplify`.
     pub passes: Option<String>,

@@ -19,6 +19,8 @@ pub trait Attr: Sized {
     fn callee(&self) -> Option<String> {
         None
     }
+    /// Replaces every dimension in it.
+    fn map_dims(&mut self, _: &dyn Fn(&Dim) -> Dim) {}
 }
 
 /// Name and text of an attribute that is printed.
@@ -52,6 +54,9 @@ impl Attr for Dim {
     fn parse(text: &str) -> Result<Self, String> {
         Dim::parse(text)
     }
+    fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
+        *self = with(self);
+    }
 }
 
 impl Attr for Type {
@@ -60,6 +65,9 @@ impl Attr for Type {
     }
     fn parse(text: &str) -> Result<Self, String> {
         Type::parse(text)
+    }
+    fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
+        self.dims.map_dims(with);
     }
 }
 
@@ -102,6 +110,9 @@ impl<T: Attr> Attr for Vec<T> {
         }
         split_top(inner).into_iter().map(|t| T::parse(t.trim())).collect()
     }
+    fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
+        self.iter_mut().for_each(|attr| attr.map_dims(with));
+    }
 }
 
 impl<T: Attr> Attr for Option<T> {
@@ -119,6 +130,9 @@ impl<T: Attr> Attr for Option<T> {
     }
     fn callee(&self) -> Option<String> {
         self.as_ref().and_then(T::callee)
+    }
+    fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
+        self.iter_mut().for_each(|attr| attr.map_dims(with));
     }
 }
 
@@ -192,8 +206,8 @@ pub fn split_top(text: &str) -> Vec<&str> {
             '\\' if quoted => escaped = true,
             '"' => quoted = !quoted,
             _ if quoted => {}
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth = depth.saturating_sub(1),
             ',' if depth == 0 => {
                 parts.push(&text[start..i]);
                 start = i + 1;

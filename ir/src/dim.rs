@@ -1,6 +1,10 @@
-//! Symbolic dimensions: integer polynomials over named symbols, such as `past+seq` or `2*batch*seq`.
+//! Symbolic dimensions: integer polynomials over named symbols and atoms, such as `past+seq` or `floordiv(w-1,2)+1`.
 //!
 //! A dimension is kept in one canonical form, so equal expressions are equal values and print alike.
+
+mod atom;
+mod bounds;
+mod parse;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,11 +12,24 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+pub use atom::{Atom, AtomOp};
+
 /// The name of a dimension that is known only at run time.
 pub type Symbol = Arc<str>;
 
-/// A product of symbols in sorted order; empty for the constant term.
-type Monomial = Vec<Symbol>;
+/// What a term multiplies: a symbol, or a function of other dimensions that is not a polynomial.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum Factor {
+    Symbol(Symbol),
+    Atom(Arc<Atom>),
+}
+
+/// A product of factors in sorted order; empty for the constant term.
+type Monomial = Vec<Factor>;
+
+/// Dimensions with more terms, or with terms of more factors, are an overflow: their time and memory stay bounded.
+const MAX_TERMS: usize = 256;
+const MAX_FACTORS: usize = 32;
 
 /// One dimension of a type.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -38,7 +55,7 @@ impl Dim {
     }
 
     pub fn symbol(name: impl Into<Symbol>) -> Dim {
-        Dim::collect([(vec![name.into()], 1)])
+        Dim::collect([(vec![Factor::Symbol(name.into())], 1)])
     }
 
     /// The value of a constant dimension. Negative constants (`1-2`) are no dimension and give `None`.
@@ -58,17 +75,51 @@ impl Dim {
     /// The symbol, when the dimension is nothing but one.
     pub fn as_symbol(&self) -> Option<&Symbol> {
         match self.terms.as_slice() {
-            [(m, 1)] if m.len() == 1 => Some(&m[0]),
+            [(m, 1)] => match m.as_slice() {
+                [Factor::Symbol(symbol)] => Some(symbol),
+                _ => None,
+            },
             _ => None,
         }
     }
 
-    /// Every symbol that occurs, in order, without repeats.
+    /// The atom, when the dimension is nothing but one.
+    pub fn as_atom(&self) -> Option<&Arc<Atom>> {
+        match self.terms.as_slice() {
+            [(m, 1)] => match m.as_slice() {
+                [Factor::Atom(atom)] => Some(atom),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Every symbol that occurs, also inside of atoms, in order, without repeats.
     pub fn symbols(&self) -> Vec<Symbol> {
-        let mut all: Vec<_> = self.terms.iter().flat_map(|(m, _)| m.iter().cloned()).collect();
+        let mut all = vec![];
+        for factor in self.factors() {
+            match factor {
+                Factor::Symbol(symbol) => all.push(symbol.clone()),
+                Factor::Atom(atom) => all.extend(atom.args().iter().flat_map(Dim::symbols)),
+            }
+        }
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The factors of all terms; what occurs twice is given twice.
+    pub fn factors(&self) -> impl Iterator<Item = &Factor> {
+        self.terms.iter().flat_map(|(m, _)| m)
+    }
+
+    /// Nodes of the expression.
+    fn size(&self) -> usize {
+        let factor = |f: &Factor| match f {
+            Factor::Symbol(_) => 1,
+            Factor::Atom(atom) => atom.size(),
+        };
+        self.terms.iter().map(|(m, _)| 1 + m.iter().map(factor).sum::<usize>()).sum()
     }
 
     /// `self + other`; `None` on overflow.
@@ -84,6 +135,9 @@ impl Dim {
 
     /// `self · other`; `None` on overflow.
     pub fn mul(&self, other: &Dim) -> Option<Dim> {
+        if self.terms.len().saturating_mul(other.terms.len()) > 4 * MAX_TERMS {
+            return None;
+        }
         Dim::try_collect(self.terms.iter().flat_map(|(m, c)| {
             other.terms.iter().map(move |(n, d)| {
                 let mut product = [m.as_slice(), n.as_slice()].concat();
@@ -101,8 +155,8 @@ impl Dim {
         let [(divisor, d)] = other.terms.as_slice() else { return None };
         Dim::try_collect(self.terms.iter().map(|(m, c)| {
             let mut rest = m.clone();
-            for symbol in divisor {
-                rest.remove(rest.iter().position(|s| s == symbol)?);
+            for factor in divisor {
+                rest.remove(rest.iter().position(|f| f == factor)?);
             }
             (c.checked_rem(*d)? == 0).then_some((rest, c.checked_div(*d)?))
         }))
@@ -116,79 +170,48 @@ impl Dim {
     /// The value under `env`, which may be negative; `None` when a symbol is unbound or on overflow.
     pub fn eval_integer(&self, env: &DimEnv) -> Option<i64> {
         self.terms.iter().try_fold(0i64, |sum, (m, c)| {
-            let product = m.iter().try_fold(*c, |p, s| p.checked_mul(i64::try_from(env.get(s)?).ok()?))?;
+            let value = |factor: &Factor| match factor {
+                Factor::Symbol(symbol) => i64::try_from(env.get(symbol)?).ok(),
+                Factor::Atom(atom) => atom.eval(env),
+            };
+            let product = m.iter().try_fold(*c, |p, f| p.checked_mul(value(f)?))?;
             sum.checked_add(product)
         })
     }
 
-    /// Whether no values of the symbols from 1 on make the dimension negative, as far as its terms show.
-    pub fn is_nonnegative(&self) -> bool {
-        // A product of k symbols becomes 2^k terms below.
-        if self.terms.iter().any(|(m, _)| m.len() > 8) {
-            return false;
-        }
-        let shifted = self
-            .symbols()
-            .iter()
-            .try_fold(self.clone(), |d, s| d.substitute(s, &Dim::symbol(s.clone()).add(&Dim::constant(1))?));
-        shifted.is_some_and(|d| d.terms.iter().all(|(_, c)| *c >= 0))
-    }
-
     /// The dimension with `symbol` replaced by `value`; `None` on overflow.
     pub fn substitute(&self, symbol: &str, value: &Dim) -> Option<Dim> {
+        self.replace(&|factor| match factor {
+            Factor::Symbol(s) if &**s == symbol => Some(value.clone()),
+            _ => None,
+        })
+    }
+
+    /// The dimension with each factor for which `with` has one replaced, also inside of atoms; `None` on overflow.
+    pub fn replace(&self, with: &dyn Fn(&Factor) -> Option<Dim>) -> Option<Dim> {
         let mut sum = Dim::constant(0);
         for (m, c) in &self.terms {
-            let mut product = Dim { terms: vec![(vec![], *c)] };
-            for s in m {
-                let factor = if &**s == symbol { value.clone() } else { Dim::symbol(s.clone()) };
-                product = product.mul(&factor)?;
+            let mut product = Dim::integer(*c);
+            for factor in m {
+                let value = match (with(factor), factor) {
+                    (Some(value), _) => value,
+                    (None, Factor::Symbol(s)) => Dim::symbol(s.clone()),
+                    (None, Factor::Atom(atom)) => {
+                        let args = atom.args().iter().map(|d| d.replace(with));
+                        let atom = Dim::atom(atom.op(), args.collect::<Option<_>>()?)?;
+                        atom.as_atom().and_then(|a| with(&Factor::Atom(a.clone()))).unwrap_or(atom)
+                    }
+                };
+                product = product.mul(&value)?;
             }
             sum = sum.add(&product)?;
         }
         Some(sum)
     }
 
-    /// Coefficient and symbols of each term, in canonical order.
-    pub fn terms(&self) -> impl Iterator<Item = (&[Symbol], i64)> {
+    /// Factors and coefficient of each term, in canonical order.
+    pub fn terms(&self) -> impl Iterator<Item = (&[Factor], i64)> {
         self.terms.iter().map(|(m, c)| (m.as_slice(), *c))
-    }
-
-    /// Reads `2*batch*seq+past-1`; the message says what is wrong.
-    pub fn parse(text: &str) -> Result<Dim, String> {
-        let mut sum = Dim::constant(0);
-        let mut rest = text.trim();
-        if rest.is_empty() {
-            return Err("empty dimension".into());
-        }
-        let mut sign = 1;
-        if let Some(r) = rest.strip_prefix('-') {
-            (sign, rest) = (-1, r);
-        }
-        loop {
-            let end = rest.find(['+', '-']).unwrap_or(rest.len());
-            let factors = || rest[..end].split('*').map(str::trim);
-            let is_number = |factor: &str| factor.starts_with(|c: char| c.is_ascii_digit());
-            // Each number is read as its negative, of which there is one more.
-            let numbers = factors().filter(|f| is_number(f)).count();
-            let mut product = Dim::integer(if numbers % 2 == 0 { sign } else { -sign });
-            for factor in factors() {
-                let factor = if is_number(factor) {
-                    let n = format!("-{factor}").parse();
-                    Dim::integer(n.map_err(|_| format!("bad number `{factor}` in dimension"))?)
-                } else if is_symbol(factor) {
-                    Dim::symbol(factor)
-                } else {
-                    return Err(format!("bad dimension `{}`", factor.escape_debug()));
-                };
-                product = product.mul(&factor).ok_or("dimension overflows")?;
-            }
-            sum = sum.add(&product).ok_or("dimension overflows")?;
-            if end == rest.len() {
-                return Ok(sum);
-            }
-            sign = if rest[end..].starts_with('-') { -1 } else { 1 };
-            rest = &rest[end + 1..];
-        }
     }
 
     fn collect(terms: impl IntoIterator<Item = (Monomial, i64)>) -> Dim {
@@ -199,10 +222,14 @@ impl Dim {
         let mut sums = BTreeMap::new();
         for term in terms {
             let (m, c) = term?;
+            if m.len() > MAX_FACTORS {
+                return None;
+            }
             let sum: &mut i64 = sums.entry((std::cmp::Reverse(m.len()), m)).or_default();
             *sum = sum.checked_add(c)?;
         }
-        Some(Dim::collect(sums.into_iter().map(|((_, m), c)| (m, c))))
+        let dim = Dim::collect(sums.into_iter().map(|((_, m), c)| (m, c)));
+        (dim.terms.len() <= MAX_TERMS).then_some(dim)
     }
 }
 
@@ -216,6 +243,12 @@ pub fn is_symbol(name: &str) -> bool {
 impl From<usize> for Dim {
     fn from(value: usize) -> Dim {
         Dim::constant(value)
+    }
+}
+
+impl From<Arc<Atom>> for Dim {
+    fn from(atom: Arc<Atom>) -> Dim {
+        Dim::collect([(vec![Factor::Atom(atom)], 1)])
     }
 }
 
@@ -238,7 +271,13 @@ impl fmt::Display for Dim {
             if magnitude != 1 {
                 write!(f, "{magnitude}*")?;
             }
-            f.write_str(&m.join("*"))?;
+            for (j, factor) in m.iter().enumerate() {
+                f.write_str(if j > 0 { "*" } else { "" })?;
+                match factor {
+                    Factor::Symbol(symbol) => f.write_str(symbol)?,
+                    Factor::Atom(atom) => atom.fmt(f)?,
+                }
+            }
         }
         Ok(())
     }
@@ -258,21 +297,25 @@ impl DimEnv {
     }
 
     /// Makes `dim` equal `actual`: binds its one unbound symbol, or checks the value. The error is the
-    /// value that was expected. `Ok(false)` means that two or more symbols are still unbound.
+    /// value that was expected. `Ok(false)` means that symbols are still unbound which
+    /// `actual` does not determine.
     pub fn unify(&mut self, dim: &Dim, actual: usize) -> Result<bool, Option<usize>> {
         if let Some(value) = dim.eval(self) {
             return if value == actual { Ok(true) } else { Err(Some(value)) };
         }
         let mut unbound: Vec<_> = dim.symbols().into_iter().filter(|s| self.get(s).is_none()).collect();
-        let (Some(symbol), true) = (unbound.pop(), unbound.is_empty()) else {
-            return if dim.symbols().is_empty() { Err(None) } else { Ok(false) };
-        };
+        let Some(symbol) = unbound.pop() else { return Err(None) };
+        // An atom is not solved for what is inside of it.
+        let hidden = |f: &Factor| matches!(f, Factor::Atom(a) if a.args().iter().any(|d| d.symbols().contains(&symbol)));
+        if !unbound.is_empty() || dim.factors().any(hidden) {
+            return Ok(false);
+        }
         let at = |value| {
             let mut env = self.clone();
             env.set(symbol.clone(), value);
             dim.eval_integer(&env)
         };
-        // Linear in the symbol: two points give slope and offset; the third line checks the guess.
+        // Linear in the symbol: two points give slope and offset; the guess is checked below.
         let (Some(offset), Some(one)) = (at(0), at(1)) else { return Err(None) };
         let slope = one.checked_sub(offset);
         let rise = i64::try_from(actual).ok().and_then(|a| a.checked_sub(offset));
@@ -309,9 +352,56 @@ mod tests {
             assert_eq!(dim(text).to_string(), canonical);
             assert_eq!(dim(canonical), dim(text));
         }
-        for bad in ["", "a b", "1x", "a+", "*", "9223372036854775808"] {
+        for bad in
+            ["", "a b", "1x", "a+", "*", "9223372036854775808", "a**b", "floor(a)", "min(a", "(a", "a//0"]
+        {
             assert!(Dim::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn atoms_have_one_form() {
+        for (text, canonical) in [
+            ("floordiv(2*n+3,2)", "n+1"),
+            ("floordiv(floordiv(w-1,2)+1-1,2)+1", "floordiv(w+3,4)"),
+            ("ceildiv(w,2)", "floordiv(w+1,2)"),
+            ("floordiv(w+3,2)", "floordiv(w+1,2)+1"),
+            ("(w+1)//2", "floordiv(w+1,2)"),
+            ("floordiv(4*a+2*b+1,6)", "floordiv(2*a+b,3)"),
+            ("mod(n,2)", "n-2*floordiv(n,2)"),
+            ("n*floordiv(a*b,b)", "a*n"),
+            ("min(n,n+1)", "n"),
+            ("max(0,n)", "n"),
+            ("max(floordiv(n,2),n)", "n"),
+            ("min(b,min(a,b))", "min(a,b)"),
+            ("broadcast(b,broadcast(a,1))", "broadcast(a,b)"),
+            ("broadcast(n,n)", "n"),
+            ("2*(a+3)", "2*a+6"),
+        ] {
+            assert_eq!(dim(text).to_string(), canonical, "{text}");
+            assert_eq!(dim(canonical), dim(text));
+        }
+    }
+
+    #[test]
+    fn atoms_evaluate_and_stay_when_replaced() {
+        let mut env = DimEnv::default();
+        env.set("n".into(), 7);
+        env.set("one".into(), 1);
+        for (text, value) in [
+            ("floordiv(n-1,2)+1", Some(4)),
+            ("mod(n,4)", Some(3)),
+            ("min(n,one)", Some(1)),
+            ("broadcast(n,one)", Some(7)),
+            ("broadcast(n,3)", None),
+            ("floordiv(n,one-1)", None),
+        ] {
+            assert_eq!(dim(text).eval_integer(&env), value, "{text}");
+        }
+        assert_eq!(dim("floordiv(n,2)").substitute("n", &dim("2*m")), Some(dim("m")));
+        assert_eq!(dim("broadcast(n,m)").substitute("n", &dim("m")), Some(dim("m")));
+        assert_eq!(env.unify(&dim("floordiv(k,2)"), 3), Ok(false));
+        assert_eq!(env.unify(&dim("broadcast(n,3)"), 3), Err(None));
     }
 
     #[test]
@@ -324,9 +414,18 @@ mod tests {
 
     #[test]
     fn signs_are_proven_from_terms() {
-        for (text, nonnegative) in
-            [("0", true), ("n-1", true), ("n-2", false), ("m*n-m", true), ("m*n-m-n", false), ("-1", false)]
-        {
+        for (text, nonnegative) in [
+            ("0", true),
+            ("n-1", true),
+            ("n-2", false),
+            ("m*n-m", true),
+            ("m*n-m-n", false),
+            ("-1", false),
+            ("n-floordiv(n,2)", true),
+            ("n-min(m,n)", true),
+            ("floordiv(n-1,2)", true),
+            ("floordiv(n,2)-1", false),
+        ] {
             assert_eq!(dim(text).is_nonnegative(), nonnegative, "{text}");
         }
         assert_eq!(

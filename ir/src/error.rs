@@ -60,7 +60,7 @@ impl fmt::Display for Place {
         }
         write!(f, " in `@{}`", self.function.escape_debug())?;
         if let Some(loc) = &self.loc {
-            write!(f, ", from ONNX node `{}` ({})", loc.node.escape_debug(), loc.op_type.escape_debug())?;
+            write!(f, ", from {loc}")?;
         }
         Ok(())
     }

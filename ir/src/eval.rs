@@ -42,6 +42,12 @@ impl Calls {
 
 /// Runs `@main` on inputs in the order of its parameters.
 pub fn run(module: &Module, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
+    if let Some(main) = module.main() {
+        let env = bind(&main.graph, &inputs, &DimEnv::default())?;
+        if let Some(broken) = module.requires.iter().find(|r| r.is_broken(&env)) {
+            return Err(Error::Input(broken.complaint(&env, &|symbol| origin(&main.graph, symbol))));
+        }
+    }
     run_function(module, MAIN, inputs, &DimEnv::default(), &Calls::default())
 }
 
@@ -83,6 +89,15 @@ pub fn bind(graph: &Graph, inputs: &[Tensor], outer: &DimEnv) -> Result<DimEnv, 
         }
     }
     Ok(env)
+}
+
+/// Which size of which input a symbol is.
+pub fn origin(graph: &Graph, symbol: &str) -> Option<String> {
+    graph.params().iter().find_map(|param| {
+        let axis =
+            graph.ty(*param).dims.iter().position(|d| d.as_symbol().is_some_and(|s| &**s == symbol))?;
+        Some(format!("axis {axis} of input `{}`", graph.name(*param)))
+    })
 }
 
 /// Runs any function after `calls` of the same run. The values of data-dependent symbols are bound as results

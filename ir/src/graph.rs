@@ -8,8 +8,11 @@ use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use std::fmt;
 use std::sync::Arc;
 
+use crate::attr::Attr;
+use crate::dim::Dim;
 use crate::literal::Literal;
 use crate::op::{OpError, OpResult, Signatures};
 use crate::ops::{Kind, Op};
@@ -45,6 +48,12 @@ pub enum Def {
 pub struct Loc {
     pub node: Arc<str>,
     pub op_type: Arc<str>,
+}
+
+impl fmt::Display for Loc {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "ONNX node `{}` ({})", self.node.escape_debug(), self.op_type.escape_debug())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -398,6 +407,16 @@ impl Graph {
     /// Replaces the op of a node, whose operands and result types stay.
     pub fn set_op(&mut self, node: NodeId, op: impl Into<Op>) {
         self.dag[node].def = Def::Op(op.into());
+    }
+
+    /// Replaces every dimension, of types and of attributes.
+    pub fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
+        for node in self.dag.node_weights_mut() {
+            node.results.iter_mut().for_each(|r| r.ty.dims.map_dims(with));
+            if let Def::Op(op) = &mut node.def {
+                op.map_dims(with);
+            }
+        }
     }
 
     /// States another type for a value; the verifier compares it with what is inferred.

@@ -4,7 +4,8 @@
 //! [`Op`]s over [`Tensor`]s whose [`Type`]s may have symbolic dimensions. Its text form:
 //!
 //! ```text
-//! module   = ["stage" word] {const | function}
+//! module   = ["stage" word] {require} {const | function}
+//! require  = "require" dim ["==" dim] [loc]           sizes that are equal in every run, or one that has a value
 //! const    = "const" @name ":" type ["=" "[" element {"," element} "]"]
 //! function = ("graph" | "kernel") @name "(" [param {"," param}] ")" "->" "(" result {"," result} ")"
 //!            "{" {statement} "}"
@@ -13,7 +14,7 @@
 //! statement= %name {"," %name} "=" mnemonic [operand {"," operand}] [attrs] ":" type {"," type} [loc]
 //! operand  = %name | @name | literal | "_"
 //! attrs    = "{" name "=" value {"," name "=" value} "}"
-//! type     = element "[" [dim {"," dim}] "]"          dim = sums of products: 2*batch*seq+past-1
+//! type     = element "[" [dim {"," dim}] "]"          dim = sums of products: 2*batch*seq+past-1, floordiv(w-1,2)+1
 //! literal  = 1.0 | 1e-5 | 2.0f64 | 3i64 | 3i32 | true
 //! loc      = "loc" "(" string "," string ")"
 //! ```
@@ -32,6 +33,7 @@ pub mod module;
 pub mod op;
 pub mod ops;
 pub mod random;
+pub mod requirement;
 pub mod sidecar;
 pub mod tensor;
 pub mod text;
@@ -46,6 +48,7 @@ pub use literal::Literal;
 pub use module::{Function, FunctionKind, MAIN, Module};
 pub use op::{OpDef, OpError, OpResult, Stage};
 pub use ops::{Kind, Op};
+pub use requirement::Requirement;
 pub use tensor::{Element, Tensor, TensorError};
 pub use ty::{Elem, Type};
 pub use verify::verify;

@@ -2,8 +2,10 @@
 
 use indexmap::IndexMap;
 
+use crate::dim::Dim;
 use crate::graph::{Def, Graph};
 use crate::op::{Signature, Signatures, Stage};
+use crate::requirement::Requirement;
 use crate::tensor::Tensor;
 
 /// The name of the function that a program starts with.
@@ -27,6 +29,7 @@ pub struct Function {
 #[derive(Clone, Debug, Default)]
 pub struct Module {
     pub stage: Stage,
+    pub requires: Vec<Requirement>,
     pub consts: IndexMap<String, Tensor>,
     pub functions: IndexMap<String, Function>,
 }
@@ -58,6 +61,18 @@ impl Module {
         let name = unused(base, |n| self.functions.contains_key(n));
         self.functions.insert(name.clone(), function);
         name
+    }
+
+    /// Fixes a symbol everywhere.
+    pub fn fix_dim(&mut self, symbol: &str, value: usize) {
+        let value = Dim::constant(value);
+        // What overflows has no value in any run.
+        let with = |d: &Dim| d.substitute(symbol, &value).unwrap_or_else(|| d.clone());
+        self.functions.values_mut().for_each(|f| f.graph.map_dims(&with));
+        for requirement in &mut self.requires {
+            (requirement.left, requirement.right) = (with(&requirement.left), with(&requirement.right));
+        }
+        self.requires.retain(|r| r.left != r.right || r.left.as_integer().is_none());
     }
 
     /// Drops dead nodes, and constants that no function uses. Returns how many nodes went.

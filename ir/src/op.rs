@@ -4,10 +4,11 @@
 //! `OpDef` is the rest, written beside it: type inference, which is also the verifier of the op, and
 //! `eval`, which is the op's meaning. `op_set!` lists all ops; adding one is a file and a line.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Index;
 
-use crate::dim::DimEnv;
+use crate::dim::{Dim, DimEnv};
 use crate::tensor::{Tensor, TensorError};
 use crate::ty::Type;
 
@@ -129,6 +130,36 @@ pub struct Signature {
 /// What inference may ask about the module around the op.
 pub trait Signatures {
     fn signature(&self, function: &str) -> Option<Signature>;
+
+    /// Told of two dimensions that have to be equal, and are not for all values of the symbols: whoever runs the op
+    /// has to see that they are. A dimension required to equal itself has to have a value.
+    fn require(&self, _: &Dim, _: &Dim) {}
+}
+
+/// A module that is asked for signatures, and what inference required of dimensions.
+pub struct Demands<'a> {
+    module: &'a dyn Signatures,
+    pairs: RefCell<Vec<(Dim, Dim)>>,
+}
+
+impl<'a> Demands<'a> {
+    pub fn new(module: &'a dyn Signatures) -> Demands<'a> {
+        Demands { module, pairs: RefCell::default() }
+    }
+
+    /// What was required, in order.
+    pub fn into_pairs(self) -> Vec<(Dim, Dim)> {
+        self.pairs.into_inner()
+    }
+}
+
+impl Signatures for Demands<'_> {
+    fn signature(&self, function: &str) -> Option<Signature> {
+        self.module.signature(function)
+    }
+    fn require(&self, a: &Dim, b: &Dim) {
+        self.pairs.borrow_mut().push((a.clone(), b.clone()));
+    }
 }
 
 /// No module: ops that name functions cannot be typed.
@@ -217,6 +248,10 @@ macro_rules! op {
                 let all: &[Option<String>] = &[$($crate::attr::Attr::callee(&self.$attr)),*];
                 all.iter().flatten().cloned().collect()
             }
+            /// Replaces every dimension in the attributes.
+            pub fn map_dims(&mut self, _with: &dyn Fn(&$crate::dim::Dim) -> $crate::dim::Dim) {
+                $($crate::attr::Attr::map_dims(&mut self.$attr, _with);)*
+            }
             /// The op with the attributes that `get` finds; the message says which is missing or bad.
             pub fn parse_attrs(_get: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
                 Ok($name { $($attr: match _get(stringify!($attr)) {
@@ -283,6 +318,10 @@ macro_rules! op_set {
             }
             /// The functions that the attributes name.
             pub fn callees(&self) -> Vec<String> { match self { $(Op::$name(op) => op.callees()),* } }
+            /// Replaces every dimension in the attributes.
+            pub fn map_dims(&mut self, with: &dyn Fn(&$crate::dim::Dim) -> $crate::dim::Dim) {
+                match self { $(Op::$name(op) => op.map_dims(with)),* }
+            }
             /// Result types, after a check of the number of operands.
             pub fn infer(&self, args: &[Option<&Type>], module: &dyn Signatures) -> OpResult<Vec<Type>> {
                 let present: Vec<bool> = args.iter().map(|a| a.is_some()).collect();

@@ -38,6 +38,7 @@ mod recurrent;
 mod recurrent_activation;
 mod recurrent_cell;
 mod reduce;
+mod require;
 mod resize;
 mod resize_taps;
 mod rotary;
@@ -76,7 +77,7 @@ pub use reduce::*;
 pub use resize::*;
 pub use rotary::*;
 pub use ternary::*;
-pub use window::{WindowAxis, WindowCount};
+pub use window::WindowAxis;
 
 crate::op_set! {
     // elementwise

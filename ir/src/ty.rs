@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::attr::split_top;
 use crate::dim::{Dim, DimEnv};
 
 /// The type of one element of a tensor.
@@ -153,7 +154,7 @@ impl Type {
         if dims.trim().is_empty() {
             return Ok(Type::scalar(elem));
         }
-        Ok(Type { elem, dims: dims.split(',').map(Dim::parse).collect::<Result<_, _>>()? })
+        Ok(Type { elem, dims: split_top(dims).into_iter().map(Dim::parse).collect::<Result<_, _>>()? })
     }
 }
 

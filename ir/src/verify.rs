@@ -9,7 +9,9 @@ use crate::error::{Error, Place};
 use crate::eval::MAX_DEPTH;
 use crate::graph::{Def, Graph, NodeId, Value};
 use crate::module::{FunctionKind, MAIN, Module};
+use crate::op::Demands;
 use crate::ops::Op;
+use crate::ty::Type;
 
 /// Checks the whole module; the first broken rule is the error.
 pub fn verify(module: &Module) -> Result<(), Error> {
@@ -75,12 +77,22 @@ fn verify_node(module: &Module, name: &str, graph: &Graph, node: NodeId) -> Resu
         }
     }
     let types: Vec<_> = operands.iter().map(|o| o.map(|v| graph.ty(v))).collect();
-    let inferred = op.infer(&types, module).map_err(|e| Place::new(name, graph, node).verify(e))?;
+    let demands = Demands::new(module);
+    let inferred = op.infer(&types, &demands).map_err(|e| Place::new(name, graph, node).verify(e))?;
+    if module.functions[name].kind == FunctionKind::Kernel
+        && let Some((a, b)) = demands.into_pairs().iter().find(|(a, b)| !module.implies(a, b))
+    {
+        return fail(format!("`{a}` and `{b}` have to be equal, which nothing says"));
+    }
     if inferred.len() != graph.results(node).len() {
         return fail(format!("has {} results, not {}", inferred.len(), graph.results(node).len()));
     }
     for (value, ty) in graph.results(node).zip(&inferred) {
-        if graph.ty(value) != ty {
+        let alike = |a: &Type, b: &Type| {
+            let dims = |t: &Type| t.dims.iter().map(|d| module.simplified(d)).collect::<Vec<_>>();
+            a == b || a.elem == b.elem && a.rank() == b.rank() && dims(a) == dims(b)
+        };
+        if !alike(graph.ty(value), ty) {
             return fail(format!("`%{}` has type {ty}, not {}", graph.name(value), graph.ty(value)));
         }
     }

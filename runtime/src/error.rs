@@ -11,6 +11,9 @@ pub enum RunError {
     InputType { name: String, expected: String, actual: String },
     #[error("input `{name}`: axis {axis} has {actual} elements, not `{dim}`{known}")]
     InputDim { name: String, axis: usize, actual: usize, dim: String, known: String },
+    /// Sizes of inputs that the model needs to be equal are not.
+    #[error("{0}")]
+    Sizes(String),
     #[error("the inputs do not determine `{symbol}`")]
     Unbound { symbol: String },
     #[error("{place}: {message}")]

@@ -18,5 +18,5 @@ mod sizes;
 pub use error::RunError;
 pub use kernel::{Kernel, KernelFn, KernelLibrary};
 pub use pool::Pool;
-pub use program::{Buffer, Constant, Place, Port, Program, Size, State, Step, StepKind};
+pub use program::{Buffer, Constant, Derived, Place, Port, Program, Size, State, Step, StepKind};
 pub use session::{Session, SessionOptions, View};

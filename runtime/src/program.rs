@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use trine_ir::{Dim, Elem, Module, Op, Tensor, Type};
+use trine_ir::dim::{AtomOp, Factor};
+use trine_ir::{Dim, DimEnv, Elem, Module, Op, Requirement, Tensor, Type, eval};
 
 use crate::kernel::Kernel;
 
@@ -18,15 +19,24 @@ impl Size {
         Size { terms: vec![(value, vec![])] }
     }
 
-    /// `dim` over `symbols`; `None` when it has another symbol.
+    /// `dim` over `symbols`, derived sizes among them; `None` when it has another.
     pub fn new(dim: &Dim, symbols: &[Arc<str>]) -> Option<Size> {
-        let index = |s: &Arc<str>| symbols.iter().position(|t| t == s).map(|i| i as u32);
-        let term = |(m, c): (&[Arc<str>], i64)| Some((c, m.iter().map(index).collect::<Option<_>>()?));
+        let find = |name: &str| symbols.iter().position(|t| &**t == name).map(|i| i as u32);
+        let index = |factor: &Factor| match factor {
+            Factor::Symbol(symbol) => find(symbol),
+            Factor::Atom(atom) => find(&atom.to_string()),
+        };
+        let term = |(m, c): (&[Factor], i64)| Some((c, m.iter().map(index).collect::<Option<_>>()?));
         Some(Size { terms: dim.terms().map(term).collect::<Option<_>>()? })
     }
 
-    /// The value; `None` when a symbol is unbound (negative) or the value is no size.
+    /// The value; `None` when a symbol is unbound (negative) or the value is not a size.
     pub fn eval(&self, dims: &[i64]) -> Option<usize> {
+        self.eval_integer(dims).and_then(|value| usize::try_from(value).ok())
+    }
+
+    /// The value, which may be negative; `None` when a symbol is unbound, or on overflow.
+    pub fn eval_integer(&self, dims: &[i64]) -> Option<i64> {
         let mut sum = 0i64;
         for (c, symbols) in &self.terms {
             let mut product = *c;
@@ -39,12 +49,13 @@ impl Size {
             }
             sum = sum.checked_add(product)?;
         }
-        usize::try_from(sum).ok()
+        Some(sum)
     }
 
-    /// Makes the size equal `actual`: binds its one unbound symbol, or checks the value. `Ok(false)` means that
-    /// two or more symbols are unbound; the error is the value that was expected, if there is one.
-    pub fn unify(&self, dims: &mut [i64], actual: usize) -> Result<bool, Option<usize>> {
+    /// Makes the size equal `actual`: binds its one unbound symbol, or checks the value. `Ok(false)` means that two or
+    /// more symbols are unbound, or a derived size, which are those from `derived` on; the error is the value that was
+    /// expected, if there is one.
+    pub fn unify(&self, dims: &mut [i64], derived: usize, actual: usize) -> Result<bool, Option<usize>> {
         let (mut known, mut slope, mut unknown) = (0i64, 0i64, None);
         for (c, symbols) in &self.terms {
             let mut product = *c;
@@ -52,7 +63,7 @@ impl Size {
             for s in symbols {
                 match dims[*s as usize] {
                     value if value >= 0 => product = product.checked_mul(value).ok_or(None)?,
-                    _ if free.is_some() => return Ok(false),
+                    _ if free.is_some() || *s as usize >= derived => return Ok(false),
                     _ => free = Some(*s),
                 }
             }
@@ -85,6 +96,15 @@ impl Size {
     pub fn symbols(&self) -> impl Iterator<Item = u32> + '_ {
         self.terms.iter().flat_map(|(_, s)| s.iter().copied())
     }
+}
+
+/// A size that is a function of others and not a polynomial of symbols, such as a length that a stride rounds.
+#[derive(Clone, Debug)]
+pub struct Derived {
+    pub op: AtomOp,
+    /// Over symbols, and derived sizes before this one.
+    pub args: Vec<Size>,
+    pub dim: Dim,
 }
 
 /// Where a value lies.
@@ -147,8 +167,11 @@ pub struct Step<K = Kernel> {
 
 /// Everything a session needs, shared by all of them.
 pub struct Program {
-    /// Names of the symbols; their values are passed to kernels in this order.
+    /// Names of the symbols and then of the derived sizes; their values are passed to kernels in this order.
     pub symbols: Vec<Arc<str>>,
+    pub derived: Vec<Derived>,
+    /// Sizes that have to be equal, of the module's requirements in their order; none for one that only names a symbol.
+    pub requires: Vec<Option<(Size, Size)>>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub consts: Vec<Constant>,
@@ -158,6 +181,17 @@ pub struct Program {
     pub states: Vec<State>,
     /// The module the steps were made of, for ops that call functions and for printing.
     pub module: Arc<Module>,
+}
+
+impl Derived {
+    /// The value: none where a symbol has none, and the inner none where there is no size for what they are.
+    fn eval(&self, dims: &[i64]) -> Option<Option<i64>> {
+        if self.args.iter().flat_map(Size::symbols).any(|s| dims[s as usize] < 0) {
+            return None;
+        }
+        let args: Option<Vec<_>> = self.args.iter().map(|a| a.eval_integer(dims)).collect();
+        Some(args.and_then(|args| self.op.apply(&args)).filter(|value| *value >= 0))
+    }
 }
 
 impl Constant {
@@ -189,6 +223,50 @@ impl Program {
     /// Input names, for messages.
     pub fn input_names(&self) -> String {
         self.inputs.iter().map(|p| format!("`{}`", p.name)).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many of the symbols are not derived.
+    pub fn plain_symbols(&self) -> usize {
+        self.symbols.len() - self.derived.len()
+    }
+
+    /// Gives derived sizes their values, as far as what they are made of has one. The error is one that has none.
+    pub fn derive(&self, dims: &mut [i64]) -> Result<(), &Derived> {
+        let first = self.plain_symbols();
+        for (i, derived) in self.derived.iter().enumerate() {
+            if dims[first + i] >= 0 {
+                continue;
+            }
+            dims[first + i] = match derived.eval(dims) {
+                Some(Some(value)) => value,
+                Some(None) => return Err(derived),
+                None => continue,
+            };
+        }
+        Ok(())
+    }
+
+    /// The first of the module's requirements that does not hold, among those whose sizes are known.
+    pub fn broken(&self, dims: &[i64]) -> Option<&Requirement> {
+        let known = |size: &Size| size.symbols().all(|s| dims[s as usize] >= 0);
+        let broken = |(left, right): &(Size, Size)| {
+            let value = left.eval_integer(dims);
+            known(left) && known(right) && (value.is_none() || value != right.eval_integer(dims))
+        };
+        let at = self.requires.iter().position(|r| r.as_ref().is_some_and(broken))?;
+        self.module.requires.get(at)
+    }
+
+    /// What is wrong with sizes, as a message.
+    pub fn complaint(&self, requirement: &Requirement, dims: &[i64]) -> String {
+        let mut env = DimEnv::default();
+        for (symbol, value) in self.symbols[..self.plain_symbols()].iter().zip(dims) {
+            if let Ok(value) = usize::try_from(*value) {
+                env.set(symbol.clone(), value);
+            }
+        }
+        let graph = self.module.main().map(|main| &main.graph);
+        requirement.complaint(&env, &|symbol| eval::origin(graph?, symbol))
     }
 
     /// How many steps run compiled, and how many interpreted.

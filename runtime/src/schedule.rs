@@ -238,6 +238,8 @@ mod tests {
         };
         let program = Program {
             symbols: vec![],
+            derived: vec![],
+            requires: vec![],
             inputs: vec![],
             outputs: vec![],
             consts: vec![],

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use trine_ir::{Elem, Tensor};
+use trine_ir::{Elem, Requirement, Tensor};
 
 use crate::calls::{Calls, Failure};
 use crate::error::RunError;
@@ -142,6 +142,9 @@ impl Session {
     ) -> Result<(), RunError> {
         let program = self.program.clone();
         self.bind(&program, inputs)?;
+        if let Some(broken) = program.broken(&self.dims) {
+            return Err(RunError::Sizes(program.complaint(broken, &self.dims)));
+        }
         self.prepare(&program)?;
         let is_kernel = |step: &&Step| matches!(step.kind, StepKind::Kernel(_));
         let mut next = 0;
@@ -186,6 +189,14 @@ impl Session {
         View { elem: port.ty.elem, dims, data }
     }
 
+    fn derive(&mut self, program: &Program) -> Result<(), RunError> {
+        program.derive(&mut self.dims).map_err(|derived| {
+            let stated = program.module.requires.iter().find(|r| r.left == derived.dim);
+            let own = Requirement { left: derived.dim.clone(), right: derived.dim.clone(), loc: None };
+            RunError::Sizes(program.complaint(stated.unwrap_or(&own), &self.dims))
+        })
+    }
+
     fn bind(&mut self, program: &Program, inputs: &[View]) -> Result<(), RunError> {
         let held = if self.memory.capacity().is_some() { program.states.len() } else { 0 };
         if inputs.len() + held != program.inputs.len() {
@@ -196,12 +207,13 @@ impl Session {
             });
         }
         self.dims.fill(-1);
+        let plain = program.plain_symbols();
         // Two rounds: `past+seq` is checked once other inputs have given `past` and `seq`.
         for round in 0..2 {
             let mut given = inputs.iter();
             for (i, port) in program.inputs.iter().enumerate() {
                 if let Home::State(s) = self.memory.homes().of(Place::Input(i)) {
-                    bind_dim(&mut self.dims, port, program.states[s].axis, self.filled, round)?;
+                    bind_dim(&mut self.dims, plain, port, program.states[s].axis, self.filled, round)?;
                     continue;
                 }
                 let view = given.next().expect("counted above");
@@ -209,7 +221,7 @@ impl Session {
                     return Err(type_error(port, view));
                 }
                 for (axis, actual) in view.dims.iter().enumerate() {
-                    bind_dim(&mut self.dims, port, axis, *actual, round)?;
+                    bind_dim(&mut self.dims, plain, port, axis, *actual, round)?;
                 }
                 let bytes = trine_ir::tensor::count(view.dims).and_then(|n| view.elem.bytes(n));
                 if bytes != Some(view.data.len()) {
@@ -217,6 +229,7 @@ impl Session {
                 }
                 self.memory.place_input(i, view)?;
             }
+            self.derive(program)?;
         }
         Ok(())
     }
@@ -280,9 +293,15 @@ impl Session {
         for (place, tensor) in step.results.iter().zip(results) {
             let Place::Buffer(b) = *place else { continue };
             let buffer = &program.buffers[b];
+            let plain = program.plain_symbols();
             let fits = tensor.elem() == buffer.elem()
                 && tensor.rank() == buffer.shape.len()
-                && buffer.shape.iter().zip(tensor.dims()).all(|(s, d)| s.unify(&mut self.dims, *d).is_ok());
+                && buffer
+                    .shape
+                    .iter()
+                    .zip(tensor.dims())
+                    .all(|(s, d)| s.unify(&mut self.dims, plain, *d).is_ok());
+            self.derive(program)?;
             if !fits {
                 return Err(step.error(format!("gave {} where the type is {}", tensor.ty(), buffer.ty)));
             }
@@ -321,8 +340,15 @@ impl Step {
     }
 }
 
-fn bind_dim(dims: &mut [i64], port: &Port, axis: usize, actual: usize, round: usize) -> Result<(), RunError> {
-    match port.shape[axis].unify(dims, actual) {
+fn bind_dim(
+    dims: &mut [i64],
+    plain: usize,
+    port: &Port,
+    axis: usize,
+    actual: usize,
+    round: usize,
+) -> Result<(), RunError> {
+    match port.shape[axis].unify(dims, plain, actual) {
         Ok(true) => Ok(()),
         Ok(false) if round == 0 => Ok(()),
         Ok(false) => Err(RunError::Unbound { symbol: port.ty.dims[axis].to_string() }),

@@ -63,7 +63,12 @@ pub fn segment(module: &Module, graph: &Graph, held: &[Value], targets: &[Value]
         copy(graph, node, &mut cut, &mut map);
     }
     cut.set_outputs(targets.iter().map(|v| map[v]).collect());
-    let mut part = Module { stage: module.stage, consts: module.consts.clone(), ..Module::default() };
+    let mut part = Module {
+        stage: module.stage,
+        requires: module.requires.clone(),
+        consts: module.consts.clone(),
+        ..Module::default()
+    };
     part.functions.insert(MAIN.into(), Function { kind: FunctionKind::Graph, graph: cut });
     for (name, function) in module.functions.iter().filter(|(name, _)| *name != MAIN) {
         part.functions.insert(name.clone(), function.clone());

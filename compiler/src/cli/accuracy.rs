@@ -9,7 +9,7 @@ use trine::evaluate;
 use trine::npz::Npz;
 use trine_ir::Type;
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::Outcome;
 use super::inputs;
 use super::model::compile;
@@ -47,6 +47,9 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     compile: CompileArgs,
 
     #[command(flatten)]
@@ -56,7 +59,7 @@ pub struct Args {
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut data = Npz::open(&args.data)?;
     let labels = inputs::labels(&args.data, &mut data, &args.labels)?;
-    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = inputs::read_named(&args.data, &mut data, &ports)?;
     let progress = Progress::new(format!("running {}", args.model.display()));

@@ -7,6 +7,22 @@ use trine::passes::PASSES;
 use trine::ternarize::{METHODS, Recipe, Refusal};
 use trine::{Activations, Backend, Head, Level, Options};
 
+/// For which sizes.
+#[derive(Args)]
+#[command(next_help_heading = "Sizes")]
+pub struct DimArgs {
+    /// Fix a symbolic dimension of the inputs everywhere, as in seq=128 (repeatable)
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
+    pub dims: Vec<(String, usize)>,
+}
+
+/// Reads `seq=128`.
+pub fn parse_dim(text: &str) -> Result<(String, usize), String> {
+    let (name, size) = text.split_once('=').ok_or("expected NAME=N, as in seq=128")?;
+    let size = size.trim().parse().map_err(|_| format!("`{}` is not a size", size.escape_debug()))?;
+    Ok((name.trim().into(), size))
+}
+
 /// How to compile.
 #[derive(Args)]
 #[command(next_help_heading = "Compiling")]
@@ -111,8 +127,14 @@ impl ValueEnum for BackendArg {
 }
 
 impl CompileArgs {
+    /// The options, with sizes that are fixed.
+    pub fn options_for(&self, dims: &DimArgs) -> Options {
+        Options { dims: dims.dims.clone(), ..self.options() }
+    }
+
     pub fn options(&self) -> Options {
         Options {
+            dims: vec![],
             level: match self.level.as_str() {
                 "0" => Level::O0,
                 "1" => Level::O1,

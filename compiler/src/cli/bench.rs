@@ -13,7 +13,7 @@ use serde_json::json;
 use trine::generate::{Decoder, Lengths};
 use trine::{Error, Program, Session, SessionOptions, View};
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CompileArgs, ThreadArgs, parse_dim};
 use super::failure::{Failure, Outcome};
 use super::model::compile;
 use super::progress::Progress;
@@ -57,7 +57,7 @@ pub struct Args {
     model: PathBuf,
 
     /// The size of a symbolic dimension, as in seq=128 (repeatable)
-    #[arg(long = "dim", value_name = "NAME=N", value_parser = sample::parse_dim)]
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
     dims: Vec<(String, usize)>,
 
     /// How long to measure

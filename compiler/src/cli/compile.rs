@@ -11,7 +11,7 @@ use trine::pass::Driver;
 use trine::passes::form_kernels;
 
 use super::Out;
-use super::args::{CompileArgs, suggest};
+use super::args::{CompileArgs, DimArgs, suggest};
 use super::failure::{Failure, Outcome};
 use super::model::{load, optimize, say, warn_of_losses};
 use super::progress::Progress;
@@ -57,6 +57,9 @@ pub struct Args {
     target: Option<String>,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     compile: CompileArgs,
 }
 
@@ -78,7 +81,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut target = target.map_err(|e| trine::Error::from(BuildError::from(e)))?;
     target.verify = options.verify_kernels;
     let name = args.name.unwrap_or_else(|| identifier(&args.model));
-    let (mut module, sources) = load(&args.model)?;
+    let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     let progress = Progress::new(format!("compiling {}", args.model.display()));
     let pipeline = options.pipeline(&module)?.without("form-kernels");
     warn_of_losses(&optimize(&mut module, &pipeline, &mut Driver::new())?);

@@ -10,7 +10,7 @@ use trine::npz::Npz;
 use trine::pass::Driver;
 use trine_ir::Type;
 
-use super::args::ThreadArgs;
+use super::args::{DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome};
 use super::inputs;
 use super::model::{load, optimize};
@@ -61,13 +61,16 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     threads: ThreadArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut data = Npz::open(&args.data)?;
     let classes = inputs::labels(&args.data, &mut data, &args.labels)?;
-    let (mut module, sources) = load(&args.model)?;
+    let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     optimize(&mut module, &PASSES.parse().map_err(trine::Error::from)?, &mut Driver::new())?;
     let graph = &module.main().ok_or_else(|| Failure::input("the model has no `@main`", ""))?.graph;
     let params: Vec<(String, Type)> =

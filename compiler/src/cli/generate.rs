@@ -10,7 +10,7 @@ use std::time::Instant;
 use trine::generate::{Decoder, Sampler};
 
 use super::Out;
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome};
 use super::model::compile;
 use super::progress::Progress;
@@ -68,6 +68,9 @@ pub struct Args {
     ids: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     compile: CompileArgs,
 
     #[command(flatten)]
@@ -77,7 +80,7 @@ pub struct Args {
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let text = Text::open(&args)?;
     let prompt = text.encode(&args.prompt)?;
-    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
     let mut decoder = Decoder::new(program, args.threads.threads(), prompt.len() + args.count)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
     let mut stream = text.file.tokenizer.decode_stream(true);

@@ -10,6 +10,7 @@ use trine::Error;
 use trine::import::{ImportError, Unsupported};
 
 use super::Out;
+use super::args::DimArgs;
 use super::failure::{Failure, Outcome};
 use super::progress::Progress;
 use super::write_json;
@@ -34,11 +35,14 @@ pub struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    dims: DimArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let header = header(&args.model);
-    let module = match trine::load(&args.model) {
+    let module = match trine::load_fixed(&args.model, &args.dims.dims).map(|(module, _)| module) {
         Err(Error::Import { path, source }) => {
             return match *source {
                 ImportError::Unsupported(nodes) => unsupported(&args, header.as_ref(), &nodes, out),

@@ -10,14 +10,14 @@ use super::failure::{Failure, warn};
 use super::progress::Progress;
 
 /// Reads a model, and says which files its weights stay in.
-pub fn load(path: &Path) -> Result<(Module, Sources), Failure> {
+pub fn load(path: &Path, dims: &[(String, usize)]) -> Result<(Module, Sources), Failure> {
     let _progress = Progress::new(format!("reading {}", path.display()));
-    Ok(trine::load_with_sources(path)?)
+    Ok(trine::load_fixed(path, dims)?)
 }
 
 /// Compiles a model; what is lost on the way is said on standard error.
 pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
-    let (mut module, sources) = load(path)?;
+    let (mut module, sources) = load(path, &options.dims)?;
     let progress = Progress::new(format!("compiling {}", path.display()));
     let pipeline = options.pipeline(&module)?;
     let report = optimize(&mut module, &pipeline, &mut Driver::new())?;

@@ -9,7 +9,7 @@ use trine::passes::PASSES;
 use trine_ir::text::{Style, print_styled};
 
 use super::Out;
-use super::args::CompileArgs;
+use super::args::{CompileArgs, DimArgs};
 use super::failure::Outcome;
 use super::model::{load, optimize, warn_of_losses};
 use super::progress::Progress;
@@ -55,6 +55,9 @@ pub struct Args {
     locs: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     compile: CompileArgs,
 }
 
@@ -63,7 +66,7 @@ fn print_after() -> PossibleValuesParser {
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
-    let (mut module, sources) = load(&args.model)?;
+    let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     let mut driver = Driver::new();
     if let Some(when) = &args.print_ir_after {
         driver = driver.print_after(when.as_str(), |dump: Dump| eprintln!("{}", dump.text()));

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 use trine::evaluate;
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::Outcome;
 use super::model::compile;
 use super::progress::Bar;
@@ -56,6 +56,9 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     compile: CompileArgs,
 
     #[command(flatten)]
@@ -68,7 +71,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         // One more than are predicted: the first has nothing before it.
         tokens.truncate(count.get().saturating_add(1));
     }
-    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
     let start = Instant::now();
     let bar = Bar::new("predicting", tokens.len().saturating_sub(1));
     let (context, threads) = (args.context.get(), args.threads.threads());

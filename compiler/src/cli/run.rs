@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use serde_json::json;
 use trine::npz::{write_npy, write_npz};
-use trine::{Session, SessionOptions, Tensor};
+use trine::{Program, RunError, Session, SessionOptions, Tensor};
 use trine_ir::Type;
 
-use super::args::{CompileArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
 use super::model::compile;
@@ -48,6 +48,9 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     compile: CompileArgs,
 
     #[command(flatten)]
@@ -58,14 +61,27 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     if let Some(path) = &args.output {
         check_output(path)?;
     }
-    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let mut options = args.compile.options_for(&args.dims);
+    let mut program = Arc::new(compile(&args.model, &options)?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = inputs::read(&args.inputs, &ports)?;
-    let options = SessionOptions { threads: args.threads.threads(), ..SessionOptions::default() };
-    let mut session = Session::new(program.clone(), &options);
+    let how = SessionOptions { threads: args.threads.threads(), ..SessionOptions::default() };
+    let mut session = Session::new(program.clone(), &how);
     let progress = Progress::new(format!("running {}", args.model.display()));
-    let start = Instant::now();
-    let outputs = session.run(&tensors).map_err(trine::Error::from)?;
+    let mut start = Instant::now();
+    let mut ran = session.run(&tensors);
+    let sizes = sizes(&program, &tensors);
+    if matches!(ran, Err(RunError::Sizes(_))) && !sizes.is_empty() {
+        // What was assumed of open sizes does not hold of these, for which the model may mean something else.
+        options.dims.extend(sizes);
+        if let Ok(fixed) = compile(&args.model, &options) {
+            program = Arc::new(fixed);
+            session = Session::new(program.clone(), &how);
+            start = Instant::now();
+            ran = session.run(&tensors);
+        }
+    }
+    let outputs = ran.map_err(trine::Error::from)?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
     let names: Vec<&str> = program.outputs.iter().map(|p| p.name.as_str()).collect();
@@ -96,6 +112,21 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         writeln!(out, "{stats}")?;
     }
     Ok(())
+}
+
+/// The sizes that symbols of a program's inputs have in `tensors`.
+fn sizes(program: &Program, tensors: &[Tensor]) -> Vec<(String, usize)> {
+    let mut sizes: Vec<(String, usize)> = vec![];
+    for (port, tensor) in program.inputs.iter().zip(tensors) {
+        for (dim, size) in port.ty.dims.iter().zip(tensor.dims()) {
+            if let Some(symbol) = dim.as_symbol()
+                && !sizes.iter().any(|(name, _)| **name == **symbol)
+            {
+                sizes.push((symbol.to_string(), *size));
+            }
+        }
+    }
+    sizes
 }
 
 /// Tells before the work, not after it, that the result cannot be written.

@@ -17,7 +17,7 @@ use trine::export::{self, Spelling};
 use trine::pass::{Driver, Pipeline};
 use trine::ternarize::{Recipe, Refusal};
 
-use super::args::ThreadArgs;
+use super::args::{DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome, warn};
 use super::model::load;
 use super::progress::{Bar, Progress};
@@ -136,6 +136,9 @@ pub struct Args {
     json: bool,
 
     #[command(flatten)]
+    dims: DimArgs,
+
+    #[command(flatten)]
     threads: ThreadArgs,
 }
 
@@ -156,7 +159,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let start = Instant::now();
     let recipe = recipe(&args)?;
     let format = format(&args, &recipe, path)?;
-    let (mut module, sources) = load(path)?;
+    let (mut module, sources) = load(path, &args.dims.dims)?;
     let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
     let done = Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
     let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");

@@ -13,6 +13,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use target_lexicon::Architecture;
+use trine_ir::dim::Factor;
 use trine_ir::{Dim, Elem};
 use trine_ukernel::prefetch;
 
@@ -85,8 +86,11 @@ impl Emit<'_> {
         let mut sum = None;
         for (monomial, coefficient) in dim.terms() {
             let mut product = self.int(coefficient);
-            for symbol in monomial {
-                let value = self.symbol(symbol)?;
+            for factor in monomial {
+                let value = match factor {
+                    Factor::Symbol(symbol) => self.symbol(symbol)?,
+                    Factor::Atom(atom) => self.symbol(&atom.to_string())?,
+                };
                 product = self.b.ins().imul(product, value);
             }
             sum = Some(match sum {

@@ -12,7 +12,8 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use rustc_hash::FxHashMap;
-use trine_runtime::{Place, Size, Step, StepKind};
+use trine_ir::dim::AtomOp;
+use trine_runtime::{Derived, Place, Size, Step, StepKind};
 
 use super::CodegenError;
 use super::emit::Result;
@@ -47,7 +48,7 @@ pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         f.return_if(arena.bad, bad);
         let run = Run { parts, inputs: params[0], outputs: params[1], start: params[3], arena };
-        run.emit(f, params[2])?;
+        run.emit(f)?;
         Ok(f.b.ins().iconst(I64, 0))
     })
 }
@@ -67,6 +68,8 @@ struct Arena {
     bytes: Value,
     /// Not zero when there is no such arena.
     bad: Value,
+    /// Values of all symbols, derived sizes among them.
+    dims: Vec<Value>,
 }
 
 fn define(
@@ -104,9 +107,17 @@ fn define(
 impl Function<'_> {
     /// Lays out the arena: each slot as large as its largest buffer, then scratch for the hungriest kernel.
     fn lay_out(&mut self, draft: &Draft, dims: Value) -> Arena {
-        let values: Vec<Value> = (0..draft.symbols.len()).map(|i| self.load(dims, i)).collect();
         let zero = self.b.ins().iconst(I64, 0);
-        let mut sizes = Sizes { values, bad: zero };
+        let plain = draft.symbols.len() - draft.derived.len();
+        let mut sizes = Sizes { values: (0..plain).map(|i| self.load(dims, i)).collect(), bad: zero };
+        for derived in &draft.derived {
+            sizes.derive(self, derived);
+        }
+        for (left, right) in draft.requires.iter().flatten() {
+            let (left, right) = (sizes.sum(self, left), sizes.sum(self, right));
+            let differ = self.b.ins().icmp(IntCC::NotEqual, left, right);
+            sizes.refuse(self, differ);
+        }
         let mut slots = vec![zero; draft.slots];
         for (i, buffer) in draft.buffers.iter().enumerate() {
             if let (Some(slot), None) = (buffer.slot, output_of(draft, i)) {
@@ -128,7 +139,7 @@ impl Function<'_> {
             scratch = self.b.ins().smax(scratch, both);
         }
         let bytes = sizes.add(self, end, scratch);
-        Arena { slots, scratch: end, bytes, bad: sizes.bad }
+        Arena { slots, scratch: end, bytes, bad: sizes.bad, dims: sizes.values }
     }
 
     fn load(&mut self, base: Value, index: usize) -> Value {
@@ -174,7 +185,51 @@ struct Sizes {
 }
 
 impl Sizes {
+    /// Works out the next derived size, which `Derived::eval` does in a session.
+    fn derive(&mut self, f: &mut Function, derived: &Derived) {
+        let args: Vec<Value> = derived.args.iter().map(|a| self.sum(f, a)).collect();
+        let value = match (derived.op, args.as_slice()) {
+            (AtomOp::FloorDiv, [p, q]) => {
+                let divisor = f.b.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, *q, 0);
+                self.refuse(f, divisor);
+                let one = f.b.ins().iconst(I64, 1);
+                // What is not negative is divided alike either way; what is has no size.
+                self.refuse_negative(f, *p);
+                let q = f.b.ins().smax(*q, one);
+                f.b.ins().udiv(*p, q)
+            }
+            (op, args) => {
+                let mut args = args.iter().copied();
+                let first = args.next().unwrap_or_else(|| f.b.ins().iconst(I64, 1));
+                args.fold(first, |all, arg| match op {
+                    AtomOp::Min => f.b.ins().smin(all, arg),
+                    AtomOp::Max => f.b.ins().smax(all, arg),
+                    _ => {
+                        // Sizes broadcast where they are equal, or one of them is 1.
+                        let one = f.b.ins().icmp_imm_s(IntCC::Equal, arg, 1);
+                        let other = f.b.ins().icmp_imm_s(IntCC::Equal, all, 1);
+                        let differ = f.b.ins().icmp(IntCC::NotEqual, all, arg);
+                        let either = f.b.ins().bor(one, other);
+                        let neither = f.b.ins().icmp_imm_s(IntCC::Equal, either, 0);
+                        let bad = f.b.ins().band(differ, neither);
+                        self.refuse(f, bad);
+                        f.b.ins().select(one, all, arg)
+                    }
+                })
+            }
+        };
+        self.refuse_negative(f, value);
+        self.values.push(value);
+    }
+
     fn eval(&mut self, f: &mut Function, size: &Size) -> Value {
+        let sum = self.sum(f, size);
+        self.refuse_negative(f, sum);
+        sum
+    }
+
+    /// The value of a size, which may be negative.
+    fn sum(&mut self, f: &mut Function, size: &Size) -> Value {
         let mut sum = f.b.ins().iconst(I64, 0);
         for (coefficient, symbols) in size.terms() {
             let mut product = f.b.ins().iconst(I64, *coefficient);
@@ -186,7 +241,6 @@ impl Sizes {
             }
             sum = self.add(f, sum, product);
         }
-        self.refuse_negative(f, sum);
         sum
     }
 
@@ -209,8 +263,12 @@ impl Sizes {
 
     fn refuse_negative(&mut self, f: &mut Function, value: Value) {
         let negative = f.b.ins().icmp_imm_s(IntCC::SignedLessThan, value, 0);
-        let negative = f.b.ins().uextend(I64, negative);
-        self.bad = f.b.ins().bor(self.bad, negative);
+        self.refuse(f, negative);
+    }
+
+    fn refuse(&mut self, f: &mut Function, bad: Value) {
+        let bad = f.b.ins().uextend(I64, bad);
+        self.bad = f.b.ins().bor(self.bad, bad);
     }
 }
 
@@ -224,18 +282,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn emit(&self, f: &mut Function, given: Value) -> Result<()> {
+    fn emit(&self, f: &mut Function) -> Result<()> {
         let draft = self.parts.draft;
         let count = draft.symbols.len();
         let dims = f.stack(count + 1);
-        for i in 0..count {
-            let value = f.load(given, i);
-            f.store(value, dims, i);
+        for (i, value) in self.arena.dims.iter().enumerate() {
+            f.store(*value, dims, i);
         }
         // Behind the symbols stands the capacity of states: they are dense here.
         let dense = f.b.ins().iconst(I64, -1);
         f.store(dense, dims, count);
-        let mut sizes = Sizes { values: (0..count).map(|i| f.load(given, i)).collect(), bad: self.arena.bad };
+        let mut sizes = Sizes { values: self.arena.dims.clone(), bad: self.arena.bad };
         let widest = draft.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
         let args = f.stack(widest);
         for step in &draft.steps {

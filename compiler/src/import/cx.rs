@@ -3,6 +3,7 @@
 use trine_ir::attr::SymbolRef;
 use trine_ir::dim::Symbol;
 use trine_ir::graph::Operands;
+use trine_ir::op::Demands;
 use trine_ir::{Dim, Loc, Op, OpError, OpResult, Tensor, Type, Value, bail};
 
 use super::lower::{Failure, Importer, Level};
@@ -286,6 +287,16 @@ impl NodeCx<'_, '_> {
         self.level().elements.get(&v)
     }
 
+    /// The op that makes a value.
+    pub fn producer(&self, v: Value) -> Option<&Op> {
+        self.graph().op(v.node)
+    }
+
+    /// What is known of the elements of operand `i` of the op that makes a value.
+    pub fn operand_elements(&self, v: Value, i: usize) -> Option<shape::Elements> {
+        self.partial_shape_values(self.graph().operand(v.node, i)?)
+    }
+
     fn graph(&self) -> &trine_ir::Graph {
         &self.level().graph
     }
@@ -309,9 +320,46 @@ impl<'m> NodeCx<'_, 'm> {
     /// An op with several results or absent operands.
     pub fn add_node(&mut self, op: impl Into<Op>, args: &[Option<Value>]) -> OpResult<Vec<Value>> {
         let level = self.importer.levels.last_mut().expect("a node is of a graph");
-        let node = level.graph.add_node(op, args, &self.importer.module)?;
+        let demands = Demands::new(&self.importer.module);
+        let node = level.graph.add_node(op, args, &demands)?;
         level.graph.set_loc(node, Some(self.loc.clone()));
-        Ok(level.graph.results(node).collect())
+        let results: Vec<_> = level.graph.results(node).collect();
+        for value in &results {
+            let ty = level.graph.ty(*value);
+            let dims = ty.dims.iter().map(|d| self.importer.knowledge.simplified(d)).collect();
+            let ty = Type { elem: ty.elem, dims };
+            level.graph.set_type(*value, ty);
+        }
+        for (left, right) in demands.into_pairs() {
+            self.importer.require(&left, &right, &self.loc, false);
+        }
+        Ok(results)
+    }
+
+    /// Requires two dimensions to be equal. A node that would not fail otherwise asks [`NodeCx::can_require`] first.
+    pub fn require(&mut self, left: &Dim, right: &Dim) {
+        if left != right {
+            self.importer.require(left, right, &self.loc, false);
+        }
+    }
+
+    /// Takes two dimensions to be equal where the model means something else if they are not, which nobody sees but for
+    /// [`NodeCx::can_require`].
+    pub fn assume(&mut self, left: &Dim, right: &Dim) {
+        self.importer.require(left, right, &self.loc, true);
+    }
+
+    /// Whether the node is one of the model itself and not of a body, and what it requires of these dimensions is seen
+    /// to before a run.
+    pub fn can_require(&self, dims: &[&Dim]) -> bool {
+        let known = |d: &Dim| d.symbols().iter().all(|s| self.importer.inputs.contains(s));
+        self.importer.levels.len() == 1 && dims.iter().all(|d| known(d))
+    }
+
+    /// The branch to take where the branches of this node cannot be joined.
+    pub fn choose_then(&mut self) -> bool {
+        let node = self.loc.node.clone();
+        self.importer.knowledge.choose(&node)
     }
 
     /// A constant, named after the node's first output; scalars are literals where there is one.
@@ -323,11 +371,6 @@ impl<'m> NodeCx<'_, 'm> {
     /// A symbol for a dimension that depends on data, named after the op.
     pub fn fresh_dim(&mut self) -> Dim {
         self.importer.symbols.fresh(&self.node.op_type().to_lowercase())
-    }
-
-    /// A symbol for a dimension that `text` describes: the same text gives the same symbol.
-    pub fn named_dim(&mut self, text: &str) -> Dim {
-        self.importer.symbols.opaque(text)
     }
 
     /// The subgraph `attribute` as a function whose own parameters have the types `params`. What it takes

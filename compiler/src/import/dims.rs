@@ -3,7 +3,7 @@
 use indexmap::IndexSet;
 use rustc_hash::FxHashMap;
 use trine_ir::Dim;
-use trine_ir::dim::is_symbol;
+use trine_ir::dim::{Symbol, is_symbol};
 
 /// Longer names are not read as expressions.
 const MAX_EXPRESSION: usize = 128;
@@ -12,12 +12,19 @@ const MAX_EXPRESSION: usize = 128;
 #[derive(Default)]
 pub(super) struct Symbols {
     taken: IndexSet<String>,
+    /// What sizes of inputs are known to be: other sizes, or numbers.
+    known: Vec<(Symbol, Dim)>,
     /// Where the search for a free `base_N` goes on, by base.
     next: FxHashMap<String, u64>,
     opaque: FxHashMap<String, Dim>,
 }
 
 impl Symbols {
+    /// With what sizes of inputs are known to be.
+    pub fn new(known: Vec<(Symbol, Dim)>) -> Symbols {
+        Symbols { known, ..Symbols::default() }
+    }
+
     /// A symbol that nothing else has, called `base` if that is free.
     pub fn fresh(&mut self, base: &str) -> Dim {
         let base = identifier(base);
@@ -32,12 +39,23 @@ impl Symbols {
 
     /// The dimension that a `dim_param` reads as: a symbol or a sum of products of symbols.
     pub fn expression(&mut self, text: &str) -> Option<Dim> {
-        let dim = Some(text).filter(|t| t.len() <= MAX_EXPRESSION).and_then(|t| Dim::parse(t).ok())?;
+        let text = python(text);
+        let dim = Some(text).filter(|t| t.len() <= MAX_EXPRESSION).and_then(|t| Dim::parse(&t).ok())?;
         if dim.symbols().is_empty() && dim.as_const().is_none() {
             return None;
         }
         self.taken.extend(dim.symbols().iter().map(|s| s.to_string()));
-        Some(dim)
+        Some(self.resolved(dim))
+    }
+
+    /// A dimension of an input, by what is known of its symbols.
+    pub fn resolved(&self, dim: Dim) -> Dim {
+        self.known.iter().fold(dim, |dim, (symbol, value)| dim.substitute(symbol, value).unwrap_or(dim))
+    }
+
+    /// Whether there is a symbol of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.taken.contains(name)
     }
 
     /// How many symbols there are so far.
@@ -59,6 +77,13 @@ impl Symbols {
         self.opaque.insert(text.into(), dim.clone());
         dim
     }
+}
+
+/// Functions as PyTorch's symbolic shapes spell them.
+fn python(text: &str) -> String {
+    [("Max(", "max("), ("Min(", "min("), ("Mod(", "mod("), ("FloorDiv(", "floordiv(")]
+        .into_iter()
+        .fold(text.to_string(), |text, (from, to)| text.replace(from, to))
 }
 
 fn identifier(text: &str) -> String {

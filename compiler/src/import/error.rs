@@ -26,6 +26,9 @@ pub enum ImportError {
     Unsupported(Vec<Unsupported>),
     #[error("node `{}` ({op_type}): {message}", node.escape_debug())]
     Node { node: String, op_type: String, message: String },
+    /// The caller fixes a size that no input has.
+    #[error("no input has a dimension `{}`; the inputs are {inputs}", name.escape_debug())]
+    NoDim { name: String, inputs: String },
     #[error("the model is too large: {0}")]
     Limit(String),
     #[error("`{}` changed while it was read", .0.display())]

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
-use trine_ir::{Def, Function, FunctionKind, Graph, Literal, Loc, Module, Tensor, Type, Value};
+use trine_ir::dim::Symbol;
+use trine_ir::{
+    Def, Dim, Function, FunctionKind, Graph, Literal, Loc, Module, Requirement, Tensor, Type, Value,
+};
 
 use super::cx::NodeCx;
 use super::dims::Symbols;
 use super::error::{ImportError, Unsupported};
 use super::external::Files;
+use super::knowledge::{Finding, Knowledge};
 use super::model::{self, LocalFunction, Model, Opsets};
 use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use super::shape::Elements;
@@ -28,6 +32,11 @@ pub(super) struct Importer<'m> {
     pub files: &'m Files,
     pub module: Module,
     pub symbols: Symbols,
+    pub knowledge: Knowledge,
+    /// Symbols of the inputs of the model, in order.
+    pub inputs: Vec<Symbol>,
+    /// What nodes of the model itself, which run always, require of these.
+    pub required: Vec<Finding>,
     /// Functions that are being built, the outermost first.
     pub levels: Vec<Level>,
     /// Name spaces, the innermost last.
@@ -77,12 +86,16 @@ impl From<ImportError> for Failure {
 }
 
 impl<'m> Importer<'m> {
-    pub fn new(model: &'m Model<'m>, files: &'m Files) -> Importer<'m> {
+    pub fn new(model: &'m Model<'m>, files: &'m Files, knowledge: Knowledge) -> Importer<'m> {
+        let symbols = Symbols::new(knowledge.symbols.clone());
         Importer {
             model,
             files,
             module: Module::default(),
-            symbols: Symbols::default(),
+            symbols,
+            knowledge,
+            inputs: vec![],
+            required: vec![],
             levels: vec![],
             scopes: vec![],
             unsupported: vec![],
@@ -134,6 +147,20 @@ impl<'m> Importer<'m> {
         let outputs = self.body(graph);
         self.scopes.pop();
         outputs
+    }
+
+    /// Notes that a node needs two dimensions to be equal. A node of a body needs it only where the body runs, which
+    /// sees to it then, and so do nodes that need it of sizes that come up during the run.
+    pub fn require(&mut self, left: &Dim, right: &Dim, loc: &Loc, assumed: bool) {
+        let known = |d: &Dim| d.symbols().iter().all(|s| self.inputs.contains(s));
+        if self.levels.len() == 1 && known(left) && known(right) {
+            let (left, right) = (left.clone(), right.clone());
+            let same = |f: &Finding| f.requirement.left == left && f.requirement.right == right;
+            if !self.required.iter().any(|f| same(f) && f.assumed == assumed) {
+                let requirement = Requirement { left, right, loc: Some(loc.clone()) };
+                self.required.push(Finding { requirement, assumed });
+            }
+        }
     }
 
     pub fn level(&mut self) -> &mut Level {

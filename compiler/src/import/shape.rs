@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 
 use rustc_hash::FxHashMap;
-use trine_ir::{Def, Dim, DimEnv, Elem, Module, OpResult, Tensor, Type, Value};
+use trine_ir::{Def, Dim, DimEnv, Elem, Module, Op, OpResult, Tensor, Type, Value};
 
 use super::cx::NodeCx;
 use super::lower::Level;
@@ -123,8 +123,13 @@ fn single(cx: &NodeCx, result: Value) -> OpResult<Option<Elements>> {
         }
         "Size" => cx.ty(cx.input(0)?).dims.into_iter().map(Some).reduce(lift(mul)).map(|n| vec![n]),
         "Cast" | "CastLike" if !keeps_integers(cx.ty(result).elem) => None,
-        "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Floor" | "Ceil" | "Cast"
-        | "CastLike" | "Dropout" => input(0),
+        "Floor" | "Ceil" => match cx.producer(cx.input(0)?) {
+            Some(Op::Div(_)) => rounded_quotient(cx, cx.input(0)?),
+            _ => input(0),
+        },
+        "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" | "Cast" | "CastLike" | "Dropout" => {
+            input(0)
+        }
         "Concat" => {
             cx.inputs()?.into_iter().map(|v| read(cx, v)).collect::<Option<Vec<_>>>().map(|e| e.concat())
         }
@@ -156,8 +161,8 @@ fn single(cx: &NodeCx, result: Value) -> OpResult<Option<Elements>> {
         },
         "ReduceProd" => input(0).and_then(|e| e.into_iter().reduce(lift(mul))).map(|n| vec![n]),
         "ReduceSum" => input(0).and_then(|e| e.into_iter().reduce(lift(Dim::add))).map(|n| vec![n]),
-        "ReduceMax" => input(0).and_then(|e| e.into_iter().reduce(lift(max))).map(|n| vec![n]),
-        "ReduceMin" => input(0).and_then(|e| e.into_iter().reduce(lift(min))).map(|n| vec![n]),
+        "ReduceMax" => input(0).and_then(|e| e.into_iter().reduce(lift(Dim::max_of))).map(|n| vec![n]),
+        "ReduceMin" => input(0).and_then(|e| e.into_iter().reduce(lift(Dim::min_of))).map(|n| vec![n]),
         op => {
             let float = cx.ty(result).elem.is_float();
             let Some(f) = binary(op, float) else { return Ok(None) };
@@ -170,6 +175,17 @@ fn single(cx: &NodeCx, result: Value) -> OpResult<Option<Elements>> {
             })
         }
     })
+}
+
+/// A quotient of floats that are whole numbers, rounded.
+fn rounded_quotient(cx: &NodeCx, quotient: Value) -> Option<Elements> {
+    let (a, b) = (cx.operand_elements(quotient, 0)?, cx.operand_elements(quotient, 1)?);
+    let round = |a: &Dim, b: &Dim| match cx.op_type() {
+        "Ceil" => a.ceildiv(b),
+        _ => a.floordiv(b),
+    };
+    let n = if a.is_empty() || b.is_empty() { 0 } else { a.len().max(b.len()) };
+    Some((0..n).map(|i| round(pick(&a, i)?.as_ref()?, pick(&b, i)?.as_ref()?)).collect())
 }
 
 /// What is known of an input: at least how many elements it has.
@@ -203,15 +219,16 @@ fn binary(op: &str, float: bool) -> Option<Binary> {
         "Div" if float => Dim::div_exact,
         "Div" => |a, b| match (a.as_integer(), b.as_integer()) {
             (Some(a), Some(b)) => a.checked_div(b).map(Dim::integer),
-            _ => a.div_exact(b),
+            // Rounded towards zero, which is down where nothing is negative.
+            _ => whole_quotient(a, b).then(|| a.floordiv(b)).flatten().or_else(|| a.div_exact(b)),
         },
         "Mod" => |a, b| match (a.as_integer(), b.as_integer()) {
             // Neither sign convention matters where both are positive.
             (Some(a), Some(b)) => a.checked_rem(b).filter(|_| a >= 0 && b > 0).map(Dim::integer),
-            _ => a.div_exact(b).map(|_| Dim::constant(0)),
+            _ => whole_quotient(a, b).then(|| a.modulo(b)).flatten(),
         },
-        "Max" => max,
-        "Min" => min,
+        "Max" => Dim::max_of,
+        "Min" => Dim::min_of,
         "Equal" => |a, b| truth(compare(a, b)? == Ordering::Equal),
         "Greater" => |a, b| truth(compare(a, b)? == Ordering::Greater),
         "Less" => |a, b| truth(compare(a, b)? == Ordering::Less),
@@ -243,12 +260,9 @@ fn mul(a: &Dim, b: &Dim) -> Option<Dim> {
     (terms <= MAX_TERMS && degree(a) + degree(b) <= MAX_DEGREE).then(|| a.mul(b))?
 }
 
-fn max(a: &Dim, b: &Dim) -> Option<Dim> {
-    at_least(a, b).map(|a_wins| if a_wins { a.clone() } else { b.clone() })
-}
-
-fn min(a: &Dim, b: &Dim) -> Option<Dim> {
-    at_least(a, b).map(|a_wins| if a_wins { b.clone() } else { a.clone() })
+/// Whether a quotient is rounded down, whichever way it is rounded.
+fn whole_quotient(a: &Dim, b: &Dim) -> bool {
+    a.is_nonnegative() && b.sub(&Dim::constant(1)).is_some_and(|b| b.is_nonnegative())
 }
 
 /// How `a` compares with `b` whatever sizes the symbols, which are not negative, have.
@@ -257,29 +271,21 @@ fn compare(a: &Dim, b: &Dim) -> Option<Ordering> {
     if let Some(d) = difference.as_integer() {
         return Some(d.cmp(&0));
     }
-    let (least, most) = bounds(&difference);
+    let one = Dim::constant(1);
     match () {
-        _ if least.is_some_and(|l| l > 0) => Some(Ordering::Greater),
-        _ if most.is_some_and(|m| m < 0) => Some(Ordering::Less),
+        _ if a.is_at_least(&b.add(&one)?) => Some(Ordering::Greater),
+        _ if b.is_at_least(&a.add(&one)?) => Some(Ordering::Less),
         _ => None,
     }
 }
 
 /// Whether `a >= b` always, or never.
 fn at_least(a: &Dim, b: &Dim) -> Option<bool> {
-    let (least, most) = bounds(&a.sub(b)?);
     match () {
-        _ if least.is_some_and(|l| l >= 0) => Some(true),
-        _ if most.is_some_and(|m| m < 0) => Some(false),
+        _ if a.is_at_least(b) => Some(true),
+        _ if b.is_at_least(&a.add(&Dim::constant(1))?) => Some(false),
         _ => None,
     }
-}
-
-/// The least and the greatest value, where there is one.
-fn bounds(dim: &Dim) -> (Option<i64>, Option<i64>) {
-    let offset = dim.terms().find(|(m, _)| m.is_empty()).map_or(0, |(_, c)| c);
-    let slope = |sign: i64| dim.terms().all(|(m, c)| m.is_empty() || c.signum() == sign);
-    (slope(1).then_some(offset), slope(-1).then_some(offset))
 }
 
 fn slice(cx: &NodeCx, data: Option<Elements>) -> OpResult<Option<Elements>> {

@@ -1,5 +1,6 @@
 //! The inputs of the model as parameters: element types, and shapes whose open dimensions are symbols.
 
+use trine_ir::dim::{Factor, Symbol};
 use trine_ir::{Dim, DimEnv, Type};
 
 use super::dims::Symbols;
@@ -24,7 +25,10 @@ pub(super) fn types(inputs: &[&ValueInfoProto], symbols: &mut Symbols) -> Result
         rows.push(row.map_err(|e| format!("input `{}` {e}", input.name().escape_debug()))?);
     }
     solve(&mut rows, symbols);
-    let open = |symbols: &mut Symbols, name: &str, axis: usize| symbols.fresh(&format!("{name}_{axis}"));
+    let open = |symbols: &mut Symbols, name: &str, axis: usize| {
+        let dim = symbols.fresh(&format!("{name}_{axis}"));
+        symbols.resolved(dim)
+    };
     Ok(rows
         .into_iter()
         .zip(inputs)
@@ -56,10 +60,16 @@ fn spec(ty: Option<&TypeProto>, symbols: &mut Symbols) -> Result<(trine_ir::Elem
             Err(_) if *n == -1 => Ok(Spec::Open),
             Err(_) => Err(format!("has a negative dimension {n}")),
         },
-        Some(dimension::Value::DimParam(text)) if text.trim().is_empty() => Ok(Spec::Open),
+        // Names that say that there is none.
+        Some(dimension::Value::DimParam(text)) if matches!(text.trim(), "" | "?" | "-1" | "None") => {
+            Ok(Spec::Open)
+        }
         Some(dimension::Value::DimParam(text)) => Ok(match symbols.expression(text) {
             Some(dim) => Spec::Expression(dim, text.clone()),
-            None => Spec::Known(symbols.opaque(text)),
+            None => {
+                let own = symbols.opaque(text);
+                Spec::Known(symbols.resolved(own))
+            }
         }),
         None => Ok(Spec::Open),
     });
@@ -76,14 +86,23 @@ fn solve(rows: &mut [(trine_ir::Elem, Vec<Spec>)], symbols: &mut Symbols) {
             let open: Vec<_> = dim.symbols().into_iter().filter(|s| known.get(s).is_none()).collect();
             match open.as_slice() {
                 [] => {}
-                [symbol] if dim.terms().all(|(m, _)| m.iter().filter(|s| *s == symbol).count() <= 1) => {
-                    known.set(symbol.clone(), 1)
-                }
+                [symbol] if is_linear(dim, symbol) => known.set(symbol.clone(), 1),
                 _ if round == 0 => {}
-                _ => *spec = Spec::Known(symbols.opaque(text)),
+                _ => {
+                    let own = symbols.opaque(text);
+                    *spec = Spec::Known(symbols.resolved(own));
+                }
             }
         }
     }
+}
+
+/// Whether the symbol is found from a value of the dimension.
+fn is_linear(dim: &Dim, symbol: &Symbol) -> bool {
+    let is = |f: &Factor| matches!(f, Factor::Symbol(s) if s == symbol);
+    let hides =
+        |f: &Factor| matches!(f, Factor::Atom(a) if a.args().iter().any(|d| d.symbols().contains(symbol)));
+    dim.terms().all(|(m, _)| m.iter().filter(|f| is(f)).count() <= 1 && !m.iter().any(hides))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::attr::SymbolRef;
 use trine_ir::dim::Symbol;
 use trine_ir::graph::Operands;
-use trine_ir::op::Stage;
+use trine_ir::op::{Demands, Stage};
 use trine_ir::ops::Call;
 use trine_ir::{Dim, Elem, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
 
@@ -26,7 +26,7 @@ pub fn run(module: &mut Module, _: &mut Cx) -> Result<usize, PassError> {
 /// Forms the kernels of `@main` for `target`. Returns how many calls there are.
 pub fn form(module: &mut Module, target: &Target) -> usize {
     let Some(main) = module.main() else { return 0 };
-    let mut former = Former::new(&main.graph, target);
+    let mut former = Former::new(module, &main.graph, target);
     former.seed();
     former.grow();
     former.copy_views();
@@ -53,6 +53,7 @@ struct Body {
 }
 
 struct Former<'g> {
+    module: &'g Module,
     graph: &'g Graph,
     target: &'g Target,
     /// Nodes by rank, operands before users; sets of nodes are sets of ranks.
@@ -63,10 +64,10 @@ struct Former<'g> {
 }
 
 impl<'g> Former<'g> {
-    fn new(graph: &'g Graph, target: &'g Target) -> Self {
+    fn new(module: &'g Module, graph: &'g Graph, target: &'g Target) -> Self {
         let order = graph.order();
         let rank = order.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-        Former { graph, target, order, rank, groups: vec![], group_of: FxHashMap::default() }
+        Former { module, graph, target, order, rank, groups: vec![], group_of: FxHashMap::default() }
     }
 
     /// Gives every op that can be a kernel by itself a group.
@@ -239,6 +240,7 @@ impl<'g> Former<'g> {
             let body = self.body(nodes, *absorb);
             !body.outputs.is_empty()
                 && self.sizes_are_known(&body.graph)
+                && self.sizes_fit(&body.graph)
                 && Plan::new(&body.graph, self.target).is_some()
         })
     }
@@ -251,6 +253,18 @@ impl<'g> Former<'g> {
         let known = symbols(self.graph, self.graph.params());
         let given = symbols(body, body.params());
         symbols(body, body.outputs()).iter().all(|s| known.contains(s) || given.contains(s))
+    }
+
+    /// Whether all that ops of the body need of their operands' sizes holds in every run: a kernel does not look.
+    fn sizes_fit(&self, body: &Graph) -> bool {
+        body.order().into_iter().all(|node| {
+            let Some(op) = body.op(node) else { return true };
+            let operands = body.operands(node);
+            let types: Vec<_> = operands.iter().map(|o| o.map(|v| body.ty(v))).collect();
+            let demands = Demands::new(self.module);
+            op.infer(&types, &demands).is_ok()
+                && demands.into_pairs().iter().all(|(a, b)| self.module.implies(a, b))
+        })
     }
 
     fn insert(&mut self, group: Group) {

@@ -1,8 +1,9 @@
 //! Scaled dot-product attention.
 
 use super::matmul::{Number, product};
-use super::real::{Real, in_real, may_equal};
+use super::real::{Real, in_real};
 use super::reduce::softmax;
+use super::require::{may_broadcast, may_equal};
 use super::*;
 use crate::tensor::result_count;
 use crate::ty::Elem;
@@ -26,16 +27,16 @@ op! {
 }
 
 impl OpDef for Attention {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (q, k, v) = (&args[0], &args[1], &args[2]);
         for x in [q, k, v] {
             if x.elem != q.elem || !q.elem.is_float() || x.rank() != 4 {
                 bail!("expects q, k and v of one float type and four axes, got {q}, {k} and {v}");
             }
         }
-        let fits = may_equal(&q.dims[0], &k.dims[0])
-            && may_equal(&q.dims[3], &k.dims[3])
-            && (0..3).all(|i| may_equal(&k.dims[i], &v.dims[i]));
+        let fits = may_equal(&q.dims[0], &k.dims[0], module)
+            && may_equal(&q.dims[3], &k.dims[3], module)
+            && (0..3).all(|i| may_equal(&k.dims[i], &v.dims[i], module));
         let groups = q.dims[1].as_const().zip(k.dims[1].as_const());
         if !fits || groups.is_some_and(|(h, hkv)| hkv == 0 || h % hkv != 0) {
             bail!("q {q}, k {k} and v {v} do not fit");
@@ -45,14 +46,14 @@ impl OpDef for Attention {
         let (mut present_k, mut present_v) = (k.clone(), v.clone());
         match (args.get(4), args.get(5)) {
             (Some(past_k), Some(past_v)) => {
-                present_k = extended(past_k, k)?;
-                present_v = extended(past_v, v)?;
+                present_k = extended(past_k, k, module)?;
+                present_v = extended(past_v, v, module)?;
             }
             (None, None) => {}
             _ => bail!("past keys and values come together"),
         }
         if let Some(mask) = args.get(3) {
-            check_mask(mask, q, &present_k.dims[2])?;
+            check_mask(mask, q, &present_k.dims[2], module)?;
         }
         Ok(if args.get(4).is_some() { vec![y, present_k, present_v] } else { vec![y] })
     }
@@ -70,8 +71,8 @@ impl OpDef for Attention {
 }
 
 /// The type of `past` and `new` together along axis 2.
-fn extended(past: &Type, new: &Type) -> OpResult<Type> {
-    let same = |i: usize| may_equal(&past.dims[i], &new.dims[i]);
+fn extended(past: &Type, new: &Type, module: &dyn Signatures) -> OpResult<Type> {
+    let same = |i: usize| may_equal(&past.dims[i], &new.dims[i], module);
     if past.elem != new.elem || past.rank() != 4 || !(same(0) && same(1) && same(3)) {
         bail!("past {past} does not go before {new}");
     }
@@ -80,10 +81,9 @@ fn extended(past: &Type, new: &Type) -> OpResult<Type> {
     Ok(all)
 }
 
-fn check_mask(mask: &Type, q: &Type, total: &Dim) -> OpResult<()> {
+fn check_mask(mask: &Type, q: &Type, total: &Dim, module: &dyn Signatures) -> OpResult<()> {
     let scores = [&q.dims[0], &q.dims[1], &q.dims[2], total];
-    let one = Dim::constant(1);
-    let fits = mask.dims.iter().rev().zip(scores.iter().rev()).all(|(m, s)| *m == one || may_equal(m, s));
+    let fits = mask.dims.iter().rev().zip(scores.iter().rev()).all(|(m, s)| may_broadcast(m, s, module));
     if mask.rank() > 4 || !fits || (mask.elem != q.elem && mask.elem != Elem::Bool) {
         bail!("mask {mask} does not broadcast to scores of {q} with `{total}` keys");
     }

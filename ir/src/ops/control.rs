@@ -4,7 +4,7 @@
 //! matched when it is called. So `if`, `loop` and `scan` say in `results` what their results are, with
 //! symbols for dimensions that depend on which way things went.
 
-use super::layout_args::agree;
+use super::require::may_equal;
 use super::*;
 use crate::attr::SymbolRef;
 use crate::op::Signature;
@@ -77,7 +77,7 @@ pub(super) fn expect_alike(expected: &[Type], given: &[Type], what: &str) -> OpR
         bail!("{} {what}, not {}", expected.len(), given.len());
     }
     for (a, b) in expected.iter().zip(given) {
-        let conflict = a.dims.iter().zip(&b.dims).any(|(x, y)| agree(x, y).is_err());
+        let conflict = a.dims.iter().zip(&b.dims).any(|(x, y)| !may_equal(x, y, &()));
         if a.elem != b.elem || a.rank() != b.rank() || conflict {
             bail!("{what}: {b} where {a} is expected");
         }

@@ -106,7 +106,7 @@ impl OpDef for Scan {
         for (sequence, axis) in expected[self.states..].iter_mut().zip(&self.axes) {
             expect_axis(sequence, *axis)?;
             let n = sequence.dims.remove(*axis);
-            length = Some(length.map_or(Ok(n.clone()), |l| agree(&l, &n))?);
+            length = Some(length.map_or(Ok(n.clone()), |l| agree(&l, &n, module))?);
         }
         let signature = signature(module, &self.body)?;
         expect_kinds(&signature.params, &expected, &format!("parameters of `@{}`", self.body.0))?;
@@ -117,7 +117,7 @@ impl OpDef for Scan {
         let what = format!("results of `@{}`", self.body.0);
         expect_kinds(&[states.to_vec(), stacked(per_step, &self.out_axes)?].concat(), &self.results, &what)?;
         for (result, axis) in self.results[self.states..].iter().zip(&self.out_axes) {
-            length.as_ref().map_or(Ok(Dim::constant(0)), |l| agree(l, &result.dims[*axis]))?;
+            length.as_ref().map_or(Ok(Dim::constant(0)), |l| agree(l, &result.dims[*axis], module))?;
         }
         Ok(self.results.clone())
     }

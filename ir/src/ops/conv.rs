@@ -2,7 +2,8 @@
 
 use super::conv_patches::Patches;
 use super::matmul::{Number, product};
-use super::real::{Real, may_equal};
+use super::real::Real;
+use super::require::may_equal;
 use super::window::{WindowAxis, result_dims, spatial_dims};
 use super::*;
 use crate::ty::Elem;
@@ -13,7 +14,7 @@ op! {
     ///
     /// `x` is `[n, channels, spatial…]`, `w` `[outputs, channels/group, kernel…]`; the `i`-th of `group` equal parts of
     /// the outputs sees the `i`-th part of the channels. `pads` are those before each axis, then those behind
-    /// each. `sizes` states the spatial dimensions of `y` where the stride rounds a symbolic one.
+    /// each.
     ///
     /// Each sum is in order of channels and taps, then the bias is added. i32 wraps; f16 and bf16 are summed in f32.
     Conv = "conv" (x, w, bias: optional) {
@@ -21,7 +22,6 @@ op! {
         pads: Vec<usize>,
         dilations: Vec<usize>,
         group: usize,
-        sizes: Option<Vec<Dim>>,
     }
 }
 
@@ -41,19 +41,19 @@ op! {
 }
 
 impl OpDef for Conv {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, w) = (&args[0], &args[1]);
         let axes = self.axes(&kernel(x, w)?)?;
         let of_group = w.dims[1].mul(&Dim::constant(self.group)).ok_or("the channels overflow")?;
-        if !may_equal(&x.dims[1], &of_group) {
+        if !may_equal(&x.dims[1], &of_group, module) {
             bail!("{} groups of weights {w} do not fit {x}", self.group);
         }
         if self.group == 0 || w.dims[0].as_const().is_some_and(|n| !n.is_multiple_of(self.group)) {
             bail!("the outputs of {w} are not {} groups", self.group);
         }
-        check_bias(args.get(2), &w.dims[0], x.elem)?;
+        check_bias(args.get(2), &w.dims[0], x.elem, module)?;
         let mut dims = vec![x.dims[0].clone(), w.dims[0].clone()];
-        dims.extend(spatial_dims(&axes, &x.dims[2..], false, self.sizes.as_ref())?);
+        dims.extend(spatial_dims(&axes, &x.dims[2..], false)?);
         Ok(vec![Type { elem: x.elem, dims }])
     }
 
@@ -72,17 +72,17 @@ impl OpDef for Conv {
 }
 
 impl OpDef for ConvTranspose {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, w) = (&args[0], &args[1]);
         let axes = self.axes(&kernel(x, w)?)?;
-        if !may_equal(&x.dims[1], &w.dims[0]) {
+        if !may_equal(&x.dims[1], &w.dims[0], module) {
             bail!("weights {w} do not fit {x}");
         }
         if self.group == 0 || w.dims[0].as_const().is_some_and(|n| !n.is_multiple_of(self.group)) {
             bail!("the channels of {w} are not {} groups", self.group);
         }
         let outputs = w.dims[1].mul(&Dim::constant(self.group)).ok_or("the outputs overflow")?;
-        check_bias(args.get(2), &outputs, x.elem)?;
+        check_bias(args.get(2), &outputs, x.elem, module)?;
         if self.output_padding.len() != axes.len() || self.output_padding.iter().any(|p| *p > MAX_PADDING) {
             bail!("bad output padding {:?} of {} axes", self.output_padding, axes.len());
         }
@@ -140,9 +140,9 @@ fn kernel(x: &Type, w: &Type) -> OpResult<Vec<usize>> {
     kernel.ok_or_else(|| format!("the kernel of {w} is not constant").into())
 }
 
-fn check_bias(bias: Option<&Type>, outputs: &Dim, elem: Elem) -> OpResult<()> {
+fn check_bias(bias: Option<&Type>, outputs: &Dim, elem: Elem, module: &dyn Signatures) -> OpResult<()> {
     match bias {
-        Some(bias) if bias.elem != elem || bias.rank() != 1 || !may_equal(&bias.dims[0], outputs) => {
+        Some(bias) if bias.elem != elem || bias.rank() != 1 || !may_equal(&bias.dims[0], outputs, module) => {
             bail!("bias {bias} is not {elem}[{outputs}]")
         }
         _ => Ok(()),
@@ -289,7 +289,6 @@ mod tests {
             pads: pads.into(),
             dilations: dilations.into(),
             group,
-            sizes: None,
         };
         vec![
             conv([1, 1], [0; 4], [1, 1], 1),
@@ -344,7 +343,7 @@ mod tests {
 
     #[test]
     fn integers_and_halves_are_convolved() {
-        let op = Conv { strides: vec![1], pads: vec![0, 1], dilations: vec![1], group: 1, sizes: None };
+        let op = Conv { strides: vec![1], pads: vec![0, 1], dilations: vec![1], group: 1 };
         let x = Tensor::from_vec(vec![1, 1, 3], vec![1i32 << 30, 2, 3]).unwrap();
         let w = Tensor::from_vec(vec![1, 1, 2], vec![4i32, -1]).unwrap();
         assert_eq!(&*run(op.clone(), &[&x, &w]).unwrap().values::<i32>().unwrap(), [-2, 5, 12]);
@@ -358,7 +357,7 @@ mod tests {
 
     #[test]
     fn empty_batches_channels_and_outputs_are_fine() {
-        let op = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1, sizes: None };
+        let op = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 1 };
         for (x, w) in [([0, 2, 5], [3, 2, 2]), ([1, 0, 5], [3, 0, 2]), ([1, 2, 5], [0, 2, 2])] {
             let y = run(op.clone(), &[&counting(&x), &counting(&w)]).unwrap();
             assert!(y.values::<f32>().unwrap().iter().all(|v| *v == 0.0));
@@ -367,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let op = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 2, sizes: None };
+        let op = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: 2 };
         let shapes = [([1, 4, 5], [2, 4, 3]), ([1, 4, 5], [3, 2, 3]), ([1, 4, 5], [2, 2, 6])];
         for (x, w) in shapes {
             assert!(run(op.clone(), &[&counting(&x), &counting(&w)]).is_err(), "{x:?} {w:?}");
@@ -378,9 +377,7 @@ mod tests {
         let x = Type::new(Elem::F32, [Dim::constant(1), Dim::constant(4), Dim::symbol("t")]);
         let w = Type::new(Elem::F32, [2usize, 2, 3]);
         let strided = Conv { strides: vec![2], ..op };
-        let message = Op::from(strided.clone()).infer(&[Some(&x), Some(&w)], &()).unwrap_err().to_string();
-        assert_eq!(message, "`sizes` must name the rounded number of windows over `t`");
-        let named = Conv { sizes: Some(vec![Dim::symbol("u")]), ..strided };
-        assert_eq!(Op::from(named).infer(&[Some(&x), Some(&w)], &()).unwrap()[0].to_string(), "f32[1,2,u]");
+        let y = Op::from(strided).infer(&[Some(&x), Some(&w)], &()).unwrap();
+        assert_eq!(y[0].to_string(), "f32[1,2,floordiv(t+1,2)-1]");
     }
 }

@@ -59,12 +59,13 @@ impl Equation {
         labels
     }
 
-    /// The size of each label; axes of a label are of one size or `one`.
-    fn sizes<D: Clone + PartialEq + std::fmt::Display>(
+    /// The size of each label; `join` gives that of two axes of a label.
+    fn sizes<D: Clone>(
         &self,
         labels: &[char],
         shapes: &[&[D]],
         one: D,
+        join: impl Fn(&D, &D) -> OpResult<D>,
     ) -> OpResult<Vec<D>> {
         if shapes.len() != self.operands.len() {
             bail!("the equation has {} operands, got {}", self.operands.len(), shapes.len());
@@ -76,11 +77,7 @@ impl Equation {
             }
             for (label, d) in axes.iter().zip(*shape) {
                 let at = labels.iter().position(|l| l == label).ok_or("a label is missing")?;
-                if sizes[at] == one {
-                    sizes[at] = d.clone();
-                } else if *d != one && *d != sizes[at] {
-                    bail!("label `{label}` is of size `{}` and `{d}`", sizes[at]);
-                }
+                sizes[at] = join(&sizes[at], d).map_err(|e| format!("label `{label}`: {e}"))?;
             }
         }
         Ok(sizes)
@@ -88,14 +85,15 @@ impl Equation {
 }
 
 impl OpDef for Einsum {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let equation = Equation::parse(&self.equation)?;
         let Some(first) = args.get(0) else { bail!("expects an operand") };
         if args.from(0).any(|x| x.elem != first.elem) || first.elem == Elem::Bool || first.elem.bits() < 8 {
             bail!("expects operands of one number type");
         }
         let shapes: Vec<_> = args.from(0).map(|x| x.dims.as_slice()).collect();
-        let mut dims = equation.sizes(&equation.labels(), &shapes, Dim::constant(1))?;
+        let mut dims = equation
+            .sizes(&equation.labels(), &shapes, Dim::constant(1), |a, b| broadcast_dim(a, b, module))?;
         dims.truncate(equation.result.len());
         Ok(vec![Type { elem: first.elem, dims }])
     }
@@ -134,7 +132,7 @@ fn contract<T: Number>(
 ) -> OpResult<(Vec<usize>, Vec<T>)> {
     let labels = equation.labels();
     let shapes: Vec<_> = args.from(0).map(Tensor::dims).collect();
-    let sizes = equation.sizes(&labels, &shapes, 1)?;
+    let sizes = equation.sizes(&labels, &shapes, 1, |a, b| Ok(broadcast_dims(&[*a], &[*b])?[0]))?;
     // Bounds the work, of which the result is a part.
     result_count(T::ELEM, &sizes)?;
     let (dims, summed) = sizes.split_at(equation.result.len());

@@ -18,7 +18,7 @@ use crate::math::Float;
 
 pub use activation::*;
 pub use arithmetic::*;
-pub use broadcast::{broadcast, broadcast_dims, offsets};
+pub use broadcast::{broadcast, broadcast_dim, broadcast_dims, offsets};
 pub use cast::Cast;
 pub use compare::*;
 pub use dropout::Dropout;

@@ -68,11 +68,11 @@ impl OpDef for GatherElements {
 }
 
 impl OpDef for GatherNd {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, indices) = (&args[0], &args[1]);
         let (lead, rest) = tuple_dims(x, indices, self.batch_dims)?;
         for (a, b) in x.dims.iter().zip(&indices.dims).take(self.batch_dims) {
-            agree(a, b)?;
+            agree(a, b, module)?;
         }
         Ok(vec![Type { elem: x.elem, dims: [lead, rest].concat() }])
     }

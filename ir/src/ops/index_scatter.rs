@@ -40,7 +40,7 @@ op! {
 }
 
 impl OpDef for ScatterElements {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, indices, updates) = (&args[0], &args[1], &args[2]);
         expect_axis(x, self.axis)?;
         expect_indices(indices)?;
@@ -49,7 +49,7 @@ impl OpDef for ScatterElements {
             bail!("cannot scatter {updates} into {x} by {indices}");
         }
         for (a, b) in indices.dims.iter().zip(&updates.dims) {
-            agree(a, b)?;
+            agree(a, b, module)?;
         }
         Ok(vec![x.clone()])
     }
@@ -65,7 +65,7 @@ impl OpDef for ScatterElements {
 }
 
 impl OpDef for ScatterNd {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, indices, updates) = (&args[0], &args[1], &args[2]);
         let (lead, rest) = tuple_dims(x, indices, 0)?;
         expect_numbers(x, self.reduction)?;
@@ -73,7 +73,7 @@ impl OpDef for ScatterNd {
             bail!("cannot scatter {updates} into {x} by {indices}");
         }
         for (a, b) in lead.iter().chain(rest).zip(&updates.dims) {
-            agree(a, b)?;
+            agree(a, b, module)?;
         }
         Ok(vec![x.clone()])
     }
@@ -91,7 +91,7 @@ impl OpDef for ScatterNd {
 }
 
 impl OpDef for TensorScatter {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (past, update) = (&args[0], &args[1]);
         expect_axis(past, self.axis)?;
         if self.axis == 0 || update.elem != past.elem || update.rank() != past.rank() {
@@ -99,7 +99,7 @@ impl OpDef for TensorScatter {
         }
         for (axis, (a, b)) in past.dims.iter().zip(&update.dims).enumerate() {
             if axis != self.axis {
-                agree(a, b)?;
+                agree(a, b, module)?;
             }
         }
         if let Some(starts) = args.get(2) {

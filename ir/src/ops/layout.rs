@@ -5,6 +5,7 @@
 
 use super::layout_args::*;
 use super::layout_copy::View;
+use super::require::may_equal;
 use super::*;
 use crate::{bail, op};
 
@@ -50,14 +51,14 @@ impl OpDef for Identity {
 }
 
 impl OpDef for Reshape {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         let result = Type { elem: x.elem, dims: dimensions(&self.shape)? };
-        let known = |t: &Type| t.count().and_then(|n| n.as_const());
-        match (known(x), known(&result)) {
-            (Some(a), Some(b)) if a != b => bail!("{x} has {a} elements, {result} has {b}"),
-            _ => Ok(vec![result]),
+        let (Some(a), Some(b)) = (x.count(), result.count()) else { bail!("{x} has too many elements") };
+        if !may_equal(&a, &b, module) {
+            bail!("{x} has {a} elements, {result} has {b}");
         }
+        Ok(vec![result])
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {

@@ -1,5 +1,6 @@
 //! Shapes, counts and indices as ops take them: in attributes, and as operands of i32 or i64.
 
+use super::require::may_equal;
 use super::*;
 use crate::bail;
 use crate::ty::Elem;
@@ -55,14 +56,12 @@ pub(super) fn single(x: &Tensor) -> OpResult<i64> {
     }
 }
 
-/// The dimension that two operands share. One that is a constant is kept, for the other must turn out
-/// equal; two constants must be equal now.
-pub(super) fn agree(a: &Dim, b: &Dim) -> OpResult<Dim> {
-    match (a.as_const(), b.as_const()) {
-        (Some(x), Some(y)) if x != y => bail!("{x} elements against {y}"),
-        (None, Some(_)) => Ok(b.clone()),
-        _ => Ok(a.clone()),
+/// The dimension that two operands share, which is required where it is not known. One that is a constant is kept.
+pub(super) fn agree(a: &Dim, b: &Dim, module: &dyn Signatures) -> OpResult<Dim> {
+    if !may_equal(a, b, module) {
+        bail!("{a} elements against {b}");
     }
+    Ok(if a.as_const().is_none() && b.as_const().is_some() { b.clone() } else { a.clone() })
 }
 
 /// Checks that an attribute names an axis of an operand.

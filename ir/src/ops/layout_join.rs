@@ -20,7 +20,7 @@ op! {
 }
 
 impl OpDef for Concat {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let Some(first) = args.get(0) else { bail!("nothing to concatenate") };
         expect_axis(first, self.axis)?;
         let mut result = first.clone();
@@ -31,7 +31,7 @@ impl OpDef for Concat {
             for (axis, (dim, other)) in result.dims.iter_mut().zip(&x.dims).enumerate() {
                 *dim = match axis == self.axis {
                     true => dim.add(other).ok_or("the axis is too long")?,
-                    false => agree(dim, other)?,
+                    false => agree(dim, other, module)?,
                 };
             }
         }
@@ -66,10 +66,10 @@ pub(super) fn concat(parts: &[&Tensor], axis: usize) -> OpResult<Tensor> {
 }
 
 impl OpDef for Split {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let types = parts(&args[0], self.axis, &self.sizes)?;
         let total = self.sizes.iter().try_fold(Dim::constant(0), |sum, d| sum.add(d));
-        agree(&args[0].dims[self.axis], &total.ok_or("the sizes overflow")?)?;
+        agree(&args[0].dims[self.axis], &total.ok_or("the sizes overflow")?, module)?;
         Ok(types)
     }
 

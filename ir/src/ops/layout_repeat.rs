@@ -2,6 +2,7 @@
 
 use super::layout_args::*;
 use super::layout_copy::{View, strides};
+use super::require::may_broadcast;
 use super::*;
 use crate::{bail, op};
 
@@ -22,18 +23,15 @@ op! {
     TileDynamic = "tile_dynamic" (x, repeats) { dims: Vec<Dim> }
 }
 impl OpDef for Expand {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         let dims = dimensions(&self.shape)?;
         let Some(lead) = dims.len().checked_sub(x.rank()) else {
             bail!("{x} has more axes than {}", Type { elem: x.elem, dims })
         };
         for (from, to) in x.dims.iter().zip(&dims[lead..]) {
-            if let (Some(a), Some(b)) = (from.as_const(), to.as_const())
-                && a != b
-                && a != 1
-            {
-                bail!("cannot expand an axis of {a} elements to {b}");
+            if !may_broadcast(from, to, module) {
+                bail!("cannot expand an axis of {from} elements to {to}");
             }
         }
         Ok(vec![Type { elem: x.elem, dims }])

@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 
+use super::require::may_equal;
 use super::*;
 use crate::tensor::{Element, result_count};
 use crate::ty::Elem;
@@ -43,10 +44,10 @@ impl OpDef for Size {
 }
 
 impl OpDef for Range {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let elem = args[0].elem;
         for ty in args.from(0) {
-            let single = ty.dims.iter().all(|d| d.as_const().is_none_or(|n| n == 1));
+            let single = ty.dims.iter().all(|d| may_equal(d, &Dim::constant(1), module));
             if ty.elem != elem || ty.rank() > 1 || !single {
                 bail!("the bounds of a range must be numbers of one type, got {ty}");
             }

@@ -19,7 +19,7 @@ op! {
 }
 
 impl OpDef for Slice {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         let n = self.axes.len();
         let lengths = [self.starts.len(), self.ends.len(), self.steps.len()];
@@ -42,7 +42,7 @@ impl OpDef for Slice {
             let proven = slice_length(&x.dims[*axis], start, end, step);
             let stated = self.sizes.as_ref().map(|s| s[i].clone());
             dims[*axis] = match (proven, stated) {
-                (Some(a), Some(b)) => agree(&a, &b)?,
+                (Some(a), Some(b)) => agree(&a, &b, module)?,
                 (Some(a), None) | (None, Some(a)) => a,
                 (None, None) => {
                     bail!("`sizes` must state how long `{start}`..`{end}` of `{}` is", x.dims[*axis])
@@ -90,26 +90,23 @@ impl OpDef for SliceDynamic {
     }
 }
 
-/// How many elements a slice of an axis has, where that is the same polynomial for all symbols from 1 on.
+/// How many elements a slice of an axis has, for all symbols from 1 on; `None` where it is not known from which end
+/// of the axis a bound counts.
 pub fn slice_length(len: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
     if let (Some(n), Some(start), Some(end)) = (len.as_const(), start.as_integer(), end.as_integer()) {
         return clamp(n, start, end, step).ok().map(|(_, count)| Dim::constant(count));
     }
     let at_least = |a: &Dim, b: &Dim| a.sub(b).is_some_and(|d| d.is_nonnegative());
-    let zero = Dim::constant(0);
-    // A bound as clamped to `low..=high`, if that is one polynomial.
+    let (zero, one) = (Dim::constant(0), Dim::constant(1));
+    // A bound as clamped to `low..=high`.
     let bound = |bound: &Dim, low: &Dim, high: &Dim| {
-        let negative = at_least(&zero, &bound.add(&Dim::constant(1))?);
+        let negative = at_least(&zero, &bound.add(&one)?);
         let bound = if negative { bound.add(len)? } else { bound.clone() };
         if !negative && !at_least(&bound, &zero) {
-            None
-        } else if at_least(&bound, high) {
-            Some(high.clone())
-        } else if at_least(low, &bound) {
-            Some(low.clone())
-        } else {
-            (at_least(&bound, low) && at_least(high, &bound)).then_some(bound)
+            return None;
         }
+        let bound = if at_least(high, &bound) { bound } else { bound.min_of(high)? };
+        if at_least(&bound, low) { Some(bound) } else { bound.max_of(low) }
     };
     let minus_one = Dim::integer(-1);
     let last = len.add(&minus_one)?;
@@ -118,17 +115,8 @@ pub fn slice_length(len: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<Dim>
         _ => (bound(end, &minus_one, &last)?, bound(start, &zero, &last)?),
     };
     let span = high.sub(&low)?;
-    if at_least(&zero, &span) {
-        return Some(zero);
-    }
-    if !span.is_nonnegative() {
-        return None;
-    }
-    let step = usize::try_from(step.unsigned_abs()).ok()?;
-    match span.as_const() {
-        Some(span) => Some(Dim::constant(span.div_ceil(step))),
-        None => span.div_exact(&Dim::constant(step)),
-    }
+    let span = if span.is_nonnegative() { span } else { span.max_of(&zero)? };
+    span.ceildiv(&Dim::integer(i64::try_from(step.unsigned_abs()).ok()?))
 }
 
 /// `x` cut by (axis, start, end, step), each axis at most once.

@@ -1,6 +1,7 @@
 //! Attention whose state does not grow with the sequence.
 
-use super::real::{Real, in_real, may_equal};
+use super::real::{Real, in_real};
+use super::require::{may_broadcast, may_equal};
 use super::*;
 use crate::tensor::result_count;
 use crate::ty::Elem;
@@ -17,9 +18,13 @@ op! {
     LinearAttention = "linear_attention" (q, k, v, state: optional, decay: optional, beta: optional) { scale: f32 }
 }
 
-/// Whether `x` is of rank 4 and each axis is one of those allowed.
-fn check(name: &str, x: &Type, allowed: [&[&Dim]; 4]) -> OpResult<()> {
-    let fits = |(d, allowed): (&Dim, &&[&Dim])| allowed.iter().any(|a| may_equal(d, a));
+/// Whether `x` is of rank 4 and each axis is as long as that allowed, or 1 where that is allowed before.
+fn check(name: &str, x: &Type, allowed: [&[&Dim]; 4], module: &dyn Signatures) -> OpResult<()> {
+    let fits = |(d, allowed): (&Dim, &&[&Dim])| match allowed {
+        [only] => may_equal(d, only, module),
+        [_, to] => may_broadcast(d, to, module),
+        _ => false,
+    };
     if x.rank() != 4 || !x.elem.is_float() || !x.dims.iter().zip(&allowed).all(fits) {
         let axes: Vec<_> =
             allowed.iter().map(|a| a.iter().map(|d| d.to_string()).collect::<Vec<_>>().join("|")).collect();
@@ -29,27 +34,27 @@ fn check(name: &str, x: &Type, allowed: [&[&Dim]; 4]) -> OpResult<()> {
 }
 
 impl OpDef for LinearAttention {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (q, k, v) = (&args[0], &args[1], &args[2]);
         if [q, k, v].iter().any(|x| x.rank() != 4 || x.elem != q.elem) || !q.elem.is_float() {
             bail!("expects q, k and v of one float type and four axes, got {q}, {k} and {v}");
         }
         let [b, h, s, dk] = [0, 1, 2, 3].map(|i| &q.dims[i]);
         let (hkv, dv, one) = (&k.dims[1], &v.dims[3], &Dim::constant(1));
-        check("k", k, [&[b], &[hkv], &[s], &[dk]])?;
-        check("v", v, [&[b], &[hkv], &[s], &[dv]])?;
+        check("k", k, [&[b], &[hkv], &[s], &[dk]], module)?;
+        check("v", v, [&[b], &[hkv], &[s], &[dv]], module)?;
         if h.as_const().zip(hkv.as_const()).is_some_and(|(h, hkv)| hkv == 0 || h % hkv != 0) {
             bail!("{h} query heads do not share {hkv} states");
         }
         if let Some(decay) = args.get(4) {
-            check("decay", decay, [&[b], &[hkv], &[s], &[one, dk]])?;
+            check("decay", decay, [&[b], &[hkv], &[s], &[one, dk]], module)?;
         }
         if let Some(beta) = args.get(5) {
-            check("beta", beta, [&[b], &[one, hkv], &[s], &[one]])?;
+            check("beta", beta, [&[b], &[one, hkv], &[s], &[one]], module)?;
         }
         let mut state = Type { elem: q.elem, dims: vec![b.clone(), hkv.clone(), dk.clone(), dv.clone()] };
         if let Some(given) = args.get(3) {
-            check("state", given, [&[b], &[hkv], &[dk], &[dv]])?;
+            check("state", given, [&[b], &[hkv], &[dk], &[dv]], module)?;
             state.elem = given.elem;
         }
         let mut y = q.clone();

@@ -1,6 +1,7 @@
 //! Matrix products.
 
 use super::real::Real;
+use super::require::may_equal;
 use super::*;
 use crate::tensor::{Element, result_count};
 use crate::ty::Elem;
@@ -41,16 +42,16 @@ fn shape<D: Clone>(a: &[D], b: &[D], trans_b: bool) -> OpResult<Shape<D>> {
 }
 
 impl OpDef for Matmul {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (a, b) = (&args[0], &args[1]);
         if a.elem != b.elem || a.elem == Elem::Bool || a.elem.bits() < 8 {
             bail!("expects two operands of one number type, got {a} and {b}");
         }
         let shape = shape(&a.dims, &b.dims, self.trans_b)?;
-        if shape.k.0 != shape.k.1 {
+        if !may_equal(&shape.k.0, &shape.k.1, module) {
             bail!("operands {a} and {b} do not multiply: `{}` against `{}`", shape.k.0, shape.k.1);
         }
-        let mut dims = broadcast(&shape.batch.0, &shape.batch.1)?;
+        let mut dims = broadcast(&shape.batch.0, &shape.batch.1, module)?;
         dims.extend(shape.m.into_iter().chain(shape.n));
         Ok(vec![Type { elem: a.elem, dims }])
     }

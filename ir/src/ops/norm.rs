@@ -4,6 +4,7 @@
 //! these bits. f16 and bf16 are computed in f32 and rounded once.
 
 use super::real::{Real, in_real, sum_strands};
+use super::require::may_equal;
 use super::*;
 use crate::{bail, op};
 
@@ -19,8 +20,8 @@ op! {
 }
 
 impl OpDef for RmsNorm {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        check_rows(&args[0], [("gain", Some(&args[1]))])?;
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+        check_rows(&args[0], [("gain", Some(&args[1]))], module)?;
         Ok(vec![args[0].clone()])
     }
 
@@ -30,8 +31,8 @@ impl OpDef for RmsNorm {
 }
 
 impl OpDef for LayerNorm {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        check_rows(&args[0], [("gain", args.get(1)), ("bias", args.get(2))])?;
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+        check_rows(&args[0], [("gain", args.get(1)), ("bias", args.get(2))], module)?;
         Ok(vec![args[0].clone()])
     }
 
@@ -41,13 +42,19 @@ impl OpDef for LayerNorm {
 }
 
 /// Floats with a last axis, which the parameters match.
-fn check_rows<const N: usize>(x: &Type, params: [(&str, Option<&Type>); N]) -> OpResult<()> {
+fn check_rows<const N: usize>(
+    x: &Type,
+    params: [(&str, Option<&Type>); N],
+    module: &dyn Signatures,
+) -> OpResult<()> {
     if !x.elem.is_float() || x.rank() == 0 {
         bail!("expects rows of floats, got {x}");
     }
     for (name, param) in params {
         if let Some(param) = param
-            && (param.elem != x.elem || param.dims != x.dims[x.rank() - 1..])
+            && (param.elem != x.elem
+                || param.rank() != 1
+                || !may_equal(&param.dims[0], &x.dims[x.rank() - 1], module))
         {
             bail!("{name} {param} must match the last axis of {x}");
         }

@@ -25,7 +25,7 @@ op! {
     ///
     /// With `indices` there is a second result: where in `x` each maximum is first found, as an i64 offset, or
     /// -1 under a window that is all pads and gives the type's least value. With `ceil` a last window may stick out
-    /// behind the pads. `sizes` states the spatial dimensions of the result where a stride rounds a symbolic one.
+    /// behind the pads.
     MaxPool = "max_pool" (x) {
         kernel: Vec<usize>,
         strides: Vec<usize>,
@@ -33,7 +33,6 @@ op! {
         dilations: Vec<usize>,
         ceil: bool,
         indices: Option<IndexOrder>,
-        sizes: Option<Vec<Dim>>,
     }
 }
 
@@ -49,7 +48,6 @@ op! {
         dilations: Vec<usize>,
         ceil: bool,
         count_pads: bool,
-        sizes: Option<Vec<Dim>>,
     }
 }
 
@@ -59,7 +57,7 @@ impl OpDef for MaxPool {
         if x.elem == Elem::Bool || x.elem.bits() < 8 {
             bail!("expects numbers, got {x}");
         }
-        let y = pooled(x, &self.axes()?, self.ceil, self.sizes.as_ref())?;
+        let y = pooled(x, &self.axes()?, self.ceil)?;
         let indices = self.indices.map(|_| y.with(Elem::I64));
         Ok([y].into_iter().chain(indices).collect())
     }
@@ -86,7 +84,7 @@ impl OpDef for AveragePool {
         if !args[0].elem.is_float() {
             bail!("expects floats, got {}", args[0]);
         }
-        Ok(vec![pooled(&args[0], &self.axes()?, self.ceil, self.sizes.as_ref())?])
+        Ok(vec![pooled(&args[0], &self.axes()?, self.ceil)?])
     }
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -148,12 +146,12 @@ fn means<T: Real>(plan: &Plan, x: &Tensor, count_pads: bool) -> OpResult<Vec<Ten
 }
 
 /// The type of a result on `x`.
-fn pooled(x: &Type, axes: &[WindowAxis], ceil: bool, sizes: Option<&Vec<Dim>>) -> OpResult<Type> {
+fn pooled(x: &Type, axes: &[WindowAxis], ceil: bool) -> OpResult<Type> {
     if x.rank() < 3 || x.rank() - 2 != axes.len() {
         bail!("a kernel of {} axes does not fit {x}", axes.len());
     }
     let mut dims = x.dims[..2].to_vec();
-    dims.extend(spatial_dims(axes, &x.dims[2..], ceil, sizes)?);
+    dims.extend(spatial_dims(axes, &x.dims[2..], ceil)?);
     Ok(Type { elem: x.elem, dims })
 }
 
@@ -215,13 +213,12 @@ mod tests {
             dilations: vec![1; kernel.len()],
             ceil: false,
             indices: None,
-            sizes: None,
         }
     }
 
     fn average(pads: [usize; 2], ceil: bool, count_pads: bool) -> AveragePool {
         let (kernel, strides, dilations) = (vec![2], vec![2], vec![1]);
-        AveragePool { kernel, strides, pads: pads.into(), dilations, ceil, count_pads, sizes: None }
+        AveragePool { kernel, strides, pads: pads.into(), dilations, ceil, count_pads }
     }
 
     fn line(values: &[f32]) -> Tensor {

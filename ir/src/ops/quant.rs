@@ -1,6 +1,7 @@
 //! Linear quantization, `x ≈ (q - zero)·scale`, by tensor, along an axis or in blocks of an axis.
 
-use super::real::{Real, may_equal};
+use super::real::Real;
+use super::require::may_equal;
 use super::window::result_dims;
 use super::*;
 use crate::ty::Elem;
@@ -35,7 +36,7 @@ op! {
 }
 
 impl OpDef for QuantizeLinear {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, scale) = (&args[0], &args[1]);
         if !is_computed_in_f32(x.elem) && x.elem != Elem::I32 {
             bail!("cannot quantize {x}");
@@ -43,8 +44,8 @@ impl OpDef for QuantizeLinear {
         if !is_quantized(self.to) || self.to == Elem::I32 || self.to == Elem::Trit {
             bail!("cannot quantize to {}", self.to);
         }
-        check_scales(x, scale, self.axis, self.block)?;
-        check_zero(args.get(2), scale, self.to)?;
+        check_scales(x, scale, self.axis, self.block, module)?;
+        check_zero(args.get(2), scale, self.to, module)?;
         Ok(vec![x.with(self.to)])
     }
 
@@ -65,7 +66,7 @@ impl OpDef for QuantizeLinear {
 }
 
 impl OpDef for DequantizeLinear {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, scale) = (&args[0], &args[1]);
         if !is_quantized(x.elem) {
             bail!("cannot dequantize {x}");
@@ -73,8 +74,8 @@ impl OpDef for DequantizeLinear {
         if !is_computed_in_f32(self.to) {
             bail!("cannot dequantize to {}", self.to);
         }
-        check_scales(x, scale, self.axis, self.block)?;
-        check_zero(args.get(2), scale, x.elem)?;
+        check_scales(x, scale, self.axis, self.block, module)?;
+        check_zero(args.get(2), scale, x.elem, module)?;
         Ok(vec![x.with(self.to)])
     }
 
@@ -156,7 +157,13 @@ fn narrowed(elem: Elem, dims: Vec<usize>, values: impl Iterator<Item = i32>) -> 
     })
 }
 
-fn check_scales(x: &Type, scale: &Type, axis: Option<usize>, block: Option<usize>) -> OpResult<()> {
+fn check_scales(
+    x: &Type,
+    scale: &Type,
+    axis: Option<usize>,
+    block: Option<usize>,
+    module: &dyn Signatures,
+) -> OpResult<()> {
     if !is_computed_in_f32(scale.elem) {
         bail!("scales {scale} are no f32, f16 or bf16");
     }
@@ -169,11 +176,16 @@ fn check_scales(x: &Type, scale: &Type, axis: Option<usize>, block: Option<usize
     let Some(extent) = x.dims.get(axis) else { bail!("{x} has no axis {axis}") };
     let fits = match block {
         Some(0) => bail!("a block has no elements"),
-        None => scale.rank() == 1 && may_equal(&scale.dims[0], extent),
+        None => scale.rank() == 1 && may_equal(&scale.dims[0], extent, module),
         Some(block) => {
             let blocks = extent.as_const().zip(scale.dims.get(axis).and_then(Dim::as_const));
             scale.rank() == x.rank()
-                && scale.dims.iter().zip(&x.dims).enumerate().all(|(i, (s, d))| i == axis || may_equal(s, d))
+                && scale
+                    .dims
+                    .iter()
+                    .zip(&x.dims)
+                    .enumerate()
+                    .all(|(i, (s, d))| i == axis || may_equal(s, d, module))
                 && blocks.is_none_or(|(n, blocks)| n.div_ceil(block) == blocks)
         }
     };
@@ -183,11 +195,11 @@ fn check_scales(x: &Type, scale: &Type, axis: Option<usize>, block: Option<usize
     Ok(())
 }
 
-fn check_zero(zero: Option<&Type>, scale: &Type, elem: Elem) -> OpResult<()> {
+fn check_zero(zero: Option<&Type>, scale: &Type, elem: Elem, module: &dyn Signatures) -> OpResult<()> {
     let Some(zero) = zero else { return Ok(()) };
     let one = |t: &Type| t.dims.iter().all(|d| *d == Dim::constant(1));
-    let alike =
-        zero.rank() == scale.rank() && zero.dims.iter().zip(&scale.dims).all(|(z, s)| may_equal(z, s));
+    let alike = zero.rank() == scale.rank()
+        && zero.dims.iter().zip(&scale.dims).all(|(z, s)| may_equal(z, s, module));
     if zero.elem != elem || !(alike || one(zero) && one(scale)) {
         bail!("zeros {zero} are not {elem} shaped like scales {scale}");
     }

@@ -1,6 +1,7 @@
 //! Matrix products of quantized operands, exact in i32.
 
 use super::quant::{is_quantized, widened};
+use super::require::may_broadcast;
 use super::window::result_dims;
 use super::*;
 use crate::ty::Elem;
@@ -25,8 +26,8 @@ impl OpDef for MatmulInteger {
             [m] if *m != Dim::constant(1) => vec![m.clone(), Dim::constant(1)],
             dims => dims.to_vec(),
         };
-        check_zero(args.get(2), a, column)?;
-        check_zero(args.get(3), b, <[Dim]>::to_vec)?;
+        check_zero(args.get(2), a, column, module)?;
+        check_zero(args.get(3), b, <[Dim]>::to_vec, module)?;
         let (a, b) = (a.with(Elem::I32), b.with(Elem::I32));
         Matmul { trans_b: false }.infer(Args::new(&[Some(&a), Some(&b)]), module)
     }
@@ -44,10 +45,17 @@ impl OpDef for MatmulInteger {
 }
 
 /// Checks a zero that `dims` shapes for broadcasting.
-fn check_zero(zero: Option<&Type>, x: &Type, dims: impl Fn(&[Dim]) -> Vec<Dim>) -> OpResult<()> {
+fn check_zero(
+    zero: Option<&Type>,
+    x: &Type,
+    dims: impl Fn(&[Dim]) -> Vec<Dim>,
+    module: &dyn Signatures,
+) -> OpResult<()> {
     let Some(zero) = zero else { return Ok(()) };
-    let one = zero.dims.iter().all(|d| *d == Dim::constant(1));
-    if zero.elem != x.elem || !one && broadcast(&dims(&zero.dims), &x.dims)? != x.dims {
+    let given = dims(&zero.dims);
+    let fits = given.len() <= x.rank()
+        && given.iter().rev().zip(x.dims.iter().rev()).all(|(d, to)| may_broadcast(d, to, module));
+    if zero.elem != x.elem || !fits && !zero.dims.iter().all(|d| *d == Dim::constant(1)) {
         bail!("zeros {zero} do not fit {x}");
     }
     Ok(())

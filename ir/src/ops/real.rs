@@ -90,8 +90,3 @@ pub(super) fn sum_strands<T: Real>(values: impl Iterator<Item = T>) -> T {
     }
     strands[0]
 }
-
-/// Whether two dimensions may be equal at run time: equal, or not both constant.
-pub(super) fn may_equal(a: &Dim, b: &Dim) -> bool {
-    a == b || a.as_const().is_none() || b.as_const().is_none()
-}

@@ -7,8 +7,8 @@
 //! every state, and the last one `[directions, batch, hidden]`. There are as many activations for each direction
 //! as the equations name; `clip` bounds what gates are activated on.
 
-use super::real::may_equal;
 use super::recurrent_cell::{Gated, Unroll, evaluate};
+use super::require::may_equal;
 use super::window::result_dims;
 use super::*;
 use crate::ty::Elem;
@@ -65,8 +65,8 @@ macro_rules! layers {
     ($($name:ident: $gates:literal gates, $activations:literal activations, $states:literal states,
        $gated:expr;)*) => { $(
         impl OpDef for $name {
-            fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-                check(&args, self.direction, $gates, $states, (&self.activations, $activations))
+            fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+                check(&args, self.direction, $gates, $states, (&self.activations, $activations), module)
             }
 
             fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -100,6 +100,7 @@ fn check(
     gates: usize,
     states: usize,
     (activations, per_direction): (&[Activation], usize),
+    module: &dyn Signatures,
 ) -> OpResult<Vec<Type>> {
     let (x, w, r) = (&args[0], &args[1], &args[2]);
     let directions = direction.count();
@@ -127,8 +128,8 @@ fn check(
     ];
     for (name, given, elem, dims) in expected {
         if let Some(given) = given {
-            let fits =
-                given.rank() == dims.len() && given.dims.iter().zip(&dims).all(|(a, b)| may_equal(a, b));
+            let fits = given.rank() == dims.len()
+                && given.dims.iter().zip(&dims).all(|(a, b)| may_equal(a, b, module));
             if given.elem != elem || !fits {
                 bail!("`{name}` is {given}, not {}", Type { elem, dims });
             }

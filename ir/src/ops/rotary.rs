@@ -1,6 +1,7 @@
 //! Rotary position embedding.
 
-use super::real::{Real, in_real, may_equal};
+use super::real::{Real, in_real};
+use super::require::{may_broadcast, may_equal};
 use super::*;
 use crate::{bail, op};
 
@@ -13,7 +14,7 @@ op! {
 }
 
 impl OpDef for Rotary {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, cos, sin) = (&args[0], &args[1], &args[2]);
         if !x.elem.is_float() || x.rank() != 4 {
             bail!("expects heads of floats as [b,h,s,d], got {x}");
@@ -21,9 +22,8 @@ impl OpDef for Rotary {
         if cos != sin || cos.elem != x.elem || cos.rank() != 3 {
             bail!("cos {cos} and sin {sin} of {x} are both [b,s,r/2] of {}", x.elem);
         }
-        let one = Dim::constant(1);
-        let fits = (cos.dims[0] == one || may_equal(&cos.dims[0], &x.dims[0]))
-            && may_equal(&cos.dims[1], &x.dims[2]);
+        let fits =
+            may_broadcast(&cos.dims[0], &x.dims[0], module) && may_equal(&cos.dims[1], &x.dims[2], module);
         let half = cos.dims[2].as_const();
         let inside = half.zip(x.dims[3].as_const()).is_none_or(|(half, d)| half <= d / 2);
         if !fits || !inside {

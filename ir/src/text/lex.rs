@@ -100,6 +100,15 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// A dimension: everything up to an equals sign, the end of the line, or a location.
+    pub fn dim_text(&mut self) -> (usize, &'a str) {
+        let start = self.position();
+        let text = self.take_while(|c| c != '=' && c != '\n');
+        let end = text.find(" loc(").or(text.find("//")).unwrap_or(text.len());
+        self.at = start + end;
+        (start, &text[..end])
+    }
+
     /// A literal: everything up to a blank, comma or bracket.
     pub fn literal_text(&mut self) -> &'a str {
         self.skip();

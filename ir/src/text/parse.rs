@@ -6,12 +6,14 @@ use std::sync::Arc;
 use super::inline;
 use super::lex::Cursor;
 use crate::attr::{Attr, split_top};
+use crate::dim::Dim;
 use crate::error::Error;
 use crate::graph::{Graph, Loc, Operands, Value};
 use crate::literal::Literal;
 use crate::module::{Function, FunctionKind, Module};
 use crate::op::Stage;
 use crate::ops::{Kind, Op};
+use crate::requirement::Requirement;
 use crate::tensor::Tensor;
 use crate::ty::Type;
 
@@ -48,15 +50,26 @@ impl Parser<'_> {
                     self.module.stage = Stage::parse(word)
                         .ok_or_else(|| self.cursor.error_at(start, format!("no stage `{word}`")))?;
                 }
+                "require" => self.requirement()?,
                 "const" => self.constant()?,
                 "graph" => self.function(FunctionKind::Graph)?,
                 "kernel" => self.function(FunctionKind::Kernel)?,
                 _ => {
-                    return Err(self.cursor.error_at(start, "expected `const`, `graph` or `kernel`"));
+                    return Err(self
+                        .cursor
+                        .error_at(start, "expected `require`, `const`, `graph` or `kernel`"));
                 }
             }
             first = false;
         }
+        Ok(())
+    }
+
+    fn requirement(&mut self) -> Result<()> {
+        let left = self.dim()?;
+        let right = if self.cursor.eat("==") { self.dim()? } else { left.clone() };
+        let loc = self.location()?;
+        self.module.requires.push(Requirement { left, right, loc });
         Ok(())
     }
 
@@ -174,18 +187,25 @@ impl Parser<'_> {
         }
         let results = names.iter().map(|(_, n)| n.as_str()).zip(types).collect();
         let node = body.graph.insert_named(op, &args, results);
-        if self.cursor.eat("loc") {
-            self.cursor.expect("(")?;
-            let node_name = self.cursor.string()?;
-            self.cursor.expect(",")?;
-            let op_type = self.cursor.string()?;
-            self.cursor.expect(")")?;
-            body.graph.set_loc(node, Some(Loc { node: Arc::from(node_name), op_type: Arc::from(op_type) }));
+        if let Some(loc) = self.location()? {
+            body.graph.set_loc(node, Some(loc));
         }
         for (value, (at, name)) in body.graph.results(node).zip(names) {
             self.define(body, at, name, value)?;
         }
         Ok(())
+    }
+
+    fn location(&mut self) -> Result<Option<Loc>> {
+        if !self.cursor.eat("loc") {
+            return Ok(None);
+        }
+        self.cursor.expect("(")?;
+        let node = self.cursor.string()?;
+        self.cursor.expect(",")?;
+        let op_type = self.cursor.string()?;
+        self.cursor.expect(")")?;
+        Ok(Some(Loc { node: Arc::from(node), op_type: Arc::from(op_type) }))
     }
 
     fn attributes(&mut self, kind: Kind) -> Result<Op> {
@@ -249,6 +269,11 @@ impl Parser<'_> {
             return Err(self.cursor.error_at(at, format!("`%{name}` is defined twice")));
         }
         Ok(())
+    }
+
+    fn dim(&mut self) -> Result<Dim> {
+        let (at, text) = self.cursor.dim_text();
+        Dim::parse(text).map_err(|e| self.cursor.error_at(at, e))
     }
 
     fn ty(&mut self) -> Result<Type> {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 
 use super::{inline, name};
 use crate::attr::{Attr, quote};
-use crate::graph::{Def, Graph, NodeId, Value};
+use crate::graph::{Def, Graph, Loc, NodeId, Value};
 use crate::module::{Function, FunctionKind, Module};
 use crate::op::Stage;
 
@@ -25,6 +25,14 @@ pub fn print_styled(module: &Module, style: Style) -> String {
     let mut out = String::new();
     if module.stage != Stage::Tensor {
         writeln!(out, "stage {}\n", module.stage.name()).expect("strings take everything");
+    }
+    for requirement in &module.requires {
+        write!(out, "require {requirement}").expect("strings take everything");
+        location(&mut out, requirement.loc.as_ref());
+        out.push('\n');
+    }
+    if !module.requires.is_empty() {
+        out.push('\n');
     }
     let mut seen = FxHashSet::default();
     for function in module.functions.values() {
@@ -94,10 +102,14 @@ fn statement(out: &mut String, g: &Graph, node: NodeId, style: Style) {
         write!(out, " {{{}}}", attrs.join(", ")).expect("strings take everything");
     }
     write!(out, " : {}", types.join(", ")).expect("strings take everything");
-    if let Some(loc) = g.loc(node).filter(|_| style.locs) {
+    location(out, g.loc(node).filter(|_| style.locs));
+    out.push('\n');
+}
+
+fn location(out: &mut String, loc: Option<&Loc>) {
+    if let Some(loc) = loc {
         write!(out, " loc({}, {})", quote(&loc.node), quote(&loc.op_type)).expect("strings take everything");
     }
-    out.push('\n');
 }
 
 fn operand(g: &Graph, v: Value) -> String {

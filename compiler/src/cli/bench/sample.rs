@@ -90,13 +90,6 @@ fn is(dim: &Dim, name: &str) -> bool {
     *dim == Dim::symbol(name)
 }
 
-/// Reads `seq=128`.
-pub fn parse_dim(text: &str) -> Result<(String, usize), String> {
-    let (name, size) = text.split_once('=').ok_or("expected NAME=N, as in seq=128")?;
-    let size = size.trim().parse().map_err(|_| format!("`{}` is no size", size.escape_debug()))?;
-    Ok((name.trim().into(), size))
-}
-
 /// Inputs for a run, in order.
 pub fn inputs(program: &Program, dims: &Dims) -> Result<Vec<Tensor>, Failure> {
     let mut env = DimEnv::default();

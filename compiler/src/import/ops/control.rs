@@ -2,9 +2,9 @@
 
 use trine_ir::dim::Symbol;
 use trine_ir::ops::*;
-use trine_ir::{Dim, Elem, Literal, OpResult, Tensor, Type, Value, bail};
+use trine_ir::{Dim, Elem, Literal, Op, OpResult, Tensor, Type, Value, bail};
 
-use super::layout::reshaped;
+use super::layout::{require_not_one, reshaped};
 use super::{Body, Mapper, NodeCx};
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
@@ -27,6 +27,14 @@ fn branch(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     if yes.results.len() != no.results.len() {
         bail!("the branches have {} and {} outputs", yes.results.len(), no.results.len());
     }
+    let ranks = |body: &Body| body.results.iter().map(Type::rank).collect::<Vec<_>>();
+    if ranks(&yes) != ranks(&no)
+        && let Some((a, b)) = compared(cx, cond)
+    {
+        cx.drop_body(no);
+        cx.drop_body(yes);
+        return chosen(cx, &a, &b);
+    }
     let inner = [yes.inner_symbols, no.inner_symbols].concat();
     let mut results = vec![];
     for (a, b) in yes.results.iter().zip(&no.results) {
@@ -35,6 +43,32 @@ fn branch(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let op = If { then_body: yes.function, else_body: no.function, then_args: yes.captures.len(), results };
     let args: Vec<_> = [cond].into_iter().chain(yes.captures).chain(no.captures).map(Some).collect();
     cx.add_node(op, &args)
+}
+
+/// The sizes that a condition compares for equality.
+fn compared(cx: &NodeCx, cond: Value) -> Option<(Dim, Dim)> {
+    let Some(Op::Equal(_)) = cx.producer(cond) else { return None };
+    let side = |i: usize| match cx.operand_elements(cond, i)?.as_slice() {
+        [Some(only)] => Some(only.clone()),
+        _ => None,
+    };
+    Some((side(0)?, side(1)?))
+}
+
+/// The branch for equal sizes or the other, whichever the rest of the model goes with; that it is the one to take is
+/// required. Exporters write such branches to drop an axis of one element.
+fn chosen(cx: &mut NodeCx, a: &Dim, b: &Dim) -> OpResult<Vec<Value>> {
+    if cx.choose_then() {
+        // In a body that does not always run the branch itself fails where it is not the one to take, as reshaping does.
+        cx.assume(a, b);
+        return cx.inline_body("then_branch");
+    }
+    match (a.as_integer(), b.as_integer()) {
+        (_, Some(1)) => require_not_one(cx, a)?,
+        (Some(1), _) => require_not_one(cx, b)?,
+        _ => bail!("the rank depends on whether `{a}` is `{b}`; fix them by `--dim`"),
+    }
+    cx.inline_body("else_branch")
 }
 
 /// A type for what may be of either: dimensions that differ, or that `inner` symbols say, are open.

@@ -1,6 +1,6 @@
 //! Convolution and pooling.
 
-use trine_ir::ops::{Conv, ConvTranspose, ReduceMax, ReduceMean};
+use trine_ir::ops::{Conv, ConvTranspose, Pad, PadMode, ReduceMax, ReduceMean};
 use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
 use super::{Mapper, NodeCx};
@@ -34,10 +34,13 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
 /// `x` convolved with `w`, as the node's attributes say.
 pub(super) fn conv(cx: &mut NodeCx, x: Value, w: Value, bias: Option<Value>) -> OpResult<Value> {
     let window = Window::of_node(cx, kernel(cx, w)?, x)?;
-    let sizes = window.sizes(cx, x, false)?;
+    let x = match window.open_pads(cx, x)? {
+        Some(pads) => cx.add_node(Pad { mode: PadMode::Constant, pads }, &[Some(x)])?[0],
+        None => x,
+    };
     let group = group(cx)?;
     let Window { strides, pads, dilations, .. } = window;
-    let results = cx.add_node(Conv { strides, pads, dilations, group, sizes }, &[Some(x), Some(w), bias])?;
+    let results = cx.add_node(Conv { strides, pads, dilations, group }, &[Some(x), Some(w), bias])?;
     Ok(results[0])
 }
 

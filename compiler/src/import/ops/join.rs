@@ -57,10 +57,15 @@ fn equal_parts(cx: &NodeCx, whole: &Dim) -> OpResult<Vec<Dim>> {
         bail!("has {outputs} outputs for {parts} parts");
     }
     let Some(n) = whole.as_const() else {
-        match whole.div_exact(&Dim::constant(parts)) {
-            Some(part) => return Ok(vec![part; parts]),
-            None => bail!("cannot tell whether `{whole}` divides by {parts}"),
-        }
+        let count = Dim::constant(parts);
+        let sizes = || {
+            let part = whole.ceildiv(&count)?;
+            let last = whole.sub(&part.mul(&Dim::constant(parts - 1))?)?;
+            let mut sizes = vec![part; parts];
+            sizes[parts - 1] = last;
+            Some(sizes)
+        };
+        return sizes().ok_or_else(|| format!("`{whole}` is too large an expression").into());
     };
     let part = n.div_ceil(parts);
     let Some(last) = n.checked_sub(part * (parts - 1)) else {
@@ -92,7 +97,7 @@ fn slice(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     if let (Some(axes), Some(steps)) = (&axes, &steps)
         && let (Some(starts), Some(ends)) = (starts.iter().cloned().collect(), ends.iter().cloned().collect())
     {
-        let op = static_slice(cx, &from, axes.clone(), starts, ends, steps.clone());
+        let op = static_slice(cx, &from, axes.clone(), starts, ends, steps.clone())?;
         return Ok(vec![cx.add(op, &[x])?]);
     }
     let mut dims = from.clone();
@@ -127,22 +132,36 @@ fn static_slice(
     starts: Vec<Dim>,
     ends: Vec<Dim>,
     steps: Vec<i64>,
-) -> Slice {
+) -> OpResult<Slice> {
     let bounds = |given: Vec<Dim>| -> Vec<Dim> {
         axes.iter().zip(given).map(|(axis, d)| bound(&d, &from[*axis])).collect()
     };
-    let (starts, ends) = (bounds(starts), bounds(ends));
+    let (mut starts, mut ends) = (bounds(starts), bounds(ends));
+    for (i, axis) in axes.iter().enumerate() {
+        take_inside(cx, &from[*axis], steps[i], [&mut starts[i], &mut ends[i]]);
+    }
     let length = |i: usize| slice_length(&from[axes[i]], &starts[i], &ends[i], steps[i]);
     let proven: Vec<_> = (0..axes.len()).map(length).collect();
     let mut sizes = None;
     if proven.iter().any(Option::is_none) {
-        let state = |(i, n): (usize, Option<Dim>)| {
-            let stated = n.or_else(|| inside(&starts[i], &ends[i], steps[i]));
-            stated.unwrap_or_else(|| cx.fresh_dim())
-        };
-        sizes = Some(proven.into_iter().enumerate().map(state).collect());
+        let state = |n: Option<Dim>| n.unwrap_or_else(|| cx.fresh_dim());
+        sizes = Some(proven.into_iter().map(state).collect());
     }
-    Slice { axes, starts, ends, steps, sizes }
+    Ok(Slice { axes, starts, ends, steps, sizes })
+}
+
+/// Takes a slice up to a computed size, such as the first `seq` rows of a table, not to reach beyond the axis, so that
+/// it has as many rows as `seq`: which is required of the run. One that does so needs its sizes fixed.
+fn take_inside(cx: &mut NodeCx, len: &Dim, step: i64, bounds: [&mut Dim; 2]) {
+    for bound in bounds {
+        let computed = step == 1 && bound.as_integer().is_none() && bound.is_nonnegative();
+        if !computed || len.is_at_least(bound) || !cx.can_require(&[len, bound]) {
+            continue;
+        }
+        if let Some(inside) = bound.min_of(len).filter(|inside| inside != len) {
+            cx.assume(&inside, bound);
+        }
+    }
 }
 
 /// A bound of a slice of `len` elements, with what stands for the end or the beginning, however far, replaced
@@ -156,13 +175,6 @@ fn bound(given: &Dim, len: &Dim) -> Dim {
         None if value <= -FAR => Dim::integer(-1).sub(len).unwrap_or_else(|| given.clone()),
         None => given.clone(),
     }
-}
-
-/// The length of a slice up to a computed size, such as the first `seq` rows of a table, if it does not reach
-/// beyond the axis. A model that does so is refused when it runs.
-fn inside(start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
-    let length = end.sub(start).filter(|n| step == 1 && n.as_integer().is_none() && n.is_nonnegative())?;
-    (start.is_nonnegative() && end.is_nonnegative() && end.as_integer().is_none()).then_some(length)
 }
 
 fn pad(cx: &mut NodeCx) -> OpResult<Vec<Value>> {

@@ -100,7 +100,8 @@ fn quotient(from: &[Dim], to: &[Option<Dim>]) -> Option<Dim> {
             None => under = under.mul(dim)?,
         }
     }
-    over.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))?.div_exact(&under)
+    // One that does not divide is refused where the elements are counted.
+    over.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))?.floordiv(&under)
 }
 
 /// `x` under `shape`; `x` itself if that is its shape.
@@ -113,7 +114,12 @@ fn squeeze(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let dims = cx.ty(x).dims;
     let axes = match known_axes(cx)? {
         Axes::Known(axes) => cx.axes(&axes, dims.len())?,
-        Axes::Absent => (0..dims.len()).filter(|i| dims[*i].as_const() == Some(1)).collect(),
+        Axes::Absent => {
+            for dim in dims.iter().filter(|d| d.as_const().is_none()) {
+                require_not_one(cx, dim)?;
+            }
+            (0..dims.len()).filter(|i| dims[*i].as_const() == Some(1)).collect()
+        }
         Axes::Dynamic(axes, count) => {
             let Some(rank) = dims.len().checked_sub(count) else { bail!("{count} axes of {}", cx.ty(x)) };
             let dims = (0..rank).map(|_| cx.fresh_dim()).collect();
@@ -123,8 +129,23 @@ fn squeeze(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     if let Some(axis) = axes.iter().find(|a| dims[**a].as_const().is_some_and(|n| n != 1)) {
         bail!("axis {axis} of {} is not of length 1", cx.ty(x));
     }
+    for axis in &axes {
+        cx.require(&dims[*axis], &Dim::constant(1));
+    }
     let kept = dims.into_iter().enumerate().filter(|(i, _)| !axes.contains(i)).map(|(_, d)| d).collect();
     Ok(vec![reshaped(cx, x, kept)?])
+}
+
+/// Takes a dimension on which a rank depends not to be 1.
+pub(super) fn require_not_one(cx: &mut NodeCx, dim: &Dim) -> OpResult<()> {
+    let one = Dim::constant(1);
+    // The square of how far it is from 1 is 0 there alone.
+    let away = dim.sub(&one).and_then(|d| d.mul(&d)).and_then(|d| d.min_of(&one));
+    match away.filter(|_| cx.can_require(&[dim])) {
+        Some(away) => cx.assume(&away, &one),
+        None => bail!("the rank depends on whether `{dim}` is 1; fix it by `--dim`"),
+    }
+    Ok(())
 }
 
 fn unsqueeze(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
@@ -249,9 +270,9 @@ fn depth_to_space(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 /// `[b, c, h·s, w·s]` to `[b, s²·c, h, w]`.
 fn space_to_depth(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (x, [b, c, h, w], s) = image(cx)?;
-    let h = h.div_exact(&s).unwrap_or_else(|| cx.fresh_dim());
+    let h = h.floordiv(&s).ok_or("is too large")?;
     let rows = reshaped(cx, x, vec![b.clone(), c.clone(), h.clone(), s.clone(), w.clone()])?;
-    let w = w.div_exact(&s).unwrap_or_else(|| cx.fresh_dim());
+    let w = w.floordiv(&s).ok_or("is too large")?;
     let apart = vec![b.clone(), c.clone(), h.clone(), s.clone(), w.clone(), s.clone()];
     let apart = reshaped(cx, rows, apart)?;
     let moved = cx.add(Transpose { perm: vec![0, 3, 5, 1, 2, 4] }, &[apart])?;
@@ -296,12 +317,14 @@ fn range_count(cx: &NodeCx, bounds: [Value; 3]) -> Option<Dim> {
         return Some(Dim::constant(op.eval(&args, &trine_ir::DimEnv::default()).ok()?.first()?.len()));
     }
     let [start, limit, delta] = bounds.map(|b| cx.shape_values(b).and_then(|v| v.into_iter().next()));
-    let count = match delta?.as_integer()? {
-        1 => limit?.sub(&start?)?,
-        -1 => start?.sub(&limit?)?,
-        _ => return None,
+    let (start, limit) = (start?, limit?);
+    let (span, step) = match delta?.as_integer()? {
+        0 => return None,
+        step @ 1.. => (limit.sub(&start)?, step),
+        step => (start.sub(&limit)?, step.checked_neg()?),
     };
-    count.is_nonnegative().then_some(count)
+    let span = if span.is_nonnegative() { span } else { span.max_of(&Dim::constant(0))? };
+    span.ceildiv(&Dim::integer(step))
 }
 
 fn one(cx: &mut NodeCx, op: impl Into<Op>) -> OpResult<Vec<Value>> {

@@ -104,8 +104,9 @@ fn build(cx: &mut NodeCx, op: Resize, args: [Option<Value>; 4]) -> OpResult<Vec<
     cx.add_node(Resize { dims, ..op }, &args)
 }
 
-/// A dimension times a whole number.
+/// A dimension times a number of few binary digits, rounded down: with others the product is not exact.
 fn scaled(dim: &Dim, scale: f32) -> Option<Dim> {
-    let whole = (scale.fract() == 0.0 && (1.0..=1e6).contains(&scale)).then_some(scale as usize)?;
-    dim.mul(&Dim::constant(whole))
+    let halves = (0..=8).map(|i| 1u32 << i).find(|by| (scale * *by as f32).fract() == 0.0)?;
+    let over = (1.0..=1e6).contains(&(scale * halves as f32)).then_some((scale * halves as f32) as usize)?;
+    dim.mul(&Dim::constant(over))?.floordiv(&Dim::constant(halves as usize))
 }

@@ -4,19 +4,30 @@ use super::*;
 use crate::bail;
 use crate::tensor::{Element, result_count};
 
-/// The broadcast of two shapes; dimensions are equal or one of them is 1.
-pub fn broadcast(a: &[Dim], b: &[Dim]) -> OpResult<Vec<Dim>> {
+/// The broadcast of two shapes; dimensions are equal or one of them is 1, which is required where it is not known.
+pub fn broadcast(a: &[Dim], b: &[Dim], module: &dyn Signatures) -> OpResult<Vec<Dim>> {
     let one = Dim::constant(1);
     let rank = a.len().max(b.len());
-    let at =
-        |dims: &[Dim], i: usize| (i + dims.len()).checked_sub(rank).map_or(one.clone(), |j| dims[j].clone());
-    let axis = |i| match (at(a, i), at(b, i)) {
-        (x, y) if x == y => Ok(x),
-        (x, y) if x == one => Ok(y),
-        (x, y) if y == one => Ok(x),
-        (x, y) => bail!("cannot broadcast `{x}` against `{y}`"),
+    let at = |dims: &[Dim], i: usize| (i + dims.len()).checked_sub(rank).map_or(&one, |j| &dims[j]).clone();
+    (0..rank).map(|i| broadcast_dim(&at(a, i), &at(b, i), module)).collect()
+}
+
+/// The broadcast of two dimensions.
+pub fn broadcast_dim(a: &Dim, b: &Dim, module: &dyn Signatures) -> OpResult<Dim> {
+    let one = Dim::constant(1);
+    if a == b || *b == one {
+        return Ok(a.clone());
+    }
+    if *a == one {
+        return Ok(b.clone());
+    }
+    let Some(both) = Dim::broadcast([a.clone(), b.clone()]) else {
+        bail!("cannot broadcast `{a}` against `{b}`")
     };
-    (0..rank).map(axis).collect()
+    // Against a constant the other is as long, or 1.
+    let constant = [a, b].into_iter().find(|d| d.as_const().is_some());
+    module.require(&both, constant.unwrap_or(&both));
+    Ok(constant.cloned().unwrap_or(both))
 }
 
 /// The broadcast of two shapes at run time.

@@ -15,12 +15,12 @@ macro_rules! comparisons {
         op! { $(#[$meta])* $name = $mnemonic (a, b) {} }
         impl OpDef for $name {
             const COMMUTES: bool = $commutes;
-            fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+            fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
                 let (a, b) = (&args[0], &args[1]);
                 if a.elem != b.elem || $ordered && a.elem == Elem::Bool {
                     bail!("cannot compare {a} with {b}");
                 }
-                Ok(vec![Type { elem: Elem::Bool, dims: broadcast(&a.dims, &b.dims)? }])
+                Ok(vec![Type { elem: Elem::Bool, dims: broadcast(&a.dims, &b.dims, module)? }])
             }
             fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
                 fn of<T: Element>(args: Args<Tensor>) -> OpResult<Tensor> {
@@ -65,12 +65,12 @@ macro_rules! logic {
         op! { $(#[$meta])* $name = $mnemonic (a, b) {} }
         impl OpDef for $name {
             const COMMUTES: bool = true;
-            fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+            fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
                 let (a, b) = (&args[0], &args[1]);
                 if a.elem != Elem::Bool || b.elem != Elem::Bool {
                     bail!("expects bool, got {a} and {b}");
                 }
-                Ok(vec![Type { elem: Elem::Bool, dims: broadcast(&a.dims, &b.dims)? }])
+                Ok(vec![Type { elem: Elem::Bool, dims: broadcast(&a.dims, &b.dims, module)? }])
             }
             fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
                 let (a, b) = (bytes(&args[0])?, bytes(&args[1])?);
@@ -141,7 +141,7 @@ impl OpDef for IsInf {
 }
 
 fn infer_float_test(args: &Args<Type>) -> OpResult<Vec<Type>> {
-    Ok(vec![formulas::infer(args, false)?[0].with(Elem::Bool)])
+    Ok(vec![formulas::infer(args, false, &())?[0].with(Elem::Bool)])
 }
 
 fn float_test(x: &Tensor, test: impl Fn(f64) -> bool) -> OpResult<Vec<Tensor>> {

@@ -18,8 +18,8 @@ op! {
 }
 
 impl OpDef for Dropout {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        let y = formulas::infer(&Args::new(&[Some(&args[0])]), false)?.remove(0);
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+        let y = formulas::infer(&Args::new(&[Some(&args[0])]), false, module)?.remove(0);
         if let Some(ratio) = args.get(1)
             && !(ratio.elem.is_float() && ratio.count() == Some(Dim::constant(1)))
         {

@@ -31,9 +31,9 @@ macro_rules! formulas {
             impl OpDef for $name {
                 const COMMUTES: bool = super::formulas::flag!($($commutes)?);
 
-                fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+                fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
                     let ints = super::formulas::flag!($($int)?);
-                    super::formulas::infer(&args, ints)
+                    super::formulas::infer(&args, ints, module)
                 }
 
                 fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -110,7 +110,7 @@ macro_rules! flag {
 pub(in crate::ops) use {eval_int, flag, formulas, lift, match_int};
 
 /// The broadcast of operands of one type of number.
-pub(super) fn infer(args: &Args<Type>, ints: bool) -> OpResult<Vec<Type>> {
+pub(super) fn infer(args: &Args<Type>, ints: bool, module: &dyn Signatures) -> OpResult<Vec<Type>> {
     let mut y = args[0].clone();
     if !(y.elem.is_float() || ints && y.elem.is_int() && y.elem.bits() >= 8) {
         bail!("expects {}, got {y}", if ints { "numbers of 8 bits or more" } else { "floats" });
@@ -119,7 +119,7 @@ pub(super) fn infer(args: &Args<Type>, ints: bool) -> OpResult<Vec<Type>> {
         if arg.elem != y.elem {
             bail!("expects operands of one type of number, got {y} and {arg}");
         }
-        y.dims = broadcast(&y.dims, &arg.dims)?;
+        y.dims = broadcast(&y.dims, &arg.dims, module)?;
     }
     Ok(vec![y])
 }

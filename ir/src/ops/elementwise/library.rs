@@ -12,8 +12,8 @@ macro_rules! library {
     ($($(#[$meta:meta])* $name:ident = $mnemonic:literal, $single:path, $double:path;)*) => { $(
         op! { $(#[$meta])* $name = $mnemonic (x) {} }
         impl OpDef for $name {
-            fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-                formulas::infer(&args, false)
+            fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+                formulas::infer(&args, false, module)
             }
             fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
                 let x = &args[0];

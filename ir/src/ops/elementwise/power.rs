@@ -26,14 +26,14 @@ op! {
 }
 
 impl OpDef for Pow {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (base, exponent) = (&args[0], &args[1]);
         for ty in [base, exponent] {
             if !ty.elem.is_float() && !ty.elem.is_int() || ty.elem.bits() < 8 {
                 bail!("expects numbers of 8 bits or more, got {ty}");
             }
         }
-        Ok(vec![Type { elem: base.elem, dims: broadcast(&base.dims, &exponent.dims)? }])
+        Ok(vec![Type { elem: base.elem, dims: broadcast(&base.dims, &exponent.dims, module)? }])
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
@@ -86,8 +86,8 @@ fn int_power<I: Int>(base: I, exponent: i64) -> I {
 }
 
 impl OpDef for Mod {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-        formulas::infer(&args, true)
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
+        formulas::infer(&args, true, module)
     }
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {

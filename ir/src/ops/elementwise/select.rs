@@ -20,12 +20,15 @@ op! {
 }
 
 impl OpDef for Where {
-    fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+    fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (condition, x, y) = (&args[0], &args[1], &args[2]);
         if condition.elem != Elem::Bool || x.elem != y.elem {
             bail!("expects bool and two of one type, got {condition}, {x} and {y}");
         }
-        Ok(vec![Type { elem: x.elem, dims: broadcast(&condition.dims, &broadcast(&x.dims, &y.dims)?)? }])
+        Ok(vec![Type {
+            elem: x.elem,
+            dims: broadcast(&condition.dims, &broadcast(&x.dims, &y.dims, module)?, module)?,
+        }])
     }
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {

@@ -1,6 +1,6 @@
 //! The attributes that convolutions and pools share; `auto_pad` becomes pads.
 
-use trine_ir::ops::{WindowAxis, WindowCount};
+use trine_ir::ops::WindowAxis;
 use trine_ir::{Dim, OpResult, Value, bail};
 
 use super::super::NodeCx;
@@ -53,15 +53,29 @@ impl Window {
             AutoPad::Valid => {}
             AutoPad::SameUpper | AutoPad::SameLower => {
                 for (i, axis) in window.axes()?.iter().enumerate() {
-                    let total = same_padding(axis, &dims[i + 2])?;
-                    (window.pads[i], window.pads[n + i]) = match mode {
-                        AutoPad::SameUpper => (total / 2, total.div_ceil(2)),
-                        _ => (total.div_ceil(2), total / 2),
-                    };
+                    (window.pads[i], window.pads[n + i]) =
+                        same_padding(axis, &dims[i + 2], mode).unwrap_or((0, 0));
                 }
             }
         }
         Ok(window)
+    }
+
+    /// The pads that there are no numbers for, as `Pad` takes them: those of `auto_pad` along axes of open size.
+    pub fn open_pads(&self, cx: &NodeCx, x: Value) -> OpResult<Option<Vec<Dim>>> {
+        let mode = AutoPad::of_node(cx)?;
+        let (dims, n) = (cx.ty(x).dims, self.kernel.len());
+        if !matches!(mode, AutoPad::SameUpper | AutoPad::SameLower) {
+            return Ok(None);
+        }
+        let mut pads = vec![Dim::constant(0); 2 * (n + 2)];
+        for (i, axis) in self.axes()?.iter().enumerate() {
+            if same_padding(axis, &dims[i + 2], mode).is_none() {
+                let open = open_padding(axis, &dims[i + 2], mode).ok_or("the pads overflow")?;
+                (pads[i + 2], pads[n + 4 + i]) = open;
+            }
+        }
+        Ok(pads.iter().any(|p| p.as_integer() != Some(0)).then_some(pads))
     }
 
     /// Strides and dilations without pads.
@@ -74,38 +88,30 @@ impl Window {
     pub fn axes(&self) -> OpResult<Vec<WindowAxis>> {
         WindowAxis::all(&self.kernel, &self.strides, &self.pads, &self.dilations)
     }
-
-    /// The spatial dimensions of the result over `x`, if our ops need to be told: a symbol for each that a
-    /// stride rounds, the same one wherever the same number is rounded the same way.
-    pub fn sizes(&self, cx: &mut NodeCx, x: Value, ceil: bool) -> OpResult<Option<Vec<Dim>>> {
-        let (mut rounded, mut sizes) = (false, vec![]);
-        for (axis, dim) in self.axes()?.iter().zip(&cx.ty(x).dims[2..]) {
-            sizes.push(match axis.count_dim(dim, ceil)? {
-                WindowCount::Known(count) => count,
-                WindowCount::Rounded(text) => {
-                    rounded = true;
-                    cx.named_dim(&text)
-                }
-            });
-        }
-        Ok(rounded.then_some(sizes))
-    }
 }
 
-/// Pads such that there is a window at every stride.
-fn same_padding(axis: &WindowAxis, extent: &Dim) -> OpResult<usize> {
+/// Pads such that there is a window at every stride: those before and after `extent`, if they are numbers.
+fn same_padding(axis: &WindowAxis, extent: &Dim, mode: AutoPad) -> Option<(usize, usize)> {
     let last = match extent.as_const() {
-        Some(0) => return Ok(0),
+        Some(0) => return Some((0, 0)),
         // From the start of the last window to the end.
         Some(extent) => (extent - 1) % axis.stride + 1,
-        None if extent.div_exact(&Dim::constant(axis.stride)).is_some() => axis.stride,
-        None => bail!(
-            "`auto_pad` with stride {} depends on the size of an axis of `{extent}`; \
-             fix its size or export with `pads`",
-            axis.stride
-        ),
+        None => extent.div_exact(&Dim::constant(axis.stride)).map(|_| axis.stride)?,
     };
-    Ok(axis.reach().saturating_sub(last))
+    let total = axis.reach().saturating_sub(last);
+    Some(match mode {
+        AutoPad::SameUpper => (total / 2, total.div_ceil(2)),
+        _ => (total.div_ceil(2), total / 2),
+    })
+}
+
+/// `same_padding` of an axis where it depends on a size that is open.
+fn open_padding(axis: &WindowAxis, extent: &Dim, mode: AutoPad) -> Option<(Dim, Dim)> {
+    let (stride, two) = (Dim::constant(axis.stride), Dim::constant(2));
+    let last = extent.ceildiv(&stride)?.sub(&Dim::constant(1))?.mul(&stride)?;
+    let total = last.add(&Dim::constant(axis.reach()))?.sub(extent)?.max_of(&Dim::constant(0))?;
+    let (less, more) = (total.floordiv(&two)?, total.ceildiv(&two)?);
+    Some(if mode == AutoPad::SameUpper { (less, more) } else { (more, less) })
 }
 
 /// An attribute of `n` numbers that are not negative, or `default` for each.

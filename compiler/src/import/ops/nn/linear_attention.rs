@@ -65,7 +65,7 @@ pub fn causal_conv_with_state(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         }
     };
     let all = cx.add(Concat { axis: 2 }, &[state, x])?;
-    let op = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: channels, sizes: None };
+    let op = Conv { strides: vec![1], pads: vec![0, 0], dilations: vec![1], group: channels };
     let y = cx.add_node(op, &present(&[Some(all), Some(w), bias]))?[0];
     let y = match cx.attr_str("activation", "none")? {
         "none" => y,
