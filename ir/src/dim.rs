@@ -423,6 +423,7 @@ mod tests {
             ("-1", false),
             ("n-floordiv(n,2)", true),
             ("n-min(m,n)", true),
+            ("2*floordiv(h+1,2)+1-h", true),
             ("floordiv(n-1,2)", true),
             ("floordiv(n,2)-1", false),
         ] {

@@ -1,9 +1,11 @@
 //! What holds of a dimension whatever values its symbols have.
 
-use super::{AtomOp, Dim, Factor};
+use std::sync::Arc;
+
+use super::{Atom, AtomOp, Dim, Factor};
 
 /// How often a proof may replace an atom by what bounds it.
-const MAX_STEPS: usize = 6;
+const MAX_STEPS: usize = 4;
 
 impl Dim {
     /// Whether no values of the symbols from 1 on make the dimension negative, as far as its terms show.
@@ -21,33 +23,33 @@ impl Dim {
         self.sub(other).is_some_and(|d| d.is_proven(MAX_STEPS))
     }
 
-    /// Whether the dimension is never negative when symbols are not.
+    /// Whether the dimension is never negative when symbols are not: so are all its terms, or those of what bounds it
+    /// from below.
     fn is_proven(&self, steps: usize) -> bool {
-        let bad = |(m, c): &&(Vec<Factor>, i64)| *c < 0 || !m.iter().all(|f| f.is_nonnegative(steps));
-        let Some((m, c)) = self.terms.iter().find(bad) else { return true };
-        let (Some(steps), Some(atom)) = (steps.checked_sub(1), m.iter().find_map(Factor::as_atom)) else {
-            return false;
-        };
-        // Other factors must not turn the sign of what is proven.
-        let [Factor::Atom(_)] = m.as_slice() else { return false };
-        let Some(rest) = self.sub(&Dim { terms: vec![(m.clone(), *c)] }) else { return false };
-        let with = |d: &Dim| d.mul(&Dim::integer(*c)).and_then(|d| rest.add(&d));
-        match (atom.op(), *c < 0) {
-            // -c·floordiv(p, q) >= -c·p/q, and what is more than -1 is not negative.
-            (AtomOp::FloorDiv, true) => {
+        if self.terms.iter().all(|(m, c)| *c >= 0 && m.iter().all(|f| f.is_nonnegative(steps))) {
+            return true;
+        }
+        let Some(steps) = steps.checked_sub(1) else { return false };
+        self.terms.iter().any(|(m, c)| match m.as_slice() {
+            [Factor::Atom(atom)] => self.is_proven_without(atom, *c, steps),
+            _ => false,
+        })
+    }
+
+    /// `is_proven` with a bound in the place of the term of `atom`, whose coefficient is `c`.
+    fn is_proven_without(&self, atom: &Atom, c: i64, steps: usize) -> bool {
+        let term = Dim { terms: vec![(vec![Factor::Atom(Arc::new(atom.clone()))], c)] };
+        let Some(rest) = self.sub(&term) else { return false };
+        let with = |d: &Dim| d.mul(&Dim::integer(c)).and_then(|d| rest.add(&d));
+        match (atom.op(), c < 0) {
+            (AtomOp::FloorDiv, negative) => {
                 let [p, q] = atom.args() else { return false };
                 let Some(q) = q.as_integer() else { return false };
-                let scaled = rest.mul(&Dim::integer(q));
-                let sum = p.mul(&Dim::integer(*c)).zip(scaled).and_then(|(p, rest)| rest.add(&p));
+                // -c·floordiv(p, q) >= -c·p/q, and c·floordiv(p, q) >= c·(p-q+1)/q. A number of which q times is more
+                // than -q is not negative.
+                let p = if negative { Some(p.clone()) } else { p.sub(&Dim::integer(q - 1)) };
+                let sum = p.and_then(|p| p.mul(&Dim::integer(c))?.add(&rest.mul(&Dim::integer(q))?));
                 sum.and_then(|d| d.add(&Dim::integer(q - 1))).is_some_and(|d| d.is_proven(steps))
-            }
-            // floordiv(p, q) >= (p-q+1)/q.
-            (AtomOp::FloorDiv, false) => {
-                let [p, q] = atom.args() else { return false };
-                let Some(q) = q.as_integer() else { return false };
-                let low = p.sub(&Dim::integer(q - 1)).and_then(|p| p.mul(&Dim::integer(*c)));
-                let sum = low.zip(rest.mul(&Dim::integer(q))).and_then(|(low, rest)| rest.add(&low));
-                sum.is_some_and(|d| d.is_proven(steps))
             }
             // The smallest is at most each, the largest at least each.
             (AtomOp::Min, true) | (AtomOp::Max, false) => {
@@ -60,7 +62,7 @@ impl Dim {
 }
 
 impl Factor {
-    fn as_atom(&self) -> Option<&super::Atom> {
+    fn as_atom(&self) -> Option<&Atom> {
         match self {
             Factor::Symbol(_) => None,
             Factor::Atom(atom) => Some(atom),

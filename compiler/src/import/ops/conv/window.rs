@@ -110,7 +110,8 @@ fn open_padding(axis: &WindowAxis, extent: &Dim, mode: AutoPad) -> Option<(Dim, 
     let (stride, two) = (Dim::constant(axis.stride), Dim::constant(2));
     let last = extent.ceildiv(&stride)?.sub(&Dim::constant(1))?.mul(&stride)?;
     let total = last.add(&Dim::constant(axis.reach()))?.sub(extent)?.max_of(&Dim::constant(0))?;
-    let (less, more) = (total.floordiv(&two)?, total.ceildiv(&two)?);
+    let less = total.floordiv(&two)?;
+    let more = total.sub(&less)?;
     Some(if mode == AutoPad::SameUpper { (less, more) } else { (more, less) })
 }
 
