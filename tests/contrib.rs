@@ -8,8 +8,11 @@ mod damage;
 mod feed;
 #[path = "support/model.rs"]
 mod model;
+#[path = "support/numbers.rs"]
+mod numbers;
 
 use model::{Named, noise, run};
+use numbers::distance;
 use trine_ir::Tensor;
 
 /// Runs both and compares each result. The fused one must survive being damaged, too.
@@ -27,9 +30,8 @@ fn same(inputs: &[Named], constants: &[Named], fused: &str, plain: &str) {
 fn close(a: &Tensor, b: &Tensor, what: &str) {
     assert_eq!(a.ty(), b.ty(), "{what}");
     let (a, b) = (a.values::<f32>().unwrap(), b.values::<f32>().unwrap());
-    for (i, (a, b)) in a.iter().zip(b.iter()).enumerate() {
-        assert!((a - b).abs() <= 1e-5 + 1e-4 * b.abs(), "{what}: element {i} is {a}, not {b}");
-    }
+    let off = distance(&a, &b);
+    assert!(off <= 1e-5, "{what}: {off} off");
 }
 
 fn vector(values: &[i64]) -> Tensor {

@@ -8,9 +8,12 @@ use trine::npz::Npz;
 use trine::{Options, Session, SessionOptions};
 use trine_ir::text;
 
+#[path = "support/answers.rs"]
+mod answers;
 #[path = "support/numbers.rs"]
 mod numbers;
-use numbers::{argmax, array, distance};
+use answers::{argmax, array};
+use numbers::distance;
 
 const SPELLINGS: [&str; 4] = ["f32", "nbits", "opset23", "qdq"];
 

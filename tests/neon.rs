@@ -1,12 +1,15 @@
 //! The microkernels of aarch64 against their oracles, where the machine is another: the tests of `trine-ukernel`,
 //! compiled for aarch64 and emulated, on a processor that has dot products and on one that lacks them.
 //!
-//! Needs QEMU, a linker and a standard library for aarch64. Where they are not there it is skipped, aloud, but for
+//! Needs QEMU, a linker and a standard library for aarch64. Where they are not there it is skipped, but for
 //! continuous integration, which sets `CI`.
 #![cfg(not(target_arch = "aarch64"))]
 
 use std::path::Path;
 use std::process::Command;
+
+#[path = "support/skips.rs"]
+mod skips;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
@@ -34,7 +37,7 @@ fn kernels_of_aarch64_agree_with_their_oracles() {
     let tools = [LINKER, EMULATOR].iter().all(|tool| succeeds(tool, &["--version"]));
     let (Some(compiler), true) = (compiler, tools) else {
         assert!(std::env::var_os("CI").is_none(), "{INSTALL}");
-        eprintln!("SKIPPED: the microkernels of aarch64 are not tested; {INSTALL}");
+        skips::skip("microkernels of aarch64", INSTALL);
         return;
     };
     for (processor, features, cases) in PROCESSORS {

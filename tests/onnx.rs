@@ -1,8 +1,10 @@
 //! ONNX's own backend tests: each model runs on its inputs and must give its outputs, in several modes.
 //!
 //! `cargo test --test onnx -- FILTER` runs those whose name (`node/test_abs text`) contains FILTER. What is not
-//! expected to pass stands in `onnx/manifest.txt`; a test fails if it does worse than that, and if it does better.
-//! `BLESS=1` writes the manifest anew. `REPORT=1` prints all failures, expected or not, by message.
+//! expected to pass stands in `onnx/manifest.txt` with the reason; a test fails if it does worse than that, if it does
+//! better, and if it fails for another reason. `onnx/refused.txt` holds the cases that Trine does not take, and why;
+//! `onnx/coverage.txt` how many run compiled. `BLESS=1` writes all three. `REPORT=1` prints all failures, expected or not,
+//! by message, and which cases run compiled.
 //!
 //! Cases of one node are also run `damaged`: whatever is wrong with them, there are results or an error.
 
@@ -18,6 +20,8 @@ mod case;
 mod caught;
 #[path = "onnx/compare.rs"]
 mod compare;
+#[path = "onnx/coverage.rs"]
+mod coverage;
 #[path = "support/damage.rs"]
 mod damage;
 #[path = "support/feed.rs"]
@@ -28,8 +32,11 @@ mod fetch;
 mod manifest;
 #[path = "onnx/mode.rs"]
 mod mode;
+#[path = "onnx/refused.rs"]
+mod refused;
 
 use caught::caught;
+use coverage::Coverage;
 use manifest::Manifest;
 use mode::Mode;
 use trine::import::proto::{ModelProto, TypeProto, type_proto};
@@ -39,6 +46,9 @@ const CASES: &str = include_str!("onnx/cases.txt");
 
 /// How runs went: nothing, or why not, by name.
 type Outcomes = Arc<Mutex<BTreeMap<String, Option<String>>>>;
+
+/// How far cases are compiled.
+type Covered = Arc<Mutex<BTreeMap<String, Coverage>>>;
 
 fn main() {
     let arguments = Arguments::from_args();
@@ -50,22 +60,36 @@ fn main() {
             std::process::exit(1);
         }
     };
-    let manifest = Arc::new(Manifest::load());
-    let outcomes = Outcomes::default();
+    let (manifest, refusals) =
+        (Arc::new(Manifest::load("manifest.txt")), Arc::new(Manifest::load("refused.txt")));
+    let (outcomes, refused_outcomes, covered) =
+        (Outcomes::default(), Outcomes::default(), Covered::default());
     let bless = std::env::var_os("BLESS").is_some_and(|v| v == "1");
     let trials = CASES.lines().flat_map(|case| Mode::ALL.map(|mode| (case, mode))).map(|(case, mode)| {
         let name = format!("{case} {}", mode.name());
-        let (manifest, outcomes, data) = (manifest.clone(), outcomes.clone(), data.clone());
+        let (manifest, data) = (manifest.clone(), data.clone());
+        let (outcomes, covered) = (outcomes.clone(), covered.clone());
         Trial::test(name.clone(), move || {
-            let outcome = run(&data, case, mode).err();
+            let result = run(&data, case, mode);
+            if let Ok(Some(coverage)) = result {
+                covered.lock().expect("no panic holds it").insert(case.into(), coverage);
+            }
+            let outcome = result.err();
             outcomes.lock().expect("no panic holds it").insert(name.clone(), outcome.clone());
-            match (outcome, manifest.reason(&name)) {
+            if bless { Ok(()) } else { Ok(manifest.judge(&name, outcome.as_deref())?) }
+        })
+    });
+    let not_taken = refused::cases(&data);
+    let refused = not_taken.iter().cloned().map(|case| {
+        let name = format!("{case} refused");
+        let (refusals, outcomes, data) = (refusals.clone(), refused_outcomes.clone(), data.clone());
+        Trial::test(name.clone(), move || {
+            let outcome = refused::reason(&data, &case)?;
+            outcomes.lock().expect("no panic holds it").insert(name.clone(), outcome.clone());
+            match outcome {
+                None => Err(Failed::from("passes: a line of tests/onnx/cases.txt")),
                 _ if bless => Ok(()),
-                (None, None) | (Some(_), Some(_)) => Ok(()),
-                (Some(message), None) => Err(Failed::from(message)),
-                (None, Some(reason)) => {
-                    Err(Failed::from(format!("passes, but the manifest says `{reason}`: run with BLESS=1")))
-                }
+                Some(message) => Ok(refusals.judge(&name, Some(&message))?),
             }
         })
     });
@@ -73,21 +97,36 @@ fn main() {
         let data = data.clone();
         Trial::test(format!("{case} damaged"), move || Ok(run_damaged(&data, case)?))
     });
-    let trials = trials.chain(damaged).collect();
+    let trials = trials.chain(refused).chain(damaged).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let outcomes = outcomes.lock().expect("no panic holds it");
+    let covered = covered.lock().expect("no panic holds it");
+    // A filter leaves some out.
+    let all_ran = outcomes.len() == CASES.lines().count() * Mode::ALL.len();
     if bless {
-        manifest.write(&outcomes, CASES);
+        manifest.write(&outcomes, CASES.lines());
+        let refused = refused_outcomes.lock().expect("no panic holds it");
+        refusals.write(&refused, not_taken.iter().map(String::as_str));
+        if all_ran {
+            coverage::write(&covered);
+        }
     }
     if std::env::var_os("REPORT").is_some_and(|v| v == "1") {
         report(&outcomes);
+        coverage::report(&covered);
     }
     summarise(&outcomes);
+    println!("not taken: {} cases", not_taken.len());
+    let cases = CASES.lines().count() + not_taken.len();
+    if all_ran && let Err(message) = coverage::check(&covered, cases) {
+        eprintln!("{message}");
+        std::process::exit(101);
+    }
     conclusion.exit();
 }
 
 /// Runs a case in a mode. A panic is a failure of the case.
-fn run(data: &Path, case: &str, mode: Mode) -> Result<(), String> {
+fn run(data: &Path, case: &str, mode: Mode) -> Result<Option<Coverage>, String> {
     caught(|| {
         let case = case::load(data, case)?;
         mode.run(&case)

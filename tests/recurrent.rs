@@ -1,7 +1,7 @@
 //! Recurrent layers against onnxruntime: as they are, opened into loops, and with their steps compiled.
 //!
 //! `tests/python/recurrent.py` makes the models and the answers once, under `target/models`. `TRINE_OFFLINE=1` skips what
-//! is not there yet, aloud.
+//! is not there yet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,12 @@ use std::sync::Arc;
 
 use trine::npz::Npz;
 use trine::{Backend, Options, Session, SessionOptions, Tensor};
+
+#[path = "support/numbers.rs"]
+mod numbers;
+#[path = "support/offline.rs"]
+mod offline;
+use numbers::distance;
 
 /// Pipelines, and what runs them.
 const WAYS: [(&str, Backend); 4] = [
@@ -50,11 +56,12 @@ fn layers_answer_as_onnxruntime_within_a_hundred_thousandth() {
                 program.inputs.iter().map(|p| inputs.get(&p.name).unwrap().unwrap()).collect();
             let mut session = Session::new(program.clone(), &SessionOptions::default());
             let outputs = session.run(&inputs).unwrap();
+            assert_eq!(outputs.len(), program.outputs.len());
             for (port, got) in program.outputs.iter().zip(&outputs) {
                 let want = expected.get(&port.name).unwrap().unwrap();
                 assert_eq!(got.dims(), want.dims());
                 let (got, want) = (got.values::<f32>().unwrap(), want.values::<f32>().unwrap());
-                let off = got.iter().zip(want.iter()).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+                let off = distance(&got, &want);
                 assert!(off < 1e-5, "{} {passes}: `{}` is {off} off", case.display(), port.name);
                 worst = worst.max(off);
             }
@@ -67,12 +74,9 @@ fn made() -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
     let folder = target.join("models/recurrent");
-    if std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1") {
-        let there = folder.join("rnn.out.npz").exists();
-        if !there {
-            eprintln!("SKIPPED: {} is not made yet and TRINE_OFFLINE=1 is set", folder.display());
-        }
-        return there.then_some(folder);
+    if offline::is_set() {
+        let lacks = offline::lacks("recurrent layers against onnxruntime", &folder.join("rnn.out.npz"));
+        return (!lacks).then_some(folder);
     }
     let output = Command::new("python3")
         .current_dir(root)

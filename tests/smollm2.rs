@@ -2,7 +2,7 @@
 //!
 //! `tests/python/` makes the model and the answers once, under `target/models`: our own export in primitive
 //! operators of opset 17, and with `TRINE_MOBIUS=1` the exporter's, in Attention and RotaryEmbedding of opset 24.
-//! `TRINE_OFFLINE=1` skips what is not there yet, aloud.
+//! `TRINE_OFFLINE=1` skips what is not there yet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,9 +13,14 @@ use trine::generate::Decoder;
 use trine::npz::Npz;
 use trine::{Options, Program, Session, SessionOptions, Tensor};
 
+#[path = "support/answers.rs"]
+mod answers;
 #[path = "support/numbers.rs"]
 mod numbers;
-use numbers::{argmax, array, distance};
+#[path = "support/offline.rs"]
+mod offline;
+use answers::{argmax, array};
+use numbers::distance;
 
 #[test]
 fn our_export_answers_as_onnxruntime() {
@@ -26,7 +31,12 @@ fn our_export_answers_as_onnxruntime() {
 fn the_exporters_export_answers_as_onnxruntime() {
     match std::env::var_os("TRINE_MOBIUS").is_some_and(|v| v == "1") {
         true => check("smollm2-mobius"),
-        false => eprintln!("SKIPPED: TRINE_MOBIUS=1 checks the exporter's SmolLM2 too (it installs torch)"),
+        false => {
+            offline::skips::skip(
+                "smollm2-mobius",
+                "TRINE_MOBIUS=1 checks the exporter's SmolLM2 too (it installs torch)",
+            );
+        }
     }
 }
 
@@ -93,12 +103,9 @@ fn check_greedy(program: Arc<Program>, folder: &Path, greedy: &serde_json::Value
 fn made(name: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join("target/models").join(name);
-    if std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1") {
-        let there = folder.join("oracle/oracle.json").exists();
-        if !there {
-            eprintln!("SKIPPED: {} is not made yet and TRINE_OFFLINE=1 is set", folder.display());
-        }
-        return there.then_some(folder);
+    if offline::is_set() {
+        let lacks = offline::lacks(name, &folder.join("oracle/oracle.json"));
+        return (!lacks).then_some(folder);
     }
     let script = name.replace('-', "_");
     python(root, &[&format!("tests/python/{script}.py"), "--output"], &folder);

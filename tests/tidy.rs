@@ -155,6 +155,48 @@ fn nothing_is_left_unfinished() {
     assert_none("unfinished code", &found);
 }
 
+/// Each where the architecture says, and nowhere else: in code, for comments may name them.
+#[test]
+fn libraries_are_named_in_few_places() {
+    let places: [(&str, &[&str]); 4] = [
+        (concat!("petgraph", "::"), &["ir/src/graph.rs"]),
+        (concat!("cranelift", "_codegen"), &["compiler/src/codegen.rs", "compiler/src/codegen/"]),
+        (concat!("cranelift", "_module"), &["compiler/src/codegen.rs", "compiler/src/codegen/"]),
+        (
+            concat!("import::", "proto"),
+            // The command reads ONNX's test data.
+            &[
+                "compiler/src/import",
+                "compiler/src/export",
+                "compiler/src/cli/inputs.rs",
+                "compiler/tests/",
+                "tests/",
+            ],
+        ),
+    ];
+    let mut strays = vec![];
+    for (path, text) in sources() {
+        let code: String = text.lines().map(|l| l.split("//").next().unwrap_or_default()).collect();
+        for (name, homes) in places {
+            if code.contains(name) && !homes.iter().any(|home| path.starts_with(home)) {
+                strays.push(format!("{path} names `{name}`"));
+            }
+        }
+    }
+    assert_none("libraries outside of their places", &strays);
+}
+
+/// What ships to a device never compiles.
+#[test]
+fn no_compiler_is_below_the_compiler() {
+    for folder in ["ir", "runtime", "runtime/ukernel"] {
+        let manifest = read(&root().join(folder).join("Cargo.toml"));
+        let found: Vec<_> =
+            dependencies(&manifest).into_iter().filter(|d| d.starts_with("cranelift")).collect();
+        assert_none(folder, &found);
+    }
+}
+
 #[test]
 fn ci_runs_what_the_readme_says() {
     let run = read(&root().join(".ci/run"));

@@ -76,17 +76,17 @@ impl Error {
                 ImportError::Verify(_) => Fault::Trine,
                 _ => Fault::Input,
             },
-            Error::Pass(PassError::Pipeline(_)) => Fault::Usage,
+            Error::Pass(PassError::Pipeline(_) | PassError::Option { .. }) => Fault::Usage,
             Error::Calibrate(CalibrateError::UnknownKeep { .. } | CalibrateError::Bits { .. }) => {
                 Fault::Usage
             }
             Error::Pass(PassError::Broke { .. }) => Fault::Trine,
-            // A target is what a user names, by a triple, a CPU or a microkernel.
-            Error::Build(BuildError::Codegen(CodegenError::Target { .. })) => Fault::Input,
-            Error::Build(BuildError::Codegen(_) | BuildError::Malformed(_))
-            | Error::Object(ObjectError::Build(BuildError::Codegen(_) | BuildError::Malformed(_))) => {
-                Fault::Trine
-            }
+            Error::Build(error) | Error::Object(ObjectError::Build(error)) => match error {
+                // A target is what a user names, by a triple, a CPU or a microkernel.
+                BuildError::Codegen(CodegenError::Target { .. }) => Fault::Usage,
+                BuildError::Codegen(_) | BuildError::Malformed(_) => Fault::Trine,
+                BuildError::Memory(_) | BuildError::NoMain => Fault::Input,
+            },
             Error::Object(ObjectError::Name { .. }) => Fault::Usage,
             _ => Fault::Input,
         }

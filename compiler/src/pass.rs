@@ -49,6 +49,9 @@ pub enum PassError {
     /// The pipeline's text is at fault.
     #[error("{0}")]
     Pipeline(String),
+    /// An option has a value that the pass does not take.
+    #[error("pass `{pass}`: {message}")]
+    Option { pass: &'static str, message: String },
     /// The module does not allow what the pass was asked to do.
     #[error("pass `{pass}`: {message}")]
     Refused { pass: &'static str, message: String },
@@ -116,7 +119,7 @@ impl Options {
     /// The value of an option, or `default` if it is not given.
     pub fn value<T: FromStr>(&self, pass: &'static str, name: &str, default: T) -> Result<T, PassError> {
         let Some(text) = self.get(name) else { return Ok(default) };
-        text.parse().map_err(|_| PassError::Refused {
+        text.parse().map_err(|_| PassError::Option {
             pass,
             message: format!("option `{name}` cannot be `{}`", text.escape_debug()),
         })

@@ -94,3 +94,15 @@ pub const LEVELS: [&str; 3] = [
 
 /// Where a lossy step that the user names goes: before the first of these.
 pub const BEFORE_LOWERING: &[&str] = &["fuse-siblings", "lower-ternary"];
+
+#[cfg(test)]
+mod tests {
+    use crate::pass::{Exactness, Pipeline};
+
+    /// Nothing is approximated unless asked for.
+    #[test]
+    fn levels_change_no_more_than_they_say() {
+        let of = |level: u8| Pipeline::level(level).unwrap().exactness();
+        assert_eq!([of(0), of(1), of(2)], [Exactness::Exact, Exactness::Exact, Exactness::Reassociates]);
+    }
+}

@@ -2,7 +2,7 @@
 //! the one before, whichever text they are fitted to.
 //!
 //! The text is Debian's fortunes; nothing is fitted to those that are held out, neither when the model was trained
-//! nor here. `TRINE_OFFLINE=1` skips this, aloud, where they were not downloaded yet.
+//! nor here. `TRINE_OFFLINE=1` skips this where they were not downloaded yet.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +14,9 @@ use trine::pass::{Driver, Pipeline};
 use trine::ternarize::Recipe;
 use trine::{Module, Options, evaluate};
 use trine_ir::random::Draw;
+
+#[path = "../../tests/support/offline.rs"]
+mod offline;
 
 /// From the worst to the best, all of one plane and one scale a row: by the weights alone, then fitted.
 const PLAIN: [&str; 2] = ["absmean", "twn"];
@@ -149,9 +152,7 @@ impl Texts {
     /// Debian's fortunes, downloaded if need be; `None` means to skip.
     fn get() -> Option<Texts> {
         let cache = root().join("target/train");
-        let offline = std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1");
-        if offline && !cache.join("fortunes/.stamp").exists() {
-            eprintln!("SKIPPED: {} holds no fortunes yet and TRINE_OFFLINE=1 is set", cache.display());
+        if offline::lacks("methods on texts", &cache.join("fortunes/.stamp")) {
             return None;
         }
         let output = Command::new("python3")

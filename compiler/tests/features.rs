@@ -73,7 +73,7 @@ fn mistakes_are_answered() {
     assert!(message.contains("threshold, mean, bernoulli, keep, not `sometimes`"), "{message}");
     let message = fail(2, &["accuracy", &model, "--data", &data, "--features", "ternary{level=1}"]);
     assert!(message.contains("no option `level`"), "{message}");
-    let message = fail(1, &["accuracy", &model, "--data", &data, "--states", "keep{slope=-1}"]);
+    let message = fail(2, &["accuracy", &model, "--data", &data, "--states", "keep{slope=-1}"]);
     assert!(message.contains("`slope` is a number above 0"), "{message}");
 }
 

@@ -1,7 +1,7 @@
 //! The trainers of `examples/train`: what they print is what the compiled models do.
 //!
 //! `examples/train/test_train.py` trains every variant for a few steps, in an environment that is made once under
-//! `target/`; `TRINE_OFFLINE=1` skips it, aloud, where there is none yet. Of the models that longer trainings left in
+//! `target/`; `TRINE_OFFLINE=1` skips it where there is none yet. Of the models that longer trainings left in
 //! `tests/models`, those that `tests/models.rs` does not run are checked here.
 
 use std::path::{Path, PathBuf};
@@ -13,12 +13,13 @@ use tokenizers::Tokenizer;
 use trine::npz::Npz;
 use trine::{Module, Options, evaluate};
 
+#[path = "../../tests/support/offline.rs"]
+mod offline;
+
 #[test]
 fn every_method_compiles_to_the_loss_it_was_trained_to() {
     let root = root();
-    let offline = std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1");
-    if offline && !root.join("target/venv-train/.stamp").exists() {
-        eprintln!("SKIPPED: target/venv-train is not made yet and TRINE_OFFLINE=1 is set");
+    if offline::lacks("examples/train/test_train.py", &root.join("target/venv-train/.stamp")) {
         return;
     }
     let output = Command::new("python3")

@@ -58,7 +58,7 @@ def main(argv=None):
         results = {name: greedy(session, config, ids, flags.tokens) for name, session in sessions.items()}
         logits, continuation = results[flags.spellings[0]]
         for name, (other_logits, other_continuation) in results.items():
-            np.testing.assert_allclose(other_logits, trained, rtol=1e-3, atol=1e-3, err_msg=name)
+            np.testing.assert_allclose(other_logits, trained, rtol=1e-3, atol=1e-3, equal_nan=False, err_msg=name)
             assert other_continuation == continuation, f"`{name}` continues {prompt!r} differently"
         print(repr(tokenizer.decode(ids + continuation)))
         expected |= {f"{i}.prompt": np.array(ids), f"{i}.logits": logits, f"{i}.greedy": np.array(continuation)}

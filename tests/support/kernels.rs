@@ -8,6 +8,9 @@ use trine::passes::form_kernels::form;
 use trine_ir::{Dim, DimEnv, Elem, Module, Tensor, Type, eval, text, verify};
 use trine_runtime::{Session, SessionOptions};
 
+#[path = "numbers.rs"]
+mod numbers;
+
 /// Deterministic values: floats in (-2, 2), trits, any i8 and u8, small i64.
 pub fn fill(ty: &Type, dims: &[usize], seed: u64) -> Tensor {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -77,9 +80,12 @@ pub fn compare(source: &str, symbols: &[(&str, usize)], tolerance: f32) -> Strin
     verify(&formed).unwrap_or_else(|e| panic!("{e}\n{}", text::print(&formed)));
     let dump = text::print(&formed);
     let program = Arc::new(build(formed, &target).unwrap_or_else(|e| panic!("{e}\n{dump}")));
+    // What is interpreted on both sides is compared with itself.
+    assert!(program.step_counts().0 > 0, "no step is compiled\n{dump}");
     for threads in [1, 2, 3] {
         let mut session = Session::new(program.clone(), &SessionOptions { threads, state_capacity: None });
         let got = session.run(&inputs).unwrap_or_else(|e| panic!("{e}\n{dump}"));
+        assert_eq!(got.len(), want.len(), "outputs\n{dump}");
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {
             assert_eq!(got.ty(), want.ty(), "output {i}\n{dump}");
             let same = if tolerance == 0.0 { got == want } else { distance(got, want) <= tolerance };
@@ -89,11 +95,9 @@ pub fn compare(source: &str, symbols: &[(&str, usize)], tolerance: f32) -> Strin
     dump
 }
 
-/// The largest difference over the largest magnitude.
+/// As `numbers::distance` says it, of tensors of f32.
 pub fn distance(got: &Tensor, want: &Tensor) -> f32 {
-    let (g, w) = (got.values::<f32>().unwrap(), want.values::<f32>().unwrap());
-    let largest = w.iter().fold(1e-6f32, |m, v| m.max(v.abs()));
-    g.iter().zip(w.iter()).map(|(g, w)| (g - w).abs() / largest).fold(0.0, f32::max)
+    numbers::distance(&got.values::<f32>().unwrap(), &want.values::<f32>().unwrap())
 }
 
 pub fn difference(got: &Tensor, want: &Tensor) -> String {

@@ -19,7 +19,7 @@ use crate::pass::{Cx, PassError};
 
 /// The pass, for this machine.
 pub fn run(module: &mut Module, _: &mut Cx) -> Result<usize, PassError> {
-    let refused = |e: CodegenError| PassError::Refused { pass: "form-kernels", message: e.to_string() };
+    let refused = |e: CodegenError| PassError::Option { pass: "form-kernels", message: e.to_string() };
     Ok(form(module, &Target::host().map_err(refused)?))
 }
 

@@ -17,7 +17,7 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         "ternary" => true,
         other => {
             let message = format!("`weights` are `any` or `ternary`, not `{}`", other.escape_debug());
-            return Err(PassError::Refused { pass: NAME, message });
+            return Err(PassError::Option { pass: NAME, message });
         }
     };
     Ok(open(module, cx, NAME, &Settings { only_ternary, ..Settings::default() }))

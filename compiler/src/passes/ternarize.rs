@@ -17,10 +17,11 @@ use crate::ternarize::{self, Layer, Recipe};
 const NAME: &str = "ternarize";
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    let refused = |message: String| Err(PassError::Refused { pass: NAME, message });
     if module.stage > Stage::Ternary {
-        return refused(format!("the module is `{}` already", module.stage.name()));
+        let message = format!("the module is `{}` already", module.stage.name());
+        return Err(PassError::Refused { pass: NAME, message });
     }
+    let refused = |message: String| Err(PassError::Option { pass: NAME, message });
     let recipe = match recipe(cx) {
         Ok(recipe) if recipe.needs_calibration() => {
             return refused(format!(

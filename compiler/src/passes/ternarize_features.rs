@@ -21,10 +21,8 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         Some(text) => match text.parse::<f32>() {
             Ok(threshold) if threshold.is_finite() && threshold >= 0.0 => Some(threshold),
             _ => {
-                return Err(refused(format!(
-                    "`threshold` is a number from 0, not `{}`",
-                    text.escape_debug()
-                )));
+                let message = format!("`threshold` is a number from 0, not `{}`", text.escape_debug());
+                return Err(PassError::Option { pass: NAME, message });
             }
         },
     };
@@ -32,7 +30,8 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         "ternary" => false,
         "binary" => true,
         other => {
-            return Err(refused(format!("`form` is `ternary` or `binary`, not `{}`", other.escape_debug())));
+            let message = format!("`form` is `ternary` or `binary`, not `{}`", other.escape_debug());
+            return Err(PassError::Option { pass: NAME, message });
         }
     };
     if cx.options.get("value").is_none() && last_linear(module).is_none() {

@@ -16,7 +16,7 @@ const NAME: &str = "ternarize-states";
 const STEEPEST: f32 = 1e6;
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    let refused = |message: String| Err(PassError::Refused { pass: NAME, message });
+    let refused = |message: String| Err(PassError::Option { pass: NAME, message });
     let seed = cx.options.value(NAME, "seed", 0u64)?;
     let hidden = match cx.options.get("hidden").unwrap_or("threshold") {
         "threshold" => Hidden::Threshold,

@@ -154,6 +154,29 @@ mod tests {
         assert_eq!(y, [-1.0, 1.0, 3.0, 5.0, 10.0]);
     }
 
+    /// Two rows of three blocks, the last of which is short: rows begin at a byte of their own, of zero points too, and each
+    /// block has the scale and the zero of its row and place.
+    #[test]
+    fn rows_of_several_blocks_find_their_scales_and_zeros() {
+        let q = bytes(&[2, 3, 1], &[0x21, 0x43, 0xf5, 0x87, 0xa9, 0x0b]);
+        let scale = Tensor::from_vec(vec![2, 3], vec![1f32, 10.0, 100.0, 0.5, 5.0, 50.0]).unwrap();
+        let op = DequantizeBlocks { bits: 4, block: 2, k: 5, int8: false };
+        let y = run(op.clone(), &[Some(&q), Some(&scale)]).unwrap();
+        assert_eq!(y, [-7.0, -6.0, -50.0, -40.0, -300.0, -0.5, 0.0, 5.0, 10.0, 150.0]);
+        // Zeros 1, 2, 3 of the first row and 4, 5, 6 of the second; what fills the bytes up is not read.
+        let zero = bytes(&[2, 2], &[0x21, 0xf3, 0x54, 0xf6]);
+        let y = run(op, &[Some(&q), Some(&scale), Some(&zero)]).unwrap();
+        assert_eq!(y, [0.0, 1.0, 10.0, 20.0, 200.0, 1.5, 2.0, 20.0, 25.0, 250.0]);
+    }
+
+    #[test]
+    fn one_bit_is_from_minus_one_to_zero() {
+        let scale = Tensor::from_vec(vec![1, 1], vec![3f32]).unwrap();
+        let one = DequantizeBlocks { bits: 1, block: 8, k: 8, int8: false };
+        let y = run(one, &[Some(&bytes(&[1, 1, 1], &[0b1000_0110])), Some(&scale)]).unwrap();
+        assert_eq!(y, [-3.0, 0.0, 0.0, -3.0, -3.0, -3.0, -3.0, 0.0]);
+    }
+
     #[test]
     fn four_and_eight_bits_have_their_middle_as_zero() {
         let scale = Tensor::from_vec(vec![1, 1], vec![1f32]).unwrap();

@@ -279,6 +279,29 @@ mod tests {
         }
     }
 
+    /// Rounded before the zero is added, divided and not multiplied by one over the scale, each element with the zero of
+    /// its own axis, and saturated where each type ends.
+    #[test]
+    fn quotients_are_rounded_before_zeros_are_added() {
+        let x = Tensor::from_vec(vec![2, 3], vec![0.5f32, 1.5, -2.5, 0.5, 1.5, -2.5]).unwrap();
+        let (scale, zero) = (Tensor::vector(vec![1f32, 0.5]), Tensor::vector(vec![1i8, -10]));
+        let q = run(quantize(Some(0), None, Elem::I8), &[&x, &scale, &zero]).unwrap().remove(0);
+        assert_eq!(&*q.values::<i8>().unwrap(), [1, 3, -1, -9, -7, -15]);
+        let y = run(DequantizeLinear { axis: Some(0), block: None, to: Elem::F32 }, &[&q, &scale, &zero]);
+        assert_eq!(y.unwrap()[0].values::<f32>().unwrap()[..], [0.0, 2.0, -2.0, 0.5, 1.5, -2.5]);
+        // A bit below a half, and a half by the reciprocal.
+        let q =
+            run(quantize(None, None, Elem::I8), &[&Tensor::vector(vec![2.25f32]), &Tensor::scalar(0.3f32)]);
+        assert_eq!((&*q.unwrap()[0].values::<i8>().unwrap(), 2.25 * (1.0 / 0.3f32)), (&[7][..], 7.5));
+        let (x, scale) = (Tensor::vector(vec![-1e9f32, 1e9]), Tensor::scalar(1f32));
+        for (elem, ends) in
+            [(Elem::I4, [-8, 7]), (Elem::U4, [0, 15]), (Elem::I2, [-2, 1]), (Elem::U8, [0, -1])]
+        {
+            let q = run(quantize(None, None, elem), &[&x, &scale]).unwrap().remove(0);
+            assert_eq!(q.unpacked().unwrap().iter().map(|v| *v as i8).collect::<Vec<_>>(), ends, "{elem}");
+        }
+    }
+
     #[test]
     fn trits_and_wide_integers_dequantize() {
         let op = DequantizeLinear { axis: None, block: None, to: Elem::F16 };
@@ -306,6 +329,17 @@ mod tests {
             assert_eq!(&*y[0].values::<u8>().unwrap(), q);
             assert_eq!(&*y[1].values::<f32>().unwrap(), [scale]);
             assert_eq!(&*y[2].values::<u8>().unwrap(), [zero]);
+        }
+        // The scale is 1: elements and the zero are rounded to even, elements before the zero is added.
+        for (x, zero, q) in [
+            ([0f32, 255.0, 0.5, 1.5, 2.5], 0, [0, 255, 0, 2, 2]),
+            ([-0.5, 254.5, 1.5, 2.5, 0.0], 0, [0, 254, 2, 2, 0]),
+            ([-1.5, 253.5, 0.5, 1.5, -0.5], 2, [0, 255, 2, 4, 2]),
+        ] {
+            let y = run(DynamicQuantizeLinear {}, &[&Tensor::vector(x.to_vec())]).unwrap();
+            assert_eq!(&*y[1].values::<f32>().unwrap(), [1.0]);
+            assert_eq!(&*y[2].values::<u8>().unwrap(), [zero], "{x:?}");
+            assert_eq!(&*y[0].values::<u8>().unwrap(), q, "{x:?}");
         }
         let x = Tensor::vector(vec![f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
         assert!(run(DynamicQuantizeLinear {}, &[&x]).is_ok());

@@ -328,3 +328,6 @@ fn select<T: Copy>(x: &[T], trits: &[u8], k: usize, total: usize, f: impl Fn(i8,
     }
     y
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,10 @@
 //! only be made where it is safe to [run](Call::run).
 #![allow(unsafe_code)]
 
+mod rows;
+
+pub use rows::{Attended, Attending, Factors, Sums};
+
 use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::null;
