@@ -22,6 +22,8 @@ mod by_hand;
 mod clif;
 #[path = "filetests/compare.rs"]
 mod compare;
+#[path = "filetests/compiled.rs"]
+mod compiled;
 #[path = "filetests/fill.rs"]
 mod fill;
 #[path = "filetests/random.rs"]
@@ -168,7 +170,7 @@ fn run_passes(input: &Input, pipeline: &Pipeline, tolerance: Option<f64>) -> Res
     Ok(out)
 }
 
-/// The outputs of `@main` on the constants at the head.
+/// The outputs of `@main` on the constants at the head, which are those of the compiled module.
 fn run_test(input: &Input) -> Result<String, Failed> {
     let lines: Vec<_> = input.header("const").map(|l| format!("const {l}\n")).collect();
     let inputs = text::parse(&lines.concat())?.consts;
@@ -180,8 +182,9 @@ fn run_test(input: &Input) -> Result<String, Failed> {
         let name = main.name(*param);
         args.push(inputs.get(name).ok_or(format!("no `// const @{name}`"))?.clone());
     }
-    Ok(match eval::run(&module, args) {
+    Ok(match eval::run(&module, args.clone()) {
         Ok(outputs) => {
+            compiled::same_outputs(module.clone(), &args, &outputs)?;
             let named = main.outputs().iter().zip(&outputs);
             named.map(|(v, t)| format!("@{}: {}\n", main.name(*v), show::tensor(t))).collect()
         }

@@ -6,7 +6,7 @@ use trine::build::build;
 use trine::codegen::Target;
 use trine::passes::form_kernels::form;
 use trine_ir::{Tensor, Type, eval};
-use trine_runtime::{Session, SessionOptions};
+use trine_runtime::{Program, Session, SessionOptions};
 
 #[path = "support/kernels.rs"]
 mod kernels;
@@ -88,13 +88,18 @@ fn attention_reads_views_and_extends_the_past() {
 
 #[test]
 fn a_session_keeps_the_past_in_place() {
+    keeps_the_past(Session::new);
+    keeps_the_past(Session::guarded);
+}
+
+fn keeps_the_past(make: fn(Arc<Program>, &SessionOptions) -> Session) {
     let target = Target::host().unwrap();
     let module = parse(ATTENTION);
     let mut formed = module.clone();
     form(&mut formed, &target);
     let program = Arc::new(build(formed, &target).unwrap());
     assert_eq!(program.states.len(), 2);
-    let mut session = Session::new(program.clone(), &SessionOptions { threads: 2, state_capacity: Some(9) });
+    let mut session = make(program.clone(), &SessionOptions { threads: 2, state_capacity: Some(9) });
     let types =
         module.main().unwrap().graph.params().iter().map(|p| module.main().unwrap().graph.ty(*p).clone());
     let types: Vec<Type> = types.collect();

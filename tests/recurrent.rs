@@ -54,7 +54,7 @@ fn layers_answer_as_onnxruntime_within_a_hundred_thousandth() {
             let mut expected = Npz::open(case.with_extension("out.npz")).unwrap();
             let inputs: Vec<Tensor> =
                 program.inputs.iter().map(|p| inputs.get(&p.name).unwrap().unwrap()).collect();
-            let mut session = Session::new(program.clone(), &SessionOptions::default());
+            let mut session = Session::guarded(program.clone(), &SessionOptions::default());
             let outputs = session.run(&inputs).unwrap();
             assert_eq!(outputs.len(), program.outputs.len());
             for (port, got) in program.outputs.iter().zip(&outputs) {

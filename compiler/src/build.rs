@@ -1,10 +1,13 @@
 //! From a module to a program that runs on this machine.
+#![allow(unsafe_code)]
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use trine_ir::{FunctionKind, Module};
-use trine_runtime::{Kernel, KernelFn, KernelLibrary, Program, RunError, Step, StepKind};
+use trine_ir::{FunctionKind, Module, verify};
+use trine_runtime::{
+    Kernel, KernelFn, KernelLibrary, Parts, Program, ProgramError, RunError, Step, StepKind,
+};
 
 use crate::codegen::{self, CodegenError, Target, jit::Jit};
 use crate::constants;
@@ -17,15 +20,19 @@ pub enum BuildError {
     Codegen(#[from] CodegenError),
     #[error(transparent)]
     Memory(#[from] RunError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error("the module has no `@main`")]
     NoMain,
     #[error("{0}")]
     Malformed(String),
 }
 
-/// Makes a program of a verified module. Calls of kernels become machine code for `target`, this machine;
-/// every other op runs by its meaning.
+/// Makes a program of a module. Calls of kernels become machine code for `target`, which must run here; every other op
+/// runs by its meaning. The module is verified: code trusts its types.
 pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError> {
+    target.expect_here()?;
+    verify(&module).map_err(|e| BuildError::Malformed(e.to_string()))?;
     let target = &target.for_kernels(&module);
     let Draft { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, kernels } =
         draft(&module, target)?;
@@ -47,7 +54,12 @@ pub fn build(mut module: Module, target: &Target) -> Result<Program, BuildError>
     };
     let steps = steps.into_iter().map(|step| link(step, kernel)).collect::<Result<_, BuildError>>()?;
     let module = Arc::new(module);
-    Ok(Program { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, module })
+    let parts =
+        Parts { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, module };
+    // SAFETY: each kernel is compiled from the function that its step calls, whose parameters and results have the types
+    // of the step's operands and results, by emitters that keep within these and within the scratch that their plans ask
+    // for. Constants are packed as the plans ask, and the draft sizes buffers by their types and shares slots by use.
+    Ok(unsafe { Program::new(parts) }?)
 }
 
 /// Puts the kernel where its name was.

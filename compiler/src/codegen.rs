@@ -6,6 +6,7 @@
 
 pub mod attention;
 pub mod autotune;
+pub mod checks;
 pub mod choice;
 pub mod contraction;
 pub mod elementwise;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use trine_ir::dim::{Atom, Factor};
+use trine_ir::dim::{Atom, Factor, Symbol};
 use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Type, Value};
 use trine_runtime::{Buffer, Derived, Place, Port, Size, State, Step, StepKind};
 
@@ -88,8 +88,15 @@ fn needs(
 ) -> Result<FxHashMap<String, Needs>, BuildError> {
     let functions = module.functions.iter().filter(|(_, f)| f.kind == FunctionKind::Kernel);
     let mut kernels = FxHashMap::default();
+    let given = module.main().map(|main| symbols_of(&main.graph, main.graph.params()).collect());
+    let given: FxHashSet<Symbol> = given.ok_or(BuildError::NoMain)?;
     for (name, function) in functions {
         let malformed = || BuildError::Malformed(format!("kernel `@{name}` has no plan"));
+        if let Some(symbol) = unknown_symbol(&function.graph, &given) {
+            let message =
+                format!("kernel `@{name}` needs `{symbol}`, which neither its operands nor inputs have");
+            return Err(BuildError::Malformed(message));
+        }
         let plan = Plan::new(&function.graph, target).ok_or_else(malformed)?;
         let scratch = plan.scratch().ok_or_else(malformed)?;
         let size = |dim: &Dim| Size::new(dim, symbols).ok_or_else(malformed);
@@ -104,6 +111,17 @@ fn needs(
         kernels.insert(name.clone(), needs);
     }
     Ok(kernels)
+}
+
+/// A symbol in a kernel that neither its operands nor the inputs of the program, which are `given`, give a value.
+fn unknown_symbol(kernel: &Graph, given: &FxHashSet<Symbol>) -> Option<Symbol> {
+    let own: FxHashSet<Symbol> = symbols_of(kernel, kernel.params()).collect();
+    let values: Vec<Value> = kernel.order().into_iter().flat_map(|node| kernel.results(node)).collect();
+    symbols_of(kernel, &values).find(|symbol| !own.contains(symbol) && !given.contains(symbol))
+}
+
+fn symbols_of(graph: &Graph, values: &[Value]) -> impl Iterator<Item = Symbol> {
+    values.iter().flat_map(move |v| graph.ty(*v).dims.iter().flat_map(Dim::symbols))
 }
 
 /// Bytes of all operands, packed as the kernel reads them, and of all results.
@@ -168,16 +186,16 @@ impl Builder<'_> {
     }
 
     /// Whether the node's result can be its operand's memory: kernels bring their own shapes, the interpreter
-    /// takes that of the memory, and outputs are copied by type where they are not in a buffer.
+    /// takes that of the memory, and outputs are copied by type where they are not in a buffer. Where only a run can
+    /// tell whether there are as many elements, a step has to.
     fn is_alias(&self, graph: &Graph, node: NodeId) -> bool {
         let value = Value { node, result: 0 };
-        let same_type = graph.operand(node, 0).is_some_and(|source| graph.ty(source) == graph.ty(value));
+        let Some(source) = graph.operand(node, 0) else { return false };
+        let same_type = graph.ty(source) == graph.ty(value);
         let is_kernel = |user: NodeId| matches!(graph.op(user), Some(Op::Call(call)) if self.kernels.contains_key(&call.f.0));
         let count = |v: Value| graph.ty(v).count();
-        let as_many = graph
-            .operand(node, 0)
-            .and_then(|source| Some(self.module.implies(&count(source)?, &count(value)?)))
-            .unwrap_or(false);
+        let as_many =
+            count(source).zip(count(value)).is_some_and(|(from, to)| self.module.implies(&from, &to));
         same_type
             || as_many
                 && !graph.outputs().contains(&value)

@@ -65,7 +65,7 @@ impl Decoder {
         self.read_logits()
     }
 
-    /// Lets `execute` run the model on tokens that it has not read.
+    /// Lets `execute` run the model on tokens that it has not read. After an error it is as it was before.
     fn run(
         &mut self,
         tokens: &[u32],
@@ -74,8 +74,27 @@ impl Decoder {
         if tokens.is_empty() {
             return Err(refuse("there are no tokens to read"));
         }
-        let before = if self.caches { self.tokens.len() } else { 0 };
+        let (read, filled) = (self.tokens.len(), self.session.filled());
         self.tokens.extend_from_slice(tokens);
+        match self.try_run(if self.caches { read } else { 0 }, execute) {
+            Ok(past) => {
+                self.past = past;
+                Ok(())
+            }
+            Err(error) => {
+                self.tokens.truncate(read);
+                self.session.truncate(filled);
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs the model on all tokens but the first `before`. The caches by input, where the session does not hold them.
+    fn try_run(
+        &mut self,
+        before: usize,
+        execute: impl FnOnce(&mut Session, &[View]) -> Result<(), RunError>,
+    ) -> Result<Vec<Option<Tensor>>, Error> {
         let new = &self.tokens[before..];
         let program = self.session.program().clone();
         let mut given: Vec<Tensor> = vec![];
@@ -87,22 +106,20 @@ impl Decoder {
                 Role::Ids => row(&port.ty, new.iter().map(|t| i64::from(*t)).collect())?,
                 Role::Mask => row(&port.ty, vec![1; self.tokens.len()])?,
                 Role::Positions => row(&port.ty, (before as i64..self.tokens.len() as i64).collect())?,
-                Role::Past => match self.past[i].take() {
-                    Some(tensor) => tensor,
+                Role::Past => match &self.past[i] {
+                    Some(tensor) => tensor.clone(),
                     None => empty_cache(&port.ty)?,
                 },
             });
         }
         let views: Vec<View> = given.iter().map(View::from).collect();
         execute(&mut self.session, &views)?;
-        for (i, feed) in self.feeds.iter().enumerate() {
-            if let Some(output) = feed
-                && !self.session.is_state(i)
-            {
-                self.past[i] = Some(owned(self.session.output(*output))?);
-            }
-        }
-        Ok(())
+        last_logits(&self.session, self.logits_output)?;
+        let past = self.feeds.iter().enumerate().map(|(i, feed)| match feed {
+            Some(output) if !self.session.is_state(i) => owned(self.session.output(*output)).map(Some),
+            _ => Ok(None),
+        });
+        past.collect()
     }
 
     /// What runs the model.
@@ -129,15 +146,9 @@ impl Decoder {
     /// The logits of the last position.
     fn read_logits(&mut self) -> Result<&[f32], Error> {
         let Decoder { session, logits_output, logits, .. } = self;
-        let view = session.output(*logits_output);
-        let &[_, seq, vocabulary] = view.dims else { return Err(refuse("its logits lost an axis")) };
-        if seq == 0 || vocabulary == 0 {
-            return Err(refuse("its logits are empty"));
-        }
-        let start = (seq - 1) * vocabulary * (view.elem.bits() / 8);
-        let data = view.data.get(start..).ok_or_else(|| refuse("its logits end early"))?;
+        let view = last_logits(session, *logits_output)?;
         let elem = view.elem;
-        match floats(View { data, ..view }).ok_or_else(|| refuse(format!("its logits are {elem}")))? {
+        match floats(view).ok_or_else(|| refuse(format!("its logits are {elem}")))? {
             Cow::Borrowed(floats) => Ok(floats),
             Cow::Owned(floats) => {
                 *logits = floats;
@@ -145,6 +156,18 @@ impl Decoder {
             }
         }
     }
+}
+
+/// The row of the last position of an output `[batch, seq, vocabulary]`.
+fn last_logits(session: &Session, output: usize) -> Result<View<'_>, Error> {
+    let view = session.output(output);
+    let &[_, seq, vocabulary] = view.dims else { return Err(refuse("its logits lost an axis")) };
+    if seq == 0 || vocabulary == 0 {
+        return Err(refuse("its logits are empty"));
+    }
+    let start = (seq - 1) * vocabulary * (view.elem.bits() / 8);
+    let data = view.data.get(start..).ok_or_else(|| refuse("its logits end early"))?;
+    Ok(View { data, ..view })
 }
 
 /// How the next token is chosen. The default is greedy.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::{FunctionKind, Module, Op};
-use trine_runtime::{Place, Port, Step, StepKind};
+use trine_runtime::{Place, Port, Size, Step, StepKind};
 
 use crate::build::BuildError;
 use crate::codegen::entry::{self, Parts, STATUS_DIMS};
@@ -56,7 +56,7 @@ pub enum ObjectError {
     Name { name: String },
     #[error("no kernel for {}, and an object file has no interpreter", .steps.join(", "))]
     Interpreted { steps: Vec<String> },
-    #[error("the sizes of results of {} depend on data", .steps.join(", "))]
+    #[error("the sizes of results or scratch of {} depend on data", .steps.join(", "))]
     DataDependent { steps: Vec<String> },
     #[error("kernels call {}, which no archive holds", .symbols.join(", "))]
     Symbols { symbols: Vec<String> },
@@ -116,9 +116,24 @@ fn is_copy(draft: &Draft, step: &Step<String>) -> bool {
     matches!(step.kind, StepKind::Interpret(Op::Identity(_))) && step.results.iter().all(whole_bytes)
 }
 
+/// The arena is laid out before the first kernel runs, by the dimensions of the inputs.
 fn refuse_data_dependent(draft: &Draft) -> Result<(), ObjectError> {
     let unplanned = |p: &Place| matches!(p, Place::Buffer(b) if draft.buffers[*b].slot.is_none());
-    let dependent = draft.steps.iter().filter(|s| s.results.iter().any(unplanned));
+    let shapes = draft.inputs.iter().flat_map(|port| &port.shape);
+    let mut given: FxHashSet<u32> = shapes.flat_map(Size::symbols).collect();
+    for (symbol, derived) in (draft.symbols.len() - draft.derived.len()..).zip(&draft.derived) {
+        if derived.args.iter().flat_map(Size::symbols).all(|s| given.contains(&s)) {
+            given.insert(symbol as u32);
+        }
+    }
+    let is_late = |step: &Step<String>| match &step.kind {
+        StepKind::Kernel(name) => draft.kernels.get(name).is_some_and(|needs| {
+            let mut symbols = needs.scratch_shared.symbols().chain(needs.scratch_part.symbols());
+            symbols.any(|symbol| !given.contains(&symbol))
+        }),
+        StepKind::Interpret(_) => false,
+    };
+    let dependent = draft.steps.iter().filter(|s| s.results.iter().any(unplanned) || is_late(s));
     let steps: Vec<_> = dependent.map(|s| s.place.clone()).collect();
     if steps.is_empty() { Ok(()) } else { Err(ObjectError::DataDependent { steps }) }
 }

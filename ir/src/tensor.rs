@@ -1,7 +1,8 @@
 //! Tensors: a shape and its bytes, row-major, shared and never changed.
 //!
 //! The bytes may lie in a mapped file, so a model's weights cost no memory of their own. Elements are
-//! little-endian; those under 8 bits are packed as ONNX packs them, low bits first, without row padding.
+//! little-endian; those under 8 bits are packed as ONNX packs them, low bits first, without row padding. A bool is a byte
+//! that is 0 or 1, whatever a file says: kernels count on it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -58,7 +59,7 @@ pub fn count(dims: &[usize]) -> Option<usize> {
 }
 
 impl Tensor {
-    /// A tensor over `data`, whose length must be exactly what `elem` and `dims` ask for.
+    /// A tensor over `data`, whose length must be exactly what `elem` and `dims` ask for. Truths are 1, whatever they were.
     pub fn new(elem: Elem, dims: Vec<usize>, data: Bytes) -> Result<Tensor, TensorError> {
         let Some(expected) = count(&dims).and_then(|n| elem.bytes(n)) else {
             return Err(TensorError::TooLarge { elem, dims });
@@ -66,6 +67,7 @@ impl Tensor {
         if expected != data.len() {
             return Err(TensorError::WrongSize { elem, dims, expected, actual: data.len() });
         }
+        let data = if elem == Elem::Bool { normal_bools(data) } else { data };
         Ok(Tensor { elem, dims, data })
     }
 
@@ -178,6 +180,11 @@ impl Tensor {
     }
 }
 
+/// Bytes of which each is 0 or 1; they stay where they are if they were.
+fn normal_bools(data: Bytes) -> Bytes {
+    if data.iter().all(|b| *b <= 1) { data } else { data.iter().map(|b| u8::from(*b != 0)).collect() }
+}
+
 /// The one place where a vector of elements becomes bytes, without a copy.
 fn into_bytes<T: Element>(values: Vec<T>) -> Bytes {
     struct Owner<T>(Vec<T>);
@@ -232,6 +239,15 @@ mod tests {
         assert_eq!(err.to_string(), "a tensor f32[2, 3] takes 24 bytes, not 20");
         assert!(Tensor::new(Elem::F32, vec![usize::MAX, 8], Bytes::new()).is_err());
         assert!(Tensor::scalar(1.0f32).values::<i64>().is_err());
+    }
+
+    #[test]
+    fn truths_are_one() {
+        let bools = Tensor::new(Elem::Bool, vec![4], Bytes::from_static(&[0, 1, 2, 255])).unwrap();
+        assert_eq!(bools, Tensor::from_bools(vec![4], [false, true, true, true]).unwrap());
+        let plain = Bytes::from_static(&[0, 1]);
+        let kept = Tensor::new(Elem::Bool, vec![2], plain.clone()).unwrap();
+        assert_eq!(kept.bytes().as_ptr(), plain.as_ptr());
     }
 
     #[test]

@@ -38,13 +38,13 @@ unsafe impl Send for AlignedBytes {}
 unsafe impl Sync for AlignedBytes {}
 
 impl AlignedBytes {
+    pub fn empty() -> AlignedBytes {
+        AlignedBytes { start: NonNull::<u64>::dangling().cast(), len: 0, source: Source::Nothing }
+    }
+
     pub fn zeroed(len: usize) -> Result<AlignedBytes, RunError> {
         if len == 0 {
-            return Ok(AlignedBytes {
-                start: NonNull::<u64>::dangling().cast(),
-                len,
-                source: Source::Nothing,
-            });
+            return Ok(AlignedBytes::empty());
         }
         let layout = layout(len).ok_or(RunError::Memory { bytes: len })?;
         #[cfg(target_os = "linux")]
@@ -55,6 +55,15 @@ impl AlignedBytes {
         let start = unsafe { alloc_zeroed(layout) };
         let start = NonNull::new(start).ok_or(RunError::Memory { bytes: len })?;
         Ok(AlignedBytes { start, len, source: Source::Allocated(layout) })
+    }
+
+    /// Zeroed bytes whose last is the last that can be read: one more faults. For tests; they start where their length
+    /// says, and on other systems than Linux they are as others are.
+    pub fn at_an_edge(len: usize) -> Result<AlignedBytes, RunError> {
+        #[cfg(target_os = "linux")]
+        return edge(len).ok_or(RunError::Memory { bytes: len });
+        #[cfg(not(target_os = "linux"))]
+        AlignedBytes::zeroed(len)
     }
 
     pub fn len(&self) -> usize {
@@ -127,6 +136,28 @@ fn mapped(len: usize, layout: Layout) -> Option<AlignedBytes> {
     Some(AlignedBytes { start, len, source: Source::Mapped { base, len: whole } })
 }
 
+/// Memory before a page that nothing can touch.
+#[cfg(target_os = "linux")]
+fn edge(len: usize) -> Option<AlignedBytes> {
+    // SAFETY: it only tells.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let before = len.checked_next_multiple_of(page)?;
+    let whole = before.checked_add(page)?;
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping, at a place that the system chooses.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), whole, access, kind, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    let base = NonNull::new(base.cast::<u8>())?;
+    // SAFETY: `before` and what is left are within the mapping.
+    let (edge, start) = unsafe { (base.add(before), base.add(before - len)) };
+    let memory = AlignedBytes { start, len, source: Source::Mapped { base, len: whole } };
+    // SAFETY: the last page of the mapping, which nothing refers to.
+    let refused = unsafe { libc::mprotect(edge.as_ptr().cast(), page, libc::PROT_NONE) };
+    (refused == 0).then_some(memory)
+}
+
 /// What this process maps from files and cannot write to: start and end of each range.
 pub struct FileMappings(Vec<(usize, usize)>);
 
@@ -183,6 +214,19 @@ mod tests {
             mapped.release(bytes);
             assert!(bytes.iter().all(|b| *b == 7));
         }
+    }
+
+    #[test]
+    fn memory_at_an_edge_ends_there() {
+        for len in [0, 1, 4095, 4096, 5000] {
+            let mut bytes = AlignedBytes::at_an_edge(len).unwrap();
+            bytes.as_mut_slice().fill(1);
+            assert_eq!(bytes.as_slice(), vec![1; len]);
+            if cfg!(target_os = "linux") {
+                assert!(bytes.as_ptr().addr().wrapping_add(len).is_multiple_of(4096));
+            }
+        }
+        assert!(AlignedBytes::at_an_edge(usize::MAX).is_err());
     }
 
     #[test]

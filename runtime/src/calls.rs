@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::kernel::KernelFn;
 use crate::memory::{Home, Memory};
 use crate::pool::Member;
-use crate::program::{Place, Program, Step, StepKind};
+use crate::program::{Parts, Place, Step, StepKind};
 use crate::schedule::{Schedule, Share};
 
 pub struct Calls {
@@ -19,7 +19,7 @@ pub struct Calls {
     starts: Vec<usize>,
     /// For each thread the arguments of all steps: operands, results, scratch.
     args: Vec<Vec<*mut u8>>,
-    /// Steps with operands or results that can lie elsewhere in each run.
+    /// Steps with operands, results or scratch that can lie elsewhere in each run.
     moving: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ unsafe impl Sync for Calls {}
 unsafe impl Send for Calls {}
 
 impl Calls {
-    pub fn new(program: &Program, memory: &Memory, threads: usize) -> Calls {
+    pub fn new(program: &Parts, memory: &Memory, threads: usize) -> Calls {
         let function = |step: &Step| match &step.kind {
             StepKind::Kernel(kernel) => Some(kernel.function),
             StepKind::Interpret(_) => None,
@@ -47,7 +47,10 @@ impl Calls {
         };
         let moves = |step: &usize| {
             let home = |place: Place| memory.homes().of(place);
-            places(&program.steps[*step]).flatten().any(|p| matches!(home(p), Home::Input(_) | Home::Own(_)))
+            memory.has_late_scratch(*step)
+                || places(&program.steps[*step])
+                    .flatten()
+                    .any(|p| matches!(home(p), Home::Input(_) | Home::Own(_)))
         };
         let starts = program.steps.iter().map(start).collect();
         Calls {
@@ -59,19 +62,19 @@ impl Calls {
     }
 
     /// Looks up where all operands lie.
-    pub fn bind(&mut self, program: &Program, memory: &Memory, schedule: &Schedule) {
+    pub fn bind(&mut self, program: &Parts, memory: &Memory, schedule: &Schedule) {
         for (i, step) in program.steps.iter().enumerate() {
             self.bind_step(i, step, memory, schedule.share(i));
         }
     }
 
-    /// Those of `steps` with operands or results that can lie elsewhere in each run.
+    /// Those of `steps` with operands, results or scratch that can lie elsewhere in each run.
     pub fn moving(&self, steps: &Range<usize>) -> &[usize] {
         &self.moving[self.moving_among(steps)]
     }
 
     /// Looks up where the operands of those lie in this run.
-    pub fn rebind(&mut self, steps: &Range<usize>, program: &Program, memory: &Memory, schedule: &Schedule) {
+    pub fn rebind(&mut self, steps: &Range<usize>, program: &Parts, memory: &Memory, schedule: &Schedule) {
         for m in self.moving_among(steps) {
             let i = self.moving[m];
             self.bind_step(i, &program.steps[i], memory, schedule.share(i));
@@ -88,7 +91,7 @@ impl Calls {
         for (thread, args) in self.args.iter_mut().enumerate() {
             let located =
                 places(step).map(|p| p.map_or(std::ptr::null_mut(), |p| memory.locate(p, thread).0));
-            let all = located.chain([memory.scratch(share, thread)]);
+            let all = located.chain([memory.scratch(i, share, thread)]);
             args[start..].iter_mut().zip(all).for_each(|(arg, at)| *arg = at);
         }
     }
@@ -120,8 +123,10 @@ impl Calls {
             let Some(function) = self.functions[i].filter(|_| !has_failed) else { continue };
             let args = &self.args[thread][self.starts[i]..];
             // SAFETY: the arguments are the step's operands, results and scratch in the order of the ABI, each of the
-            // size its type has under `dims`: checked for inputs, laid out for buffers. Slots of values that are alive
-            // together are disjoint by the plan. All outlive the call.
+            // size its type has under `dims`: checked for inputs, laid out for buffers and scratch, which lie in memory
+            // that is made before the stretch. Every symbol that these sizes have has a value by then, as the program
+            // was checked to have. Slots of values that are alive together are disjoint by the plan. All outlive the
+            // call.
             let status = unsafe { function(args.as_ptr(), dims.as_ptr(), part as i64, parts as i64) };
             if status != 0 {
                 failure.note(i, status);

@@ -1,6 +1,6 @@
 //! What can go wrong in a run, and whose fault it is.
 
-/// An error of a run. All but `Kernel` and `Eval` are the caller's.
+/// An error of a run. All but `Eval`, which may be the model's, and `Overrun`, which is ours, are the caller's.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RunError {
     #[error("expected {expected} inputs ({names}), got {actual}")]
@@ -20,6 +20,15 @@ pub enum RunError {
     Eval { place: String, message: String },
     #[error("the state holds {capacity} positions, {needed} are needed")]
     StateFull { capacity: usize, needed: usize },
+    #[error("the state `{name}` holds {filled} positions of {was} elements along axis {axis}, not of {now}")]
+    StateDims { name: String, axis: usize, was: usize, now: usize, filled: usize },
+    #[error("the states `{name}` and `{other}` would hold {positions} and {others} positions")]
+    StatesDiffer { name: String, positions: usize, other: String, others: usize },
+    #[error("a size is negative or too large{}", if dims.is_empty() { String::new() } else { format!(" for {dims}") })]
+    NoSize { dims: String },
+    /// Only of a guarded session.
+    #[error("{place}: the kernel wrote outside of {memory}")]
+    Overrun { place: String, memory: String },
     #[error("{bytes} bytes of memory cannot be had")]
     Memory { bytes: usize },
 }

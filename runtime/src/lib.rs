@@ -5,18 +5,22 @@
 
 pub mod arena;
 mod calls;
+mod check;
 pub mod error;
+mod guard;
 mod interpret;
 pub mod kernel;
 mod memory;
-pub mod pool;
+mod pool;
 pub mod program;
 mod schedule;
 pub mod session;
 mod sizes;
+mod slots;
+mod states;
 
+pub use check::ProgramError;
 pub use error::RunError;
 pub use kernel::{Kernel, KernelFn, KernelLibrary};
-pub use pool::Pool;
-pub use program::{Buffer, Constant, Derived, Place, Port, Program, Size, State, Step, StepKind};
-pub use session::{Session, SessionOptions, View};
+pub use program::{Buffer, Constant, Derived, Parts, Place, Port, Program, Size, State, Step, StepKind};
+pub use session::{MAX_THREADS, Session, SessionOptions, View};

@@ -1,17 +1,23 @@
 //! Where the values of a session lie.
 //!
-//! Slots are laid out anew when one must hold more than it can, or other threads run other steps; memory only ever
-//! grows.
+//! Slots are laid out again when one must hold more than it can, or other threads run other steps; memory only ever
+//! grows. What has a size that depends on data gets its memory when the turn of its step comes. For tests all of it can
+//! be guarded (`guard.rs`).
 #![allow(unsafe_code)]
 
 use std::sync::Arc;
 
-use crate::arena::{ALIGN, AlignedBytes};
+use trine_ir::Elem;
+
+use crate::arena::AlignedBytes;
 use crate::error::RunError;
-use crate::program::{Buffer, Place, Program, Size, Step, StepKind};
+use crate::guard::Block;
+use crate::program::{Buffer, Parts, Place, Program, Size, Step, StepKind};
 use crate::schedule::{Schedule, Share};
 use crate::session::View;
-use crate::sizes::{SizeId, Sizes};
+use crate::sizes::{Known, SizeId, Sizes, eval};
+use crate::slots::{Arena, Slots};
+use crate::states::States;
 
 /// What memory a place is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +41,7 @@ pub struct Homes {
 
 impl Homes {
     /// Where the session holds states, their inputs and outputs are one memory.
-    pub fn new(program: &Program, holds_states: bool) -> Homes {
+    pub fn new(program: &Parts, holds_states: bool) -> Homes {
         let mut inputs: Vec<Home> = (0..program.inputs.len()).map(Home::Input).collect();
         let slot = |(b, buffer): (usize, &Buffer)| buffer.slot.map_or(Home::Own(b), Home::Slot);
         let mut buffers: Vec<Home> = program.buffers.iter().enumerate().map(slot).collect();
@@ -57,103 +63,88 @@ impl Homes {
     }
 }
 
+/// When the size of a step's scratch is known: what parts share, and what each has.
+enum Scratch {
+    /// When dimensions are bound: it lies in the slot after the last.
+    Bound { shared: SizeId, part: SizeId },
+    /// When the turn of the step comes.
+    AtStep { shared: Size, part: Size },
+}
+
 pub struct Memory {
     program: Arc<Program>,
     homes: Homes,
-    /// Slots that threads share, behind them scratch of split steps.
+    is_guarded: bool,
+    /// Slots that threads share, and after them scratch of split steps.
     slots: Slots,
-    arena: AlignedBytes,
-    /// Slots that each thread has, behind them scratch of steps that it runs for itself.
+    arena: Arena,
+    /// Slots that each thread has, and after them scratch of steps that it runs for itself.
     own_slots: Slots,
-    own_arenas: Vec<AlignedBytes>,
+    own_arenas: Vec<Arena>,
     /// By buffer: its slot and size, if it is in one.
     buffers: Vec<Option<(usize, SizeId)>>,
-    /// By step: scratch that parts share, and that of each.
-    scratches: Vec<Option<(SizeId, SizeId)>>,
+    /// By step that has a kernel.
+    scratches: Vec<Option<Scratch>>,
+    /// Scratch of a step that learns its size when its turn comes: of all parts, or of each thread.
+    late: Block,
+    own_late: Vec<Block>,
     /// By buffer: whether it is in the slots that each thread has.
     private: Vec<bool>,
     /// Memory of buffers that are in no slot.
-    single: Vec<AlignedBytes>,
+    single: Vec<Block>,
     /// Inputs of the run at hand: pointers that are used only while the caller lends the views.
     inputs: Vec<(*mut u8, usize)>,
-    /// Copies of inputs that the caller holds unaligned.
+    /// Copies of inputs that kernels cannot read where the caller has them.
     staged: Vec<AlignedBytes>,
-    capacity: Option<usize>,
-    /// Memory of all states, once their size is known: together they are worth huge pages.
-    states: AlignedBytes,
-    /// Where each starts, and its length.
-    state_places: Vec<(usize, usize)>,
+    states: States,
 }
 
 // SAFETY: the raw pointers are refilled by each run; between runs nothing reads them.
 unsafe impl Send for Memory {}
 
-/// Slots side by side.
-struct Slots {
-    needs: Vec<usize>,
-    capacities: Vec<usize>,
-    offsets: Vec<usize>,
-}
-
-impl Slots {
-    fn new(count: usize) -> Slots {
-        Slots { needs: vec![0; count], capacities: vec![0; count], offsets: vec![0; count] }
-    }
-
-    fn need(&mut self, slot: usize, bytes: usize) {
-        self.needs[slot] = self.needs[slot].max(bytes);
-    }
-
-    fn fit(&self) -> bool {
-        self.needs.iter().zip(&self.capacities).all(|(need, capacity)| need <= capacity)
-    }
-
-    /// Makes each slot as large as it must be, `anew`, or those larger that are too small: those a quarter more, so that
-    /// what grows with a sequence does not move at every step of it. The bytes of all; `None` on overflow.
-    fn lay_out(&mut self, anew: bool) -> Option<usize> {
-        let mut total = 0usize;
-        for ((need, capacity), offset) in self.needs.iter().zip(&mut self.capacities).zip(&mut self.offsets) {
-            if anew || need > capacity {
-                let more = if anew { 0 } else { need / 4 };
-                *capacity = need.checked_add(more)?.checked_next_multiple_of(ALIGN)?;
-            }
-            *offset = total;
-            total = total.checked_add(*capacity)?;
-        }
-        Some(total)
-    }
-}
-
 impl Memory {
     /// Of a session on `threads` threads, which holds `capacity` positions of the program's states.
-    pub fn new(program: Arc<Program>, threads: usize, capacity: Option<usize>, sizes: &mut Sizes) -> Memory {
-        let empty = || AlignedBytes::zeroed(0).expect("nothing is allocated");
+    pub fn new(
+        program: Arc<Program>,
+        threads: usize,
+        capacity: Option<usize>,
+        is_guarded: bool,
+        sizes: &mut Sizes,
+    ) -> Memory {
         let homes = Homes::new(&program, capacity.is_some());
         let slot = |b: usize| match homes.of(Place::Buffer(b)) {
-            Home::Slot(slot) => Some((slot, sizes.add(&program.buffers[b].bytes))),
+            // The program is checked: what is in a slot has a size that follows from the inputs'.
+            Home::Slot(slot) => sizes.add(&program.buffers[b].bytes).map(|size| (slot, size)),
             _ => None,
         };
         let buffers = (0..program.buffers.len()).map(slot).collect();
         let scratch = |step: &Step| match &step.kind {
-            StepKind::Kernel(k) => Some((sizes.add(&k.scratch_shared), sizes.add(&k.scratch_part))),
+            StepKind::Kernel(k) => Some(match (sizes.add(&k.scratch_shared), sizes.add(&k.scratch_part)) {
+                (Some(shared), Some(part)) => Scratch::Bound { shared, part },
+                _ => Scratch::AtStep { shared: k.scratch_shared.clone(), part: k.scratch_part.clone() },
+            }),
             StepKind::Interpret(_) => None,
         };
         let scratches = program.steps.iter().map(scratch).collect();
+        let slots = || Slots::new(program.slots + 1);
+        let block = || Block::empty(is_guarded);
+        let arena = |slots: &Slots| Arena::new(slots, is_guarded);
         Memory {
             homes,
-            slots: Slots::new(program.slots + 1),
-            arena: empty(),
-            own_slots: Slots::new(program.slots + 1),
-            own_arenas: (0..threads).map(|_| empty()).collect(),
+            is_guarded,
+            arena: arena(&slots()),
+            slots: slots(),
+            own_arenas: (0..threads).map(|_| arena(&slots())).collect(),
+            own_slots: slots(),
             buffers,
             scratches,
+            late: block(),
+            own_late: (0..threads).map(|_| block()).collect(),
             private: vec![false; program.buffers.len()],
-            single: program.buffers.iter().map(|_| empty()).collect(),
+            single: program.buffers.iter().map(|_| block()).collect(),
             inputs: vec![(std::ptr::null_mut(), 0); program.inputs.len()],
-            staged: program.inputs.iter().map(|_| empty()).collect(),
-            capacity,
-            states: empty(),
-            state_places: vec![],
+            staged: program.inputs.iter().map(|_| AlignedBytes::empty()).collect(),
+            states: States::new(&program, capacity, is_guarded),
             program,
         }
     }
@@ -162,71 +153,62 @@ impl Memory {
         &self.homes
     }
 
+    /// Whether steps are to be run one by one, each between `poison` and `check`.
+    pub fn is_guarded(&self) -> bool {
+        self.is_guarded
+    }
+
     /// Positions that the states have room for, where the session holds them.
     pub fn capacity(&self) -> Option<usize> {
-        self.capacity
+        self.states.capacity()
     }
 
-    /// Makes `view` input `i` of the run at hand. Kernels read whole elements: it is copied if they are not aligned.
+    /// Makes `view` input `i` of the run at hand. Kernels read whole elements, and no truth but 0 and 1: it is copied if it is not
+    /// aligned, or has others.
     pub fn place_input(&mut self, i: usize, view: &View) -> Result<(), RunError> {
         let is_aligned = view.data.as_ptr().addr().is_multiple_of(view.elem.bits().div_ceil(8));
-        self.inputs[i] = if is_aligned {
-            (view.data.as_ptr().cast_mut(), view.data.len())
-        } else {
-            grow(&mut self.staged[i], view.data.len())?;
-            self.staged[i].as_mut_slice()[..view.data.len()].copy_from_slice(view.data);
-            (self.staged[i].as_ptr(), view.data.len())
-        };
+        let is_normal = view.elem != Elem::Bool || view.data.iter().all(|b| *b <= 1);
+        if is_aligned && is_normal && !self.is_guarded {
+            self.inputs[i] = (view.data.as_ptr().cast_mut(), view.data.len());
+            return Ok(());
+        }
+        let len = view.data.len();
+        let staged = &mut self.staged[i];
+        if self.is_guarded {
+            *staged = AlignedBytes::at_an_edge(len)?;
+        } else if staged.len() < len {
+            *staged = AlignedBytes::zeroed(len)?;
+        }
+        let copy = &mut staged.as_mut_slice()[..len];
+        copy.copy_from_slice(view.data);
+        if !is_normal {
+            copy.iter_mut().for_each(|b| *b = u8::from(*b != 0));
+        }
+        self.inputs[i] = (staged.as_ptr(), len);
         Ok(())
     }
 
-    /// Makes the states, where the session holds them and has not yet made them.
-    pub fn reserve_states(&mut self, dims: &[i64]) -> Result<(), RunError> {
-        let Some(capacity) = self.capacity.filter(|_| self.state_places.is_empty()) else { return Ok(()) };
-        let too_large = || RunError::Memory { bytes: usize::MAX };
-        let (mut places, mut end) = (vec![], 0usize);
-        for state in &self.program.states {
-            let port = &self.program.inputs[state.input];
-            let mut count = capacity;
-            for (axis, size) in port.shape.iter().enumerate() {
-                if axis != state.axis {
-                    let dim = size.eval(dims).ok_or(RunError::Unbound { symbol: port.name.clone() })?;
-                    count = count.checked_mul(dim).ok_or_else(too_large)?;
-                }
-            }
-            let bytes = port.ty.elem.bytes(count).ok_or_else(too_large)?;
-            places.push((end, bytes));
-            let next = end.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(ALIGN));
-            end = next.ok_or_else(too_large)?;
-        }
-        self.states = AlignedBytes::zeroed(end)?;
-        self.state_places = places;
-        Ok(())
+    /// Makes the states, where the session holds them, for the dimensions. Whether they moved; `filled` positions of them are
+    /// still wanted.
+    pub fn reserve_states(&mut self, dims: &[i64], filled: usize) -> Result<bool, RunError> {
+        self.states.reserve(&self.program, dims, filled)
     }
 
     /// Gives slots what they need. Whether anything moved; `must` says that it has to.
-    pub fn lay_out(
-        &mut self,
-        sizes: &Sizes,
-        dims: &[i64],
-        schedule: &Schedule,
-        must: bool,
-    ) -> Result<bool, RunError> {
-        self.slots.needs.fill(0);
-        self.own_slots.needs.fill(0);
+    pub fn lay_out(&mut self, sizes: &Known, schedule: &Schedule, must: bool) -> Result<bool, RunError> {
+        self.slots.clear();
+        self.own_slots.clear();
         for (b, (slot, size)) in self.buffers.iter().enumerate().filter_map(|(b, at)| Some((b, (*at)?))) {
-            let bytes = sizes.get(size).ok_or_else(|| unbound(&self.program, sizes.size(size), dims))?;
             let slots = if schedule.is_private(b) { &mut self.own_slots } else { &mut self.slots };
-            slots.need(slot, bytes);
+            slots.need(slot, sizes.get(size));
         }
-        let scratch = self.program.slots;
-        for (i, (shared, part)) in self.scratches.iter().enumerate().filter_map(|(i, s)| Some((i, (*s)?))) {
+        for (i, scratch) in self.scratches.iter().enumerate() {
+            let Some(Scratch::Bound { shared, part }) = *scratch else { continue };
             let (slots, parts) = match schedule.share(i) {
                 Share::Part => (&mut self.slots, self.own_arenas.len()),
                 Share::Whole | Share::First => (&mut self.own_slots, 1),
             };
-            let parts = sizes.get(part).unwrap_or(0).saturating_mul(parts);
-            slots.need(scratch, sizes.get(shared).unwrap_or(0).saturating_add(parts));
+            slots.need(self.program.slots, scratch_bytes(sizes.get(shared), sizes.get(part), parts)?);
         }
         if !must && self.slots.fit() && self.own_slots.fit() {
             return Ok(false);
@@ -234,18 +216,46 @@ impl Memory {
         for (private, b) in self.private.iter_mut().zip(0..) {
             *private = schedule.is_private(b);
         }
-        let bytes = self.slots.lay_out(must).ok_or(RunError::Memory { bytes: usize::MAX })?;
-        grow(&mut self.arena, bytes)?;
-        let bytes = self.own_slots.lay_out(must).ok_or(RunError::Memory { bytes: usize::MAX })?;
-        self.own_arenas.iter_mut().try_for_each(|arena| grow(arena, bytes))?;
+        self.slots.lay_out(must)?;
+        self.arena.grow(&self.slots)?;
+        self.own_slots.lay_out(must)?;
+        self.own_arenas.iter_mut().try_for_each(|arena| arena.grow(&self.own_slots))?;
         Ok(true)
+    }
+
+    /// Whether a step learns only when its turn comes how much scratch it needs.
+    pub fn has_late_scratch(&self, step: usize) -> bool {
+        matches!(self.scratches[step], Some(Scratch::AtStep { .. }))
+    }
+
+    /// Makes memory for what a step wants that has a size only now: results in no slot, and scratch.
+    pub fn make_late(&mut self, step: usize, share: Share, dims: &[i64]) -> Result<(), RunError> {
+        let program = self.program.clone();
+        for result in &program.steps[step].results {
+            self.make(*result, dims)?;
+        }
+        if self.has_late_scratch(step) {
+            let bytes = self.late_scratch(step, share, dims)?;
+            match share {
+                Share::Part => self.late.grow(bytes)?,
+                Share::Whole | Share::First => self.own_late.iter_mut().try_for_each(|b| b.grow(bytes))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes of scratch of a step that is late, of all parts or of a thread.
+    fn late_scratch(&self, step: usize, share: Share, dims: &[i64]) -> Result<usize, RunError> {
+        let Some(Scratch::AtStep { shared, part }) = &self.scratches[step] else { return Ok(0) };
+        let [shared, part] = [shared, part].map(|size| eval(size, &self.program, dims));
+        let parts = if share == Share::Part { self.own_late.len() } else { 1 };
+        scratch_bytes(shared?, part?, parts)
     }
 
     /// Makes memory for a place that is a buffer in no slot, now that its size is known.
     pub fn make(&mut self, place: Place, dims: &[i64]) -> Result<(), RunError> {
         let Home::Own(b) = self.homes.of(place) else { return Ok(()) };
-        let size = &self.program.buffers[b].bytes;
-        grow(&mut self.single[b], size.eval(dims).ok_or_else(|| unbound(&self.program, size, dims))?)
+        self.single[b].grow(eval(&self.program.buffers[b].bytes, &self.program, dims)?)
     }
 
     /// Start and length of the memory of a place, as `thread` sees it.
@@ -257,24 +267,100 @@ impl Memory {
                 (bytes.as_ptr().cast_mut(), bytes.len())
             }
             (Home::Slot(slot), Place::Buffer(b)) if self.private[b] => {
-                inside(&self.own_arenas[thread], &self.own_slots, slot)
+                self.own_arenas[thread].at(&self.own_slots, slot)
             }
-            (Home::Slot(slot), _) => inside(&self.arena, &self.slots, slot),
-            (Home::Own(b), _) => whole(&self.single[b]),
-            (Home::State(s), _) => match self.state_places.get(s) {
-                Some(&(start, len)) => (self.states.as_ptr().wrapping_add(start), len),
-                None => (std::ptr::null_mut(), 0),
-            },
+            (Home::Slot(slot), _) => self.arena.at(&self.slots, slot),
+            (Home::Own(b), _) => (self.single[b].start(), self.single[b].len()),
+            (Home::State(s), _) => self.states.at(s),
         }
     }
 
     /// Scratch of a step: what its parts share, or what `thread` has for itself.
-    pub fn scratch(&self, share: Share, thread: usize) -> *mut u8 {
+    pub fn scratch(&self, step: usize, share: Share, thread: usize) -> *mut u8 {
         let slot = self.program.slots;
-        match share {
-            Share::Part => inside(&self.arena, &self.slots, slot).0,
-            Share::Whole | Share::First => inside(&self.own_arenas[thread], &self.own_slots, slot).0,
+        match (self.has_late_scratch(step), share) {
+            (true, Share::Part) => self.late.start(),
+            (true, Share::Whole | Share::First) => self.own_late[thread].start(),
+            (false, Share::Part) => self.arena.at(&self.slots, slot).0,
+            (false, Share::Whole | Share::First) => self.own_arenas[thread].at(&self.own_slots, slot).0,
         }
+    }
+
+    /// Where memory is guarded: makes a pattern of all that a step is to write.
+    pub fn poison(&mut self, step: usize, sizes: &Known, share: Share, dims: &[i64]) -> Result<(), RunError> {
+        let program = self.program.clone();
+        for result in &program.steps[step].results {
+            let Place::Buffer(b) = *result else { continue };
+            let bytes = eval(&program.buffers[b].bytes, &program, dims)?;
+            self.guarded_blocks(*result).for_each(|block| block.poison(bytes));
+        }
+        let late = self.late_scratch(step, share, dims)?;
+        let threads = self.own_arenas.len();
+        let bytes = match &self.scratches[step] {
+            Some(Scratch::Bound { shared, part }) => {
+                let parts = if share == Share::Part { threads } else { 1 };
+                scratch_bytes(sizes.get(*shared), sizes.get(*part), parts)?
+            }
+            _ => 0,
+        };
+        let slot = program.slots;
+        match share {
+            Share::Part => {
+                self.late.poison(late);
+                self.arena.guarded(slot).into_iter().for_each(|block| block.poison(bytes));
+            }
+            Share::Whole | Share::First => {
+                self.own_late.iter_mut().for_each(|block| block.poison(late));
+                let own = self.own_arenas.iter_mut().filter_map(|arena| arena.guarded(slot));
+                own.for_each(|block| block.poison(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    /// The blocks that a buffer lies in, where memory is guarded.
+    fn guarded_blocks(&mut self, place: Place) -> impl Iterator<Item = &mut Block> {
+        let (home, private) = (self.homes.of(place), matches!(place, Place::Buffer(b) if self.private[b]));
+        let (mut arenas, mut single): (&mut [Arena], _) = (&mut [], None);
+        let slot = match home {
+            Home::Slot(slot) if private => {
+                arenas = &mut self.own_arenas;
+                slot
+            }
+            Home::Slot(slot) => {
+                arenas = std::slice::from_mut(&mut self.arena);
+                slot
+            }
+            Home::Own(b) => {
+                single = Some(&mut self.single[b]);
+                0
+            }
+            Home::Input(_) | Home::Const(_) | Home::State(_) => 0,
+        };
+        arenas.iter_mut().filter_map(move |arena| arena.guarded(slot)).chain(single)
+    }
+
+    /// What memory a step wrote to outside of what it is to write.
+    pub fn overrun(&self) -> Option<String> {
+        let slot = |slot: usize| match slot == self.program.slots {
+            true => "scratch".into(),
+            false => format!("slot {slot}"),
+        };
+        let shared = self.arena.overrun().map(slot);
+        let own = || self.own_arenas.iter().find_map(Arena::overrun).map(slot);
+        let late = || {
+            let mut late = self.own_late.iter().chain([&self.late]);
+            late.any(|block| !block.is_intact()).then(|| "scratch".into())
+        };
+        let single = || {
+            let at = self.single.iter().position(|block| !block.is_intact());
+            at.map(|b| format!("buffer {b}"))
+        };
+        let state = || {
+            let at = self.states.overrun();
+            at.map(|s| format!("state `{}`", self.program.inputs[self.program.states[s].input].name))
+        };
+        shared.or_else(own).or_else(late).or_else(single).or_else(state)
     }
 
     /// The first `len` bytes of a place, as the first thread sees it; fewer if it has not as many.
@@ -300,31 +386,13 @@ impl Memory {
         }
         // SAFETY: `start` is valid for `available` bytes of memory that is the session's, borrowed alone.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
+        self.guarded_blocks(place).for_each(|block| block.reserve(bytes.len()));
         true
     }
 }
 
-/// The error of a size with a symbol that nothing has given a value.
-fn unbound(program: &Program, size: &Size, dims: &[i64]) -> RunError {
-    let unbound = size.symbols().find(|s| dims[*s as usize] < 0);
-    let symbol = unbound.map_or("a size".into(), |s| program.symbols[s as usize].to_string());
-    RunError::Unbound { symbol }
-}
-
-fn inside(arena: &AlignedBytes, slots: &Slots, slot: usize) -> (*mut u8, usize) {
-    let offset = slots.offsets[slot].min(arena.len());
-    // SAFETY: not beyond the end of the arena.
-    (unsafe { arena.as_ptr().add(offset) }, (arena.len() - offset).min(slots.capacities[slot]))
-}
-
-fn whole(bytes: &AlignedBytes) -> (*mut u8, usize) {
-    (bytes.as_ptr(), bytes.len())
-}
-
-/// A quarter more than it needs, so that what grows with a sequence seldom moves: pages that nothing touches cost nothing.
-fn grow(memory: &mut AlignedBytes, bytes: usize) -> Result<(), RunError> {
-    if memory.len() < bytes {
-        *memory = AlignedBytes::zeroed(bytes.saturating_add(bytes / 4 + (4 << 10)))?;
-    }
-    Ok(())
+/// Bytes of scratch for so many parts.
+fn scratch_bytes(shared: usize, part: usize, parts: usize) -> Result<usize, RunError> {
+    let bytes = part.checked_mul(parts).and_then(|bytes| bytes.checked_add(shared));
+    bytes.ok_or(RunError::Memory { bytes: usize::MAX })
 }

@@ -16,6 +16,9 @@ const SPIN: Duration = Duration::from_micros(200);
 /// How often a thread looks for one that it meets before it lets others have its processor: some 10 µs.
 const LOOKS: usize = 256;
 
+/// Threads that a pool has at most, whatever is asked for.
+pub const MAX_THREADS: usize = 1024;
+
 /// Worker threads; the calling thread is one more.
 pub struct Pool {
     shared: Arc<Shared>,
@@ -65,12 +68,13 @@ unsafe impl Send for Post {}
 unsafe impl Sync for Post {}
 
 impl Pool {
-    /// A pool that runs jobs on `threads` threads.
+    /// A pool that runs jobs on `threads` threads: on fewer where the system gives no more, or they are too many.
     pub fn new(threads: usize) -> Pool {
+        let threads = threads.clamp(1, MAX_THREADS);
         let post = Post { epoch: AtomicU64::new(0), job: UnsafeCell::new(None), parts: AtomicUsize::new(1) };
-        let lines = (0..threads.max(1)).map(|_| Line::default()).collect();
+        let lines = (0..threads).map(|_| Line::default()).collect();
         let shared = Arc::new(Shared { post, lines });
-        let workers: Vec<_> = (1..threads.max(1))
+        let workers: Vec<_> = (1..threads)
             .map_while(|part| {
                 let shared = shared.clone();
                 let name = format!("trine-{part}");

@@ -1,5 +1,6 @@
 //! A program: what compiling makes and sessions run.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -165,8 +166,8 @@ pub struct Step<K = Kernel> {
     pub place: String,
 }
 
-/// Everything a session needs, shared by all of them.
-pub struct Program {
+/// What a program is made of.
+pub struct Parts {
     /// Names of the symbols and then of the derived sizes; their values are passed to kernels in this order.
     pub symbols: Vec<Arc<str>>,
     pub derived: Vec<Derived>,
@@ -181,6 +182,16 @@ pub struct Program {
     pub states: Vec<State>,
     /// The module the steps were made of, for ops that call functions and for printing.
     pub module: Arc<Module>,
+}
+
+/// Everything a session needs, shared by all of them: parts that are known to fit together.
+pub struct Program(pub(crate) Parts);
+
+impl Deref for Program {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl Derived {
@@ -209,7 +220,7 @@ impl Buffer {
     }
 }
 
-impl Program {
+impl Parts {
     /// The index of the input called `name`.
     pub fn input(&self, name: &str) -> Option<usize> {
         self.inputs.iter().position(|p| p.name == name)

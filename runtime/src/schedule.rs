@@ -5,8 +5,8 @@
 //! threads meet only before a step that touches what another may have written, or may still read, since they met last.
 
 use crate::memory::{Home, Homes};
-use crate::program::{Place, Program, Step, StepKind};
-use crate::sizes::{SizeId, Sizes};
+use crate::program::{Parts, Place, Step, StepKind};
+use crate::sizes::{Known, SizeId, Sizes};
 
 /// Below this much work a step is not split among threads.
 const MIN_SPLIT_WORK: usize = 16_384;
@@ -24,8 +24,9 @@ pub enum Share {
 
 /// Of one program, for the dimensions at hand.
 pub struct Schedule {
-    /// By step: what its kernel has to do, and whether its results may lie in memory of a thread.
-    works: Vec<Option<(SizeId, bool)>>,
+    /// By step: what its kernel has to do, if that is known before the run, and whether its results may lie in memory of
+    /// a thread.
+    works: Vec<Option<(Option<SizeId>, bool)>>,
     shares: Vec<Share>,
     /// Whether threads meet before a step.
     meets: Vec<bool>,
@@ -47,7 +48,7 @@ struct Marks {
 
 impl Schedule {
     /// Of one thread, until `update` has seen the dimensions.
-    pub fn new(program: &Program, homes: &Homes, sizes: &mut Sizes) -> Schedule {
+    pub fn new(program: &Parts, homes: &Homes, sizes: &mut Sizes) -> Schedule {
         let count = program.steps.len();
         let in_slot = |place: &Place| matches!(homes.of(*place), Home::Slot(_));
         let work = |step: &Step| match &step.kind {
@@ -66,11 +67,12 @@ impl Schedule {
     }
 
     /// Fits the schedule to the sizes. Whether that changed anything.
-    pub fn update(&mut self, program: &Program, homes: &Homes, sizes: &Sizes, threads: usize) -> bool {
+    pub fn update(&mut self, program: &Parts, homes: &Homes, sizes: &Known, threads: usize) -> bool {
         let mut changed = false;
         for (share, work) in self.shares.iter_mut().zip(&self.works) {
             let new = match *work {
-                Some((work, _)) if threads > 1 && sizes.get(work).is_none_or(|w| w >= MIN_SPLIT_WORK) => {
+                // What only the step knows may be much.
+                Some((work, _)) if threads > 1 && work.is_none_or(|w| sizes.get(w) >= MIN_SPLIT_WORK) => {
                     Share::Part
                 }
                 Some((_, true)) if threads > 1 => Share::Whole,
@@ -94,7 +96,7 @@ impl Schedule {
         changed
     }
 
-    fn place_meets(&mut self, program: &Program, homes: &Homes) {
+    fn place_meets(&mut self, program: &Parts, homes: &Homes) {
         let resources = Resources::new(program);
         self.marks.read.fill(0);
         self.marks.written.fill(0);
@@ -165,7 +167,7 @@ struct Resources {
 }
 
 impl Resources {
-    fn new(program: &Program) -> Resources {
+    fn new(program: &Parts) -> Resources {
         let (slots, buffers, states) = (program.slots, program.buffers.len(), program.states.len());
         Resources { slots, buffers, states }
     }
@@ -236,7 +238,7 @@ mod tests {
             bytes: Size::constant(4),
             slot: *slot,
         };
-        let program = Program {
+        let program = Parts {
             symbols: vec![],
             derived: vec![],
             requires: vec![],
@@ -249,9 +251,9 @@ mod tests {
             states: vec![],
             module: Arc::new(Module::default()),
         };
-        let (homes, mut sizes) = (Homes::new(&program, false), Sizes::default());
+        let (homes, mut sizes) = (Homes::new(&program, false), Sizes::new(&program));
         let mut schedule = Schedule::new(&program, &homes, &mut sizes);
-        sizes.update(&[]);
+        let sizes = sizes.update(&program, &[]).unwrap();
         schedule.update(&program, &homes, &sizes, 2);
         assert!(!schedule.update(&program, &homes, &sizes, 2));
         (schedule.shares, schedule.meets)

@@ -10,18 +10,20 @@ use crate::error::RunError;
 use crate::interpret;
 use crate::kernel::{STATUS_INDEX, STATUS_SHAPE};
 use crate::memory::{Home, Memory};
+pub use crate::pool::MAX_THREADS;
 use crate::pool::{Member, Pool};
 use crate::program::{Constant, Place, Port, Program, Size, Step, StepKind};
 use crate::schedule::Schedule;
-use crate::sizes::Sizes;
+use crate::sizes::{Sizes, eval};
 
 /// How a session runs.
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
-    /// Threads that share each kernel, the caller's among them.
+    /// Threads that share each kernel, the caller's among them: at least that one, and at most [`MAX_THREADS`].
     pub threads: usize,
     /// Positions to hold for the program's states (KV caches). With it the session feeds the states' outputs
-    /// back as inputs of the next run, in place; without it states are inputs and outputs as any other.
+    /// back as inputs of the next run, in place; without it states are inputs and outputs as any other. While
+    /// positions are held the states' other dimensions cannot change.
     pub state_capacity: Option<usize>,
 }
 
@@ -58,15 +60,30 @@ pub struct Session {
     calls: Calls,
     /// How many positions the states hold.
     filled: usize,
+    /// Whether the last run went well, so that there are outputs.
+    has_outputs: bool,
     output_dims: Vec<Vec<usize>>,
+    /// Bytes of each output; none of what is held as state.
+    output_bytes: Vec<usize>,
 }
 
 impl Session {
     pub fn new(program: Arc<Program>, options: &SessionOptions) -> Session {
+        Session::build(program, options, false)
+    }
+
+    /// A session whose memory is guarded, for tests: steps run one by one, and one that writes outside of its results and
+    /// scratch is an error that names it. What is read before it is written is no number, and reading past the end of an
+    /// input faults.
+    pub fn guarded(program: Arc<Program>, options: &SessionOptions) -> Session {
+        Session::build(program, options, true)
+    }
+
+    fn build(program: Arc<Program>, options: &SessionOptions, is_guarded: bool) -> Session {
         let capacity = options.state_capacity.filter(|_| !program.states.is_empty());
         let pool = Pool::new(options.threads);
-        let mut sizes = Sizes::default();
-        let memory = Memory::new(program.clone(), pool.parts(), capacity, &mut sizes);
+        let mut sizes = Sizes::new(&program);
+        let memory = Memory::new(program.clone(), pool.parts(), capacity, is_guarded, &mut sizes);
         let schedule = Schedule::new(&program, memory.homes(), &mut sizes);
         Session {
             dims: vec![-1; program.symbols.len() + 1],
@@ -76,6 +93,8 @@ impl Session {
             schedule,
             memory,
             filled: 0,
+            has_outputs: false,
+            output_bytes: vec![0; program.outputs.len()],
             output_dims: program.outputs.iter().map(|p| vec![0; p.shape.len()]).collect(),
             pool,
             program,
@@ -125,7 +144,8 @@ impl Session {
     }
 
     /// Runs on `inputs`, in the order of the program's inputs without those that are held as state. The
-    /// outputs stay in the session until the next run.
+    /// outputs stay in the session until the next run. After an error there are no outputs, the states hold the
+    /// positions that they held before, and the session can run again.
     pub fn execute(&mut self, inputs: &[View]) -> Result<(), RunError> {
         self.run_steps(inputs, None)
     }
@@ -141,6 +161,7 @@ impl Session {
         mut done: Option<&mut dyn FnMut(usize)>,
     ) -> Result<(), RunError> {
         let program = self.program.clone();
+        self.has_outputs = false;
         self.bind(&program, inputs)?;
         if let Some(broken) = program.broken(&self.dims) {
             return Err(RunError::Sizes(program.complaint(broken, &self.dims)));
@@ -156,8 +177,9 @@ impl Session {
                     next += 1;
                 }
                 StepKind::Kernel(_) => {
-                    // Observed, each is a call of its own.
-                    let most = if done.is_some() { 1 } else { program.steps.len() };
+                    // Observed or guarded, each is a call of its own.
+                    let is_alone = done.is_some() || self.memory.is_guarded();
+                    let most = if is_alone { 1 } else { program.steps.len() };
                     next += program.steps[first..].iter().take(most).take_while(is_kernel).count();
                     self.call(&program, first..next)?;
                 }
@@ -166,27 +188,33 @@ impl Session {
                 done(first);
             }
         }
-        for (dims, port) in self.output_dims.iter_mut().zip(&program.outputs) {
-            for (dim, size) in dims.iter_mut().zip(&port.shape) {
-                *dim = size.eval(&self.dims).unwrap_or(0);
+        for (i, port) in program.outputs.iter().enumerate() {
+            for (dim, size) in self.output_dims[i].iter_mut().zip(&port.shape) {
+                *dim = eval(size, &program, &self.dims)?;
             }
+            let count = trine_ir::tensor::count(&self.output_dims[i]);
+            let bytes = count.and_then(|n| port.ty.elem.bytes(n));
+            self.output_bytes[i] = match self.memory.homes().of(port.place) {
+                Home::State(_) => 0,
+                _ => bytes.ok_or(RunError::Memory { bytes: usize::MAX })?,
+            };
         }
         if self.memory.capacity().is_some() {
             let state = &program.states[0];
             self.filled = self.output_dims[state.output][state.axis];
         }
+        self.has_outputs = true;
         Ok(())
     }
 
-    /// Output `i` of the last run. The data of an output that is held as state is empty.
+    /// Output `i` of the last run. The data of an output that is held as state is empty, and so is that of all before a
+    /// run and after one that failed.
     pub fn output(&self, i: usize) -> View<'_> {
         let port = &self.program.outputs[i];
-        let dims = &self.output_dims[i];
-        let is_held = matches!(self.memory.homes().of(port.place), Home::State(_));
-        let len = if is_held { 0 } else { port.ty.elem.bytes(dims.iter().product()).unwrap_or(0) };
+        let len = if self.has_outputs { self.output_bytes[i] } else { 0 };
         let data = self.memory.bytes(port.place, len);
         debug_assert_eq!(data.len(), len);
-        View { elem: port.ty.elem, dims, data }
+        View { elem: port.ty.elem, dims: &self.output_dims[i], data }
     }
 
     fn derive(&mut self, program: &Program) -> Result<(), RunError> {
@@ -237,36 +265,56 @@ impl Session {
     /// Makes schedule, memory and calls for the dimensions, if they are not.
     fn prepare(&mut self, program: &Program) -> Result<(), RunError> {
         if let Some(capacity) = self.memory.capacity() {
-            self.dims[program.symbols.len()] = capacity as i64;
-            let first = &program.states[0];
-            let needed = program.outputs[first.output].shape[first.axis].eval(&self.dims).unwrap_or(0);
-            if needed > capacity {
-                return Err(RunError::StateFull { capacity, needed });
-            }
-            self.memory.reserve_states(&self.dims)?;
+            self.dims[program.symbols.len()] =
+                i64::try_from(capacity).map_err(|_| RunError::Memory { bytes: capacity })?;
+            self.check_states(program, capacity)?;
         }
         if self.made_for == self.dims {
             return Ok(());
         }
         let must = self.made_for.is_empty();
         self.made_for.clear();
-        self.sizes.update(&self.dims);
-        let changed = self.schedule.update(program, self.memory.homes(), &self.sizes, self.pool.parts());
-        if self.memory.lay_out(&self.sizes, &self.dims, &self.schedule, must || changed)? {
+        let states_moved = self.memory.reserve_states(&self.dims, self.filled)?;
+        let sizes = self.sizes.update(program, &self.dims)?;
+        let changed = self.schedule.update(program, self.memory.homes(), &sizes, self.pool.parts());
+        let moved = self.memory.lay_out(&sizes, &self.schedule, must || changed)?;
+        if moved || states_moved {
             self.calls.bind(program, &self.memory, &self.schedule);
         }
         self.made_for.extend_from_slice(&self.dims);
         Ok(())
     }
 
+    /// Whether all states have room for the positions that they will hold, which are as many for each.
+    fn check_states(&self, program: &Program, capacity: usize) -> Result<(), RunError> {
+        let mut first = None;
+        for state in &program.states {
+            let port = &program.outputs[state.output];
+            let needed = eval(&port.shape[state.axis], program, &self.dims)?;
+            if needed > capacity {
+                return Err(RunError::StateFull { capacity, needed });
+            }
+            let (other, others) = *first.get_or_insert((port, needed));
+            if needed != others {
+                let (name, other) = (port.name.clone(), other.name.clone());
+                return Err(RunError::StatesDiffer { name, positions: needed, other, others });
+            }
+        }
+        Ok(())
+    }
+
     /// Runs steps that have kernels.
     fn call(&mut self, program: &Program, steps: Range<usize>) -> Result<(), RunError> {
         for step in self.calls.moving(&steps) {
-            for result in &program.steps[*step].results {
-                self.memory.make(*result, &self.dims)?;
-            }
+            self.memory.make_late(*step, self.schedule.share(*step), &self.dims)?;
         }
         self.calls.rebind(&steps, program, &self.memory, &self.schedule);
+        if self.memory.is_guarded() {
+            let sizes = self.sizes.update(program, &self.dims)?;
+            for step in steps.clone() {
+                self.memory.poison(step, &sizes, self.schedule.share(step), &self.dims)?;
+            }
+        }
         let failure = Failure::none();
         let job =
             |member: &Member| self.calls.run(steps.clone(), &self.schedule, &self.dims, member, &failure);
@@ -275,12 +323,32 @@ impl Session {
         } else {
             job(&Member::alone());
         }
+        if self.memory.is_guarded()
+            && let Some(memory) = self.memory.overrun()
+        {
+            return Err(RunError::Overrun { place: program.steps[steps.start].place.clone(), memory });
+        }
         let Some((step, status)) = failure.first() else { return Ok(()) };
         Err(program.steps[step].error(match status {
             STATUS_INDEX => "an index is out of range".into(),
-            STATUS_SHAPE => "the shapes of the operands do not fit".into(),
+            STATUS_SHAPE => {
+                let shapes = self.operand_shapes(program, &program.steps[step]);
+                format!("the shapes of the operands do not fit: {shapes}")
+            }
             status => format!("the kernel failed with status {status}"),
         }))
+    }
+
+    /// The shapes of operands that are not constant, for messages.
+    fn operand_shapes(&self, program: &Program, step: &Step) -> String {
+        let shapes = step.args.iter().flatten().filter_map(|place| match *place {
+            Place::Const(_) => None,
+            Place::Input(i) => Some(&program.inputs[i].shape),
+            Place::Buffer(b) => Some(&program.buffers[b].shape),
+        });
+        let dim = |size: &Size| size.eval(&self.dims).map_or("?".into(), |dim| dim.to_string());
+        let shapes = shapes.map(|shape| format!("[{}]", shape.iter().map(dim).collect::<Vec<_>>().join(",")));
+        shapes.collect::<Vec<_>>().join(", ")
     }
 
     fn interpret(&mut self, program: &Program, step: &Step, op: &trine_ir::Op) -> Result<(), RunError> {
@@ -290,27 +358,30 @@ impl Session {
             .map(|p| p.map(|p| self.tensor(program, step, p)).transpose())
             .collect::<Result<_, _>>()?;
         let results = interpret::run(program, op, &args, &self.dims).map_err(|m| step.error(m))?;
-        for (place, tensor) in step.results.iter().zip(results) {
-            let Place::Buffer(b) = *place else { continue };
-            let buffer = &program.buffers[b];
-            let plain = program.plain_symbols();
-            let fits = tensor.elem() == buffer.elem()
-                && tensor.rank() == buffer.shape.len()
-                && buffer
-                    .shape
-                    .iter()
-                    .zip(tensor.dims())
-                    .all(|(s, d)| s.unify(&mut self.dims, plain, *d).is_ok());
-            self.derive(program)?;
-            if !fits {
-                return Err(step.error(format!("gave {} where the type is {}", tensor.ty(), buffer.ty)));
+        // As for inputs, in two rounds.
+        let plain = program.plain_symbols();
+        for round in 0..2 {
+            for (place, tensor) in step.results.iter().zip(&results) {
+                let Place::Buffer(b) = *place else { continue };
+                let buffer = &program.buffers[b];
+                let dims = buffer.shape.iter().zip(tensor.dims());
+                let mut unified = dims.map(|(size, dim)| size.unify(&mut self.dims, plain, *dim));
+                let fits = tensor.elem() == buffer.elem() && tensor.rank() == buffer.shape.len();
+                if !fits || !unified.all(|known| known.is_ok_and(|known| known || round == 0)) {
+                    return Err(step.error(format!("gave {} where the type is {}", tensor.ty(), buffer.ty)));
+                }
             }
+            self.derive(program)?;
+        }
+        if let Some(broken) = program.broken(&self.dims) {
+            return Err(RunError::Sizes(program.complaint(broken, &self.dims)));
+        }
+        for (place, tensor) in step.results.iter().zip(results) {
             self.memory.make(*place, &self.dims)?;
             if !self.memory.write(*place, tensor.bytes()) {
                 return Err(step.error("a result is larger than planned"));
             }
         }
-        // Dimensions that depend on data are part of what the arena is laid out for.
         Ok(())
     }
 
@@ -323,9 +394,10 @@ impl Session {
             Place::Input(i) => (&program.inputs[i].ty, &program.inputs[i].shape),
             Place::Buffer(b) => (&program.buffers[b].ty, &program.buffers[b].shape),
         };
-        let dims: Option<Vec<usize>> = shape.iter().map(|s| s.eval(&self.dims)).collect();
-        let dims = dims.ok_or_else(|| step.error("a dimension is not known"))?;
-        let len = ty.elem.bytes(dims.iter().product()).unwrap_or(usize::MAX);
+        let dims: Vec<usize> =
+            shape.iter().map(|s| eval(s, program, &self.dims)).collect::<Result<_, RunError>>()?;
+        let len = trine_ir::tensor::count(&dims).and_then(|count| ty.elem.bytes(count));
+        let len = len.ok_or(RunError::Memory { bytes: usize::MAX })?;
         let data = self.memory.bytes(place, len);
         if data.len() < len {
             return Err(step.error("an operand is smaller than its type"));

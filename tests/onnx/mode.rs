@@ -45,7 +45,12 @@ impl Mode {
                 let program = compiled(import(case)?)?;
                 let run = |inputs: Vec<Tensor>| {
                     let options = SessionOptions { threads: 2, ..SessionOptions::default() };
-                    Session::new(program.clone(), &options).run(&inputs).map_err(|e| e.to_string())
+                    let [plain, guarded] = [Session::new, Session::guarded]
+                        .map(|make| make(program.clone(), &options).run(&inputs).map_err(|e| e.to_string()));
+                    match plain == guarded {
+                        true => plain,
+                        false => Err(format!("guarded memory changes {plain:?} to {guarded:?}")),
+                    }
                 };
                 run_sets(case, run)?;
                 return Ok(Some(Coverage::of(&program)));

@@ -82,8 +82,9 @@ pub fn compare(source: &str, symbols: &[(&str, usize)], tolerance: f32) -> Strin
     let program = Arc::new(build(formed, &target).unwrap_or_else(|e| panic!("{e}\n{dump}")));
     // What is interpreted on both sides is compared with itself.
     assert!(program.step_counts().0 > 0, "no step is compiled\n{dump}");
-    for threads in [1, 2, 3] {
-        let mut session = Session::new(program.clone(), &SessionOptions { threads, state_capacity: None });
+    let guards = [Session::new, Session::guarded];
+    for (threads, make) in [1, 2, 3].into_iter().flat_map(|threads| guards.map(|make| (threads, make))) {
+        let mut session = make(program.clone(), &SessionOptions { threads, state_capacity: None });
         let got = session.run(&inputs).unwrap_or_else(|e| panic!("{e}\n{dump}"));
         assert_eq!(got.len(), want.len(), "outputs\n{dump}");
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {

@@ -12,9 +12,9 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
-use trine_runtime::kernel::STATUS_SHAPE;
 use trine_ukernel::{attention, best};
 
+use super::checks::Checks;
 use super::emit::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
 use super::rotary::Rotary;
@@ -36,8 +36,7 @@ pub struct Plan<'g> {
     k: Heads,
     v: Heads,
     mask: Option<View>,
-    /// Dimensions of the mask that must be those of the scores, which only a run can tell.
-    unproven: Vec<(Dim, Dim)>,
+    checks: Checks,
     past: Option<Past>,
     /// The result that `y` is, and whether it is stored as `[b,s,h,dv]`.
     y: usize,
@@ -103,7 +102,10 @@ impl<'g> Plan<'g> {
             Some(past) => past.rows.add(&k.dims()[2])?,
             None => k.dims()[2].clone(),
         };
-        let mut unproven = vec![];
+        let mut checks = operands_fit(&q, &k, &v);
+        if let Some(past) = &past {
+            past.fits(graph, &k, &v, &mut checks)?;
+        }
         let mask = match graph.operand(node, 3) {
             Some(mask) => {
                 let q = q.dims();
@@ -112,7 +114,7 @@ impl<'g> Plan<'g> {
                 let missing = 4usize.checked_sub(view.dims.len())?;
                 for (dim, score) in view.dims.iter_mut().zip(&scores[missing..]) {
                     if dim != score && dim.as_const().is_none() {
-                        unproven.push((dim.clone(), score.clone()));
+                        checks.equal(dim, score);
                         *dim = score.clone();
                     }
                 }
@@ -135,7 +137,7 @@ impl<'g> Plan<'g> {
             k,
             v,
             mask,
-            unproven,
+            checks,
             past,
             y: result(y)?,
             transposed: transposed.is_some(),
@@ -212,6 +214,33 @@ impl Past {
             values: cache(graph.operand(node, 5)?, 2)?,
         })
     }
+
+    /// What must hold for rows of the past to lie before the new ones.
+    fn fits(&self, graph: &Graph, k: &Heads, v: &Heads, checks: &mut Checks) -> Option<()> {
+        for (cache, new) in [(self.keys, k), (self.values, v)] {
+            let past = &graph.ty(*graph.params().get(cache.past)?).dims;
+            for (axis, (past, new)) in past.iter().zip(new.dims()).enumerate() {
+                checks.equal(past, if axis == 2 { &self.rows } else { new });
+            }
+        }
+        Some(())
+    }
+}
+
+/// What must hold for keys to be read by the batch and width of queries, and values by the length of keys.
+fn operands_fit(q: &Heads, k: &Heads, v: &Heads) -> Checks {
+    let mut checks = Checks::default();
+    let (dims_q, dims_k, dims_v) = (q.dims(), k.dims(), v.dims());
+    checks.equal(&dims_q[0], &dims_k[0]);
+    checks.equal(&dims_q[3], &dims_k[3]);
+    (0..3).for_each(|axis| checks.equal(&dims_k[axis], &dims_v[axis]));
+    checks.multiple(&dims_q[1], &dims_k[1]);
+    for heads in [q, k] {
+        if let Heads::Rotated(rotary) = heads {
+            rotary.fits(&mut checks);
+        }
+    }
+    checks
 }
 
 /// The transpose to `[b,s,h,dv]` that alone reads `y`.
@@ -255,7 +284,7 @@ struct Room {
     work: ClifValue,
 }
 
-/// The status is `STATUS_SHAPE` when the mask does not fit the scores.
+/// The status is `STATUS_SHAPE` when the operands do not fit each other, or the mask the scores.
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let dims = |e: &mut Emit, d: &Dim| e.size(d);
@@ -294,18 +323,21 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let blocks = e.b.ins().udiv_imm_u(blocks, BLOCK);
     let all_heads = e.b.ins().imul(batch, sizes.heads);
     let units = e.b.ins().imul(all_heads, blocks);
-    let group = e.b.ins().udiv(sizes.heads, sizes.key_heads);
+    let key_heads = match plan.k.dims()[1].as_const() {
+        Some(1..) => sizes.key_heads,
+        // Without any the shapes do not fit, and nothing is to be divided by them.
+        _ => {
+            let one = e.int(1);
+            e.b.ins().smax(sizes.key_heads, one)
+        }
+    };
+    let group = e.b.ins().udiv(sizes.heads, key_heads);
     let of_key_head = e.b.ins().imul(group, blocks);
     // Without queries there is nothing to share, nor to divide by.
     let one = e.int(1);
     let of_key_head = e.b.ins().smax(of_key_head, one);
     let (first, last) = e.share(units, 1);
-    let (mut status, bad) = (e.int(0), e.int(STATUS_SHAPE));
-    for (dim, score) in &plan.unproven {
-        let (dim, score) = (e.size(dim)?, e.size(score)?);
-        let equal = e.b.ins().icmp(IntCC::Equal, dim, score);
-        status = e.b.ins().select(equal, status, bad);
-    }
+    let status = plan.checks.emit(e)?;
     let last = e.b.ins().select(status, first, last);
     let single = e.b.ins().icmp_imm_s(IntCC::Equal, sizes.rows, 1);
     let most = e.int(BLOCK);

@@ -5,6 +5,7 @@ use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::types::{F32, F32X4};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 
+use super::checks::Checks;
 use super::emit::{ClifValue, Emit, Result, lanes};
 use super::rows::{outer_offset, row_stride};
 use super::view::View;
@@ -22,6 +23,8 @@ pub struct Rotary {
     cos: View,
     sin: View,
     interleaved: bool,
+    /// `[b|1, s, r/2]`, of either table.
+    table: Vec<Dim>,
 }
 
 impl<'g> Plan<'g> {
@@ -59,7 +62,19 @@ impl Rotary {
             view.broadcast(&[x.dims[0].clone(), x.dims[1].clone(), x.dims[2].clone(), half])
         };
         let (cos, sin) = (table(1)?, table(2)?);
-        Some(Rotary { x, cos, sin, interleaved: op.interleaved })
+        let table = graph.ty(graph.operand(node, 1)?).dims.clone();
+        Some(Rotary { x, cos, sin, interleaved: op.interleaved, table })
+    }
+
+    /// What must hold for the tables to be read by the rows of the heads, and no pair to end beyond a head.
+    pub fn fits(&self, checks: &mut Checks) {
+        if self.table[0].as_const() != Some(1) {
+            checks.equal(&self.table[0], &self.x.dims[0]);
+        }
+        checks.equal(&self.table[1], &self.x.dims[2]);
+        if let Some(rotated) = self.table[2].mul(&Dim::constant(2)) {
+            checks.at_most(&rotated, &self.x.dims[3]);
+        }
     }
 
     /// Rotates `count` rows of all heads' from `row` on, of one head unless each has but one row, into those at `y`.
@@ -146,13 +161,20 @@ impl Rotary {
     }
 }
 
+/// The status is `STATUS_SHAPE` when the tables do not fit the heads.
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let x = &plan.rotary.x;
     let rows = x.dims[..3].iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
     let rows = e.size(&rows.ok_or_else(|| CodegenError::Overflow { what: "the number of heads".into() })?)?;
     let d = e.size(&x.dims[3])?;
-    let (begin, end) = e.share(rows, 1);
+    let mut checks = Checks::default();
+    plan.rotary.fits(&mut checks);
+    let (begin, mut end) = e.share(rows, 1);
+    let status = if checks.is_empty() { None } else { Some(checks.emit(e)?) };
+    if let Some(status) = status {
+        end = e.b.ins().select(status, begin, end);
+    }
     let one = e.int(1);
     e.for_range(begin, end, 1, &[], |e, row, _| {
         let y = e.arg(shape.result(0));
@@ -161,5 +183,5 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         plan.rotary.rows(e, row, one, y)?;
         Ok(vec![])
     })?;
-    Ok(e.int(0))
+    Ok(status.unwrap_or_else(|| e.int(0)))
 }

@@ -37,8 +37,7 @@ const USUAL_CACHE: usize = 1 << 20;
 impl Target {
     /// This machine, for code that runs at once. `TRINE_UKERNEL` may name microkernels to prefer.
     pub fn host() -> Result<Target, CodegenError> {
-        let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
-        let mut target = Target::finish(isa, Features::detect(), false)?;
+        let mut target = Target::finish(native()?, Features::detect(), false)?;
         target.cache = second_cache().unwrap_or(USUAL_CACHE);
         if let Some(names) = std::env::var_os("TRINE_UKERNEL") {
             target.force(&names.to_string_lossy())?;
@@ -85,8 +84,7 @@ impl Target {
     pub fn named(name: &str) -> Result<Target, CodegenError> {
         let host = Triple::host();
         if name == "native" {
-            let isa = cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })?;
-            return Target::finish(isa, Features::detect(), true);
+            return Target::finish(native()?, Features::detect(), true);
         }
         if Target::cpus().contains(&name) {
             return Target::object(&host.to_string(), Some(name));
@@ -151,6 +149,25 @@ impl Target {
         })
     }
 
+    /// An error if this machine cannot run what is compiled for the target.
+    pub fn expect_here(&self) -> Result<(), CodegenError> {
+        let here = Target::finish(native()?, Features::detect(), false)?;
+        let flags = here.isa.isa_flags();
+        let has = |name: &str| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
+        let lacks = self.isa.isa_flags().into_iter().find(|f| f.as_bool() == Some(true) && !has(f.name));
+        let message = match lacks {
+            _ if self.isa.triple().architecture != here.isa.triple().architecture => {
+                format!("code for `{}` does not run here", self.isa.triple())
+            }
+            Some(flag) => format!("this machine lacks `{}`", flag.name),
+            None if !here.features.contains(self.features) => {
+                format!("this machine lacks some of {}", self.features)
+            }
+            None => return Ok(()),
+        };
+        Err(CodegenError::Target { message })
+    }
+
     /// What the instruction set's flags promise microkernels.
     fn stated_features(&self) -> Features {
         let flags = self.isa.isa_flags();
@@ -172,4 +189,9 @@ impl Target {
     pub fn sign_sum(&self, layer: &Layer) -> Option<(Geometry, Contraction)> {
         choice::sign_sum(self, layer)
     }
+}
+
+/// This machine's instruction set.
+fn native() -> Result<cranelift_codegen::isa::Builder, CodegenError> {
+    cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })
 }

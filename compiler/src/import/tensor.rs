@@ -55,7 +55,6 @@ pub fn tensor(proto: &TensorProto, files: &Files) -> Result<Tensor, ImportError>
     } else {
         typed(proto, elem).map_err(fail)?
     };
-    let data = if elem == Elem::Bool { normal_bools(data) } else { data };
     Tensor::new(elem, dims, data).map_err(|e| fail(e.to_string()))
 }
 
@@ -139,9 +138,4 @@ fn typed(proto: &TensorProto, elem: Elem) -> Result<Bytes, String> {
         Elem::I4 | Elem::U4 | Elem::I2 | Elem::U2 => Ok(ints.iter().map(|v| *v as u8).collect()),
         Elem::Trit => Err("trits are no type of ONNX".into()),
     }
-}
-
-/// Bytes of which each is 0 or 1, which is what kernels may rely on.
-fn normal_bools(data: Bytes) -> Bytes {
-    if data.iter().all(|b| *b <= 1) { data } else { data.iter().map(|b| u8::from(*b != 0)).collect() }
 }

@@ -245,14 +245,15 @@ impl<'g> Former<'g> {
         })
     }
 
-    /// Whether the sizes of results follow from what is there before: a kernel cannot tell a size.
+    /// Whether the sizes of all values follow from what is there before: a kernel cannot tell a size.
     fn sizes_are_known(&self, body: &Graph) -> bool {
         let symbols = |graph: &Graph, values: &[Value]| -> FxHashSet<Symbol> {
             values.iter().flat_map(|v| graph.ty(*v).dims.iter().flat_map(Dim::symbols)).collect()
         };
         let known = symbols(self.graph, self.graph.params());
         let given = symbols(body, body.params());
-        symbols(body, body.outputs()).iter().all(|s| known.contains(s) || given.contains(s))
+        let values: Vec<Value> = body.order().into_iter().flat_map(|node| body.results(node)).collect();
+        symbols(body, &values).iter().all(|s| known.contains(s) || given.contains(s))
     }
 
     /// Whether all that ops of the body need of their operands' sizes holds in every run: a kernel does not look.

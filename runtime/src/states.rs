@@ -1,0 +1,99 @@
+//! What a session keeps between runs: the memory of its states.
+//!
+//! States have room for so many positions of the dimensions that they were made for. Under other dimensions what they
+//! hold lies elsewhere: that is an error while it is wanted, and they are laid out again when it is not.
+
+use crate::error::RunError;
+use crate::program::Parts;
+use crate::sizes::eval;
+use crate::slots::{Arena, Slots};
+
+pub struct States {
+    /// Positions that each has room for; `None` if the session holds no states.
+    capacity: Option<usize>,
+    /// One a state.
+    slots: Slots,
+    /// Together they are worth huge pages.
+    arena: Arena,
+    /// The dimensions of all states that they were made for, one state's after the other's, the axes of positions left out;
+    /// `None` before the first run.
+    made_for: Option<Vec<usize>>,
+}
+
+impl States {
+    pub fn new(program: &Parts, capacity: Option<usize>, is_guarded: bool) -> States {
+        let slots = Slots::new(program.states.len());
+        States { capacity, arena: Arena::new(&slots, is_guarded), slots, made_for: None }
+    }
+
+    pub fn capacity(&self) -> Option<usize> {
+        self.capacity
+    }
+
+    /// Makes states for the dimensions, if they are not: `filled` says whether there is something to lose. Whether they moved.
+    pub fn reserve(&mut self, program: &Parts, dims: &[i64], filled: usize) -> Result<bool, RunError> {
+        let Some(capacity) = self.capacity else { return Ok(false) };
+        if let Some(made_for) = &self.made_for {
+            let mut known = made_for.iter();
+            let mut changed = None;
+            for (name, axis, dim) in fixed_dims(program, dims) {
+                let (dim, was) = (dim?, known.next().copied());
+                if was != Some(dim) {
+                    changed = changed.or(was.map(|was| (name, axis, was, dim)));
+                }
+            }
+            let Some((name, axis, was, now)) = changed else { return Ok(false) };
+            if filled > 0 {
+                return Err(RunError::StateDims { name: name.into(), axis, was, now, filled });
+            }
+        }
+        self.made_for = None;
+        let new: Vec<usize> =
+            fixed_dims(program, dims).map(|(_, _, dim)| dim).collect::<Result<_, RunError>>()?;
+        let mut rest = &new[..];
+        self.slots.clear();
+        for (s, state) in program.states.iter().enumerate() {
+            let ty = &program.inputs[state.input].ty;
+            let (own, others) = rest.split_at(ty.dims.len() - 1);
+            rest = others;
+            let count = own.iter().try_fold(capacity, |n, dim| n.checked_mul(*dim));
+            let bytes = count.and_then(|count| ty.elem.bytes(count));
+            self.slots.need(s, bytes.ok_or(RunError::Memory { bytes: usize::MAX })?);
+        }
+        self.slots.lay_out(true)?;
+        self.arena.grow(&self.slots)?;
+        for s in 0..program.states.len() {
+            let (_, len) = self.arena.at(&self.slots, s);
+            if let Some(block) = self.arena.guarded(s) {
+                block.poison(len);
+            }
+        }
+        self.made_for = Some(new);
+        Ok(true)
+    }
+
+    /// Start and length of a state.
+    pub fn at(&self, state: usize) -> (*mut u8, usize) {
+        match self.made_for {
+            Some(_) => self.arena.at(&self.slots, state),
+            None => (std::ptr::null_mut(), 0),
+        }
+    }
+
+    /// The first state that something was written outside of.
+    pub fn overrun(&self) -> Option<usize> {
+        self.arena.overrun()
+    }
+}
+
+/// The dimensions of states but for the positions: name of the input, axis, value.
+fn fixed_dims<'a>(
+    program: &'a Parts,
+    dims: &'a [i64],
+) -> impl Iterator<Item = (&'a str, usize, Result<usize, RunError>)> {
+    program.states.iter().flat_map(move |state| {
+        let port = &program.inputs[state.input];
+        let axes = port.shape.iter().enumerate().filter(|(axis, _)| *axis != state.axis);
+        axes.map(move |(axis, size)| (&port.name[..], axis, eval(size, program, dims)))
+    })
+}
