@@ -83,7 +83,7 @@ fn needs(
     let functions = module.functions.iter().filter(|(_, f)| f.kind == FunctionKind::Kernel);
     let mut kernels = FxHashMap::default();
     for (name, function) in functions {
-        let malformed = || BuildError::Malformed(format!("kernel `@{name}` has no plan"));
+        let malformed = || BuildError::NoKernel(name.clone());
         let plan = Plan::new(&function.graph, target).ok_or_else(malformed)?;
         let scratch = plan.scratch().ok_or_else(malformed)?;
         let size = |dim: &Dim| Size::new(dim, symbols).ok_or_else(malformed);
@@ -167,9 +167,7 @@ impl Builder<'_> {
         let value = Value { node, result: 0 };
         let same_type = graph.operand(node, 0).is_some_and(|source| graph.ty(source) == graph.ty(value));
         let is_kernel = |user: NodeId| matches!(graph.op(user), Some(Op::Call(call)) if self.kernels.contains_key(&call.f.0));
-        same_type
-            || !graph.outputs().contains(&value)
-                && graph.users(value).iter().all(|(user, _)| is_kernel(*user))
+        same_type || !graph.is_output(value) && graph.users(value).iter().all(|(user, _)| is_kernel(*user))
     }
 
     fn step(&mut self, graph: &Graph, node: NodeId, op: &Op) -> Result<(), BuildError> {
@@ -184,7 +182,7 @@ impl Builder<'_> {
         }
         let mut results = vec![];
         for value in graph.results(node) {
-            let place = self.buffer(graph.ty(value))?;
+            let place = self.buffer(graph, value)?;
             self.places.insert(value, place);
             results.push(place);
         }
@@ -199,7 +197,7 @@ impl Builder<'_> {
 
     /// Copies an output that is an input or a constant, so that it lies in the session.
     fn copy(&mut self, graph: &Graph, output: Value, from: Place) -> Result<(), BuildError> {
-        let to = self.buffer(graph.ty(output))?;
+        let to = self.buffer(graph, output)?;
         let op = Op::from(trine_ir::ops::Identity {});
         let place = format!("output `{}`", graph.name(output));
         let kind = StepKind::Interpret(op);
@@ -208,8 +206,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn buffer(&mut self, ty: &Type) -> Result<Place, BuildError> {
-        let overflow = || BuildError::Malformed(format!("a value of type {ty} is too large"));
+    fn buffer(&mut self, graph: &Graph, value: Value) -> Result<Place, BuildError> {
+        let ty = graph.ty(value);
+        let overflow = || BuildError::TooLarge {
+            place: trine_ir::Place::new(MAIN, graph, value.node).to_string(),
+            ty: ty.to_string(),
+        };
         let count = ty.count().ok_or_else(overflow)?;
         let bytes = match ty.elem.bits() {
             bits @ 8.. => count.mul(&Dim::constant(bits / 8)),
@@ -289,7 +291,7 @@ fn states(module: &Module, main: &Graph) -> Vec<State> {
                 // An op that asks for the shape reads nothing of what lies there.
                 let users = main.users(outer);
                 let reads = users.iter().filter(|(u, slot)| reads_data(module, main, *u, *slot)).count();
-                let alone = reads == 1 && !main.outputs().contains(&outer) && main.use_count(made) == 1;
+                let alone = reads == 1 && !main.is_output(outer) && main.use_count(made) == 1;
                 alone.then_some(State { input, output, axis: 2 })
             })();
             states.extend(state);
