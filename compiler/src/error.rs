@@ -81,8 +81,13 @@ impl Error {
                 Fault::Usage
             }
             Error::Pass(PassError::Broke { .. }) => Fault::Trine,
-            // A target is what a user names, by a triple, a CPU or a microkernel.
-            Error::Build(BuildError::Codegen(CodegenError::Target { .. })) => Fault::Input,
+            // A target is what a user names, by a triple, a CPU or a microkernel; sizes are the model's.
+            Error::Build(BuildError::Codegen(
+                CodegenError::Target { .. } | CodegenError::Overflow { .. },
+            ))
+            | Error::Object(ObjectError::Build(BuildError::Codegen(
+                CodegenError::Target { .. } | CodegenError::Overflow { .. },
+            ))) => Fault::Input,
             Error::Build(BuildError::Codegen(_) | BuildError::Malformed(_))
             | Error::Object(ObjectError::Build(BuildError::Codegen(_) | BuildError::Malformed(_))) => {
                 Fault::Trine
