@@ -11,6 +11,11 @@ use rustc_hash::FxHashMap;
 /// The name of a dimension that is known only at run time.
 pub type Symbol = Arc<str>;
 
+/// Terms of the longest dimension, and symbols in the longest product: a shape whose count has more overflows, as one
+/// does whose count is no integer of 64 bits.
+const MAX_TERMS: usize = 256;
+const MAX_DEGREE: usize = 64;
+
 /// A product of symbols in sorted order; empty for the constant term.
 type Monomial = Vec<Symbol>;
 
@@ -84,6 +89,9 @@ impl Dim {
 
     /// `self · other`; `None` on overflow.
     pub fn mul(&self, other: &Dim) -> Option<Dim> {
+        if self.terms.len() * other.terms.len() > 16 * MAX_TERMS {
+            return None;
+        }
         Dim::try_collect(self.terms.iter().flat_map(|(m, c)| {
             other.terms.iter().map(move |(n, d)| {
                 let mut product = [m.as_slice(), n.as_slice()].concat();
@@ -160,6 +168,9 @@ impl Dim {
         if rest.is_empty() {
             return Err("empty dimension".into());
         }
+        if rest.matches(['+', '-']).nth(4 * MAX_TERMS).is_some() {
+            return Err("the dimension has too many terms".into());
+        }
         let mut sign = 1;
         if let Some(r) = rest.strip_prefix('-') {
             (sign, rest) = (-1, r);
@@ -199,10 +210,14 @@ impl Dim {
         let mut sums = BTreeMap::new();
         for term in terms {
             let (m, c) = term?;
+            if m.len() > MAX_DEGREE {
+                return None;
+            }
             let sum: &mut i64 = sums.entry((std::cmp::Reverse(m.len()), m)).or_default();
             *sum = sum.checked_add(c)?;
         }
-        Some(Dim::collect(sums.into_iter().map(|((_, m), c)| (m, c))))
+        let sum = Dim::collect(sums.into_iter().map(|((_, m), c)| (m, c)));
+        (sum.terms.len() <= MAX_TERMS).then_some(sum)
     }
 }
 
