@@ -24,6 +24,12 @@ pub enum BuildError {
     Program(#[from] ProgramError),
     #[error("the module has no `@main`")]
     NoMain,
+    /// The model's sizes overflow.
+    #[error("{place}: a value of type {ty} is too large")]
+    TooLarge { place: String, ty: String },
+    /// A `kernel` that the model's text has, and that is none: those that are formed are taken.
+    #[error("no emitter takes the kernel `@{}`, or its sizes overflow", .0.escape_debug())]
+    NoKernel(String),
     #[error("{0}")]
     Malformed(String),
 }

@@ -36,7 +36,10 @@ use trine_ukernel::matmul::{Codes, Panels};
 use emit::Symbols;
 pub use target::Target;
 
-/// Why no code came out. All but `Target` are bugs of the compiler.
+/// Ops of the largest kernel. What compiling one takes grows faster than its ops, and what it saves does not.
+pub const MAX_OPS: usize = 64;
+
+/// Why no code came out. All but `Target` and `Overflow`, which is of a model's sizes, are bugs of the compiler.
 #[derive(Debug, thiserror::Error)]
 pub enum CodegenError {
     #[error("target: {message}")]
@@ -129,6 +132,9 @@ impl<'g> Plan<'g> {
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let order = graph.order();
         let ops = || order.iter().filter_map(|n| graph.op(*n));
+        if ops().take(MAX_OPS + 1).count() > MAX_OPS {
+            return None;
+        }
         // Attention turns its operands itself.
         let attends = ops().any(|op| matches!(op, Op::Attention(_)));
         let anchor = ops().find_map(|op| match op {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::files::load_fixed;
 use crate::object::{Object, object};
 use crate::options::{Backend, Options};
+use crate::outline::outline_sums;
 use crate::pass::{Driver, Report};
 use crate::passes::form_kernels;
 
@@ -75,6 +76,7 @@ pub fn build_program_with_notes(
     if options.autotune {
         autotune::tune(&module, &mut target, note).map_err(BuildError::from)?;
     }
+    outline_sums(&mut module);
     let program = build(module, &target)?;
     let interpreted: Vec<String> = program
         .steps

@@ -91,7 +91,7 @@ fn needs(
     let given = module.main().map(|main| symbols_of(&main.graph, main.graph.params()).collect());
     let given: FxHashSet<Symbol> = given.ok_or(BuildError::NoMain)?;
     for (name, function) in functions {
-        let malformed = || BuildError::Malformed(format!("kernel `@{name}` has no plan"));
+        let malformed = || BuildError::NoKernel(name.clone());
         if let Some(symbol) = unknown_symbol(&function.graph, &given) {
             let message =
                 format!("kernel `@{name}` needs `{symbol}`, which neither its operands nor inputs have");
@@ -198,7 +198,7 @@ impl Builder<'_> {
             count(source).zip(count(value)).is_some_and(|(from, to)| self.module.implies(&from, &to));
         same_type
             || as_many
-                && !graph.outputs().contains(&value)
+                && !graph.is_output(value)
                 && graph.users(value).iter().all(|(user, _)| is_kernel(*user))
     }
 
@@ -214,7 +214,7 @@ impl Builder<'_> {
         }
         let mut results = vec![];
         for value in graph.results(node) {
-            let place = self.buffer(graph.ty(value))?;
+            let place = self.buffer(graph, value)?;
             self.places.insert(value, place);
             results.push(place);
         }
@@ -229,7 +229,7 @@ impl Builder<'_> {
 
     /// Copies an output that is an input or a constant, so that it lies in the session.
     fn copy(&mut self, graph: &Graph, output: Value, from: Place) -> Result<(), BuildError> {
-        let to = self.buffer(graph.ty(output))?;
+        let to = self.buffer(graph, output)?;
         let op = Op::from(trine_ir::ops::Identity {});
         let place = format!("output `{}`", graph.name(output));
         let kind = StepKind::Interpret(op);
@@ -238,8 +238,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn buffer(&mut self, ty: &Type) -> Result<Place, BuildError> {
-        let overflow = || BuildError::Malformed(format!("a value of type {ty} is too large"));
+    fn buffer(&mut self, graph: &Graph, value: Value) -> Result<Place, BuildError> {
+        let ty = graph.ty(value);
+        let overflow = || BuildError::TooLarge {
+            place: trine_ir::Place::new(MAIN, graph, value.node).to_string(),
+            ty: ty.to_string(),
+        };
         let count = ty.count().ok_or_else(overflow)?;
         let bytes = match ty.elem.bits() {
             bits @ 8.. => count.mul(&Dim::constant(bits / 8)),
@@ -347,7 +351,7 @@ fn states(module: &Module, main: &Graph) -> Vec<State> {
                 // An op that asks for the shape reads nothing of what lies there.
                 let users = main.users(outer);
                 let reads = users.iter().filter(|(u, slot)| reads_data(module, main, *u, *slot)).count();
-                let alone = reads == 1 && !main.outputs().contains(&outer) && main.use_count(made) == 1;
+                let alone = reads == 1 && !main.is_output(outer) && main.use_count(made) == 1;
                 alone.then_some(State { input, output, axis: 2 })
             })();
             states.extend(state);

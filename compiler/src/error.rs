@@ -82,10 +82,11 @@ impl Error {
             }
             Error::Pass(PassError::Broke { .. }) => Fault::Trine,
             Error::Build(error) | Error::Object(ObjectError::Build(error)) => match error {
-                // A target is what a user names, by a triple, a CPU or a microkernel.
+                // A target is what a user names, by a triple, a CPU or a microkernel; sizes are the model's.
                 BuildError::Codegen(CodegenError::Target { .. }) => Fault::Usage,
+                BuildError::Codegen(CodegenError::Overflow { .. }) => Fault::Input,
                 BuildError::Codegen(_) | BuildError::Malformed(_) => Fault::Trine,
-                BuildError::Memory(_) | BuildError::NoMain => Fault::Input,
+                BuildError::Memory(_) | BuildError::NoMain | BuildError::NoKernel(_) => Fault::Input,
             },
             Error::Object(ObjectError::Name { .. }) => Fault::Usage,
             _ => Fault::Input,

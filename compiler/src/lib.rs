@@ -17,6 +17,7 @@ mod language_model;
 pub mod npz;
 pub mod object;
 mod options;
+mod outline;
 pub mod pass;
 pub mod passes;
 pub mod pattern;

@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
-use trine_ir::tensor::{MAX_RESULT_BYTES, count};
+use trine_ir::memory::is_available;
+use trine_ir::tensor::{MAX_RESULT_BYTES, count, result_count};
 use trine_ir::{Elem, Tensor};
 
 use crate::error::Error;
 use crate::files::{read, write_atomically};
+
+/// Bytes of the longest header.
+const MAX_HEADER: usize = 1 << 16;
 
 /// What is wrong with a file of arrays.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +67,12 @@ impl Npz {
         }
         let fail = |message| ArrayError::Array { path: self.path.clone(), name: name.into(), message };
         let file = npyz::npz::file_name_from_array_name(name);
-        let entry = self.archive.zip_archive().by_name(&file).map_err(|e| fail(e.to_string()))?;
-        let mut bytes = vec![];
-        let limit = MAX_RESULT_BYTES as u64;
-        entry.take(limit + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
-        if bytes.len() as u64 > limit {
-            return Err(fail(format!("is larger than {limit} bytes")));
-        }
-        decode(&bytes).map(Some).map_err(fail)
+        let mut entry = self.archive.zip_archive().by_name(&file).map_err(|e| fail(e.to_string()))?;
+        // An archive may inflate to any size: no more is read than the header asks for, and nothing where that is too much.
+        let header = read_header(&mut entry).map_err(fail)?;
+        let array = Array::new(&header).map_err(fail)?;
+        let data = read_exactly(&mut entry, array.bytes).map_err(|e| fail(array.shortage(e)))?;
+        array.tensor(&data).map(Some).map_err(fail)
     }
 }
 
@@ -105,38 +107,98 @@ pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), Error> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Tensor, String> {
-    check_header(bytes)?;
     let mut data = bytes;
-    let header = NpyHeader::from_reader(&mut data).map_err(|e| format!("not an .npy file: {e}"))?;
-    let unsupported = || format!("elements of dtype {} are not supported", header.dtype().descr());
-    let DType::Plain(ty) = header.dtype() else { return Err(unsupported()) };
-    let elem = match (ty.type_char(), ty.size_field()) {
-        (TypeChar::Bool, 1) => Elem::Bool,
-        (TypeChar::Float, 2) => Elem::F16,
-        (TypeChar::Float, 4) => Elem::F32,
-        (TypeChar::Float, 8) => Elem::F64,
-        (TypeChar::Int, 1) => Elem::I8,
-        (TypeChar::Int, 2) => Elem::I16,
-        (TypeChar::Int, 4) => Elem::I32,
-        (TypeChar::Int, 8) => Elem::I64,
-        (TypeChar::Uint, 1) => Elem::U8,
-        (TypeChar::Uint, 2) => Elem::U16,
-        (TypeChar::Uint, 4) => Elem::U32,
-        (TypeChar::Uint, 8) => Elem::U64,
-        // What the `ml_dtypes` package writes for bfloat16.
-        (TypeChar::RawData, 2) => Elem::Bf16,
-        _ => return Err(unsupported()),
-    };
-    let dims: Option<Vec<usize>> = header.shape().iter().map(|d| usize::try_from(*d).ok()).collect();
-    let dims = dims.ok_or("the shape is too large")?;
-    let expected = count(&dims).and_then(|n| elem.bytes(n)).ok_or("the shape is too large")?;
-    if data.len() < expected {
-        return Err(format!("{elem}{dims:?} takes {expected} bytes, {} are there", data.len()));
+    let header = read_header(&mut data)?;
+    let array = Array::new(&header)?;
+    match data.get(..array.bytes) {
+        Some(data) => array.tensor(data),
+        None => Err(array.shortage(Shortage::Ends(data.len()))),
     }
-    let fortran = header.order() == Order::Fortran;
-    let file = NpyFile::with_header(header, &data[..expected]);
-    let tensor = elements(file, elem, if fortran { dims.iter().rev().copied().collect() } else { dims })?;
-    if fortran { transposed(&tensor).map_err(|e| e.to_string()) } else { Ok(tensor) }
+}
+
+/// What a header says of the data behind it.
+struct Array {
+    header: NpyHeader,
+    elem: Elem,
+    dims: Vec<usize>,
+    bytes: usize,
+}
+
+impl Array {
+    fn new(mut header: &[u8]) -> Result<Array, String> {
+        check_header(header)?;
+        let header = NpyHeader::from_reader(&mut header).map_err(|e| format!("not an .npy file: {e}"))?;
+        let unsupported = || format!("elements of dtype {} are not supported", header.dtype().descr());
+        let DType::Plain(ty) = header.dtype() else { return Err(unsupported()) };
+        let elem = match (ty.type_char(), ty.size_field()) {
+            (TypeChar::Bool, 1) => Elem::Bool,
+            (TypeChar::Float, 2) => Elem::F16,
+            (TypeChar::Float, 4) => Elem::F32,
+            (TypeChar::Float, 8) => Elem::F64,
+            (TypeChar::Int, 1) => Elem::I8,
+            (TypeChar::Int, 2) => Elem::I16,
+            (TypeChar::Int, 4) => Elem::I32,
+            (TypeChar::Int, 8) => Elem::I64,
+            (TypeChar::Uint, 1) => Elem::U8,
+            (TypeChar::Uint, 2) => Elem::U16,
+            (TypeChar::Uint, 4) => Elem::U32,
+            (TypeChar::Uint, 8) => Elem::U64,
+            // What the `ml_dtypes` package writes for bfloat16.
+            (TypeChar::RawData, 2) => Elem::Bf16,
+            _ => return Err(unsupported()),
+        };
+        let dims: Option<Vec<usize>> = header.shape().iter().map(|d| usize::try_from(*d).ok()).collect();
+        let dims = dims.ok_or("the shape is too large")?;
+        let bytes = count(&dims).and_then(|n| elem.bytes(n)).ok_or("the shape is too large")?;
+        Ok(Array { header, elem, dims, bytes })
+    }
+
+    /// The array that `data`, as long as the header says, is.
+    fn tensor(self, data: &[u8]) -> Result<Tensor, String> {
+        let Array { header, elem, dims, .. } = self;
+        result_count(elem, &dims).map_err(|e| e.to_string())?;
+        let fortran = header.order() == Order::Fortran;
+        let file = NpyFile::with_header(header, data);
+        let tensor = elements(file, elem, if fortran { dims.iter().rev().copied().collect() } else { dims })?;
+        if fortran { transposed(&tensor).map_err(|e| e.to_string()) } else { Ok(tensor) }
+    }
+
+    fn shortage(&self, shortage: Shortage) -> String {
+        let Array { elem, dims, bytes, .. } = self;
+        match shortage {
+            Shortage::Ends(there) => format!("{elem}{dims:?} takes {bytes} bytes, {there} are there"),
+            Shortage::Memory => format!("{elem}{dims:?} takes {bytes} bytes, which cannot be had"),
+            Shortage::Read(error) => error.to_string(),
+        }
+    }
+}
+
+/// Why an array's data could not be read.
+enum Shortage {
+    /// After so many bytes.
+    Ends(usize),
+    Memory,
+    Read(std::io::Error),
+}
+
+/// The next `count` bytes. Memory is taken as they come: a header may claim what is not there.
+fn read_exactly(from: &mut impl Read, count: usize) -> Result<Vec<u8>, Shortage> {
+    const STEP: usize = 1 << 20;
+    if count > MAX_RESULT_BYTES {
+        return Err(Shortage::Memory);
+    }
+    let mut bytes = vec![];
+    while bytes.len() < count {
+        let step = (count - bytes.len()).min(bytes.len().max(STEP));
+        if !is_available(step) || bytes.try_reserve(step).is_err() {
+            return Err(Shortage::Memory);
+        }
+        let read = from.by_ref().take(step as u64).read_to_end(&mut bytes).map_err(Shortage::Read)?;
+        if read < step {
+            return Err(Shortage::Ends(bytes.len()));
+        }
+    }
+    Ok(bytes)
 }
 
 fn elements(file: NpyFile<&[u8]>, elem: Elem, dims: Vec<usize>) -> Result<Tensor, String> {
@@ -212,27 +274,41 @@ fn encode(tensor: &Tensor, out: impl Write) -> std::io::Result<()> {
     U8 = u8, U16 = u16, U32 = u32, U64 = u64 }
 }
 
-/// Refuses headers that the parser of npyz cannot take: deep ones, and shapes whose product overflows.
-fn check_header(bytes: &[u8]) -> Result<(), String> {
-    let length = match bytes {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => {
-            10 + usize::from(u16::from_le_bytes([*a, *b]))
-        }
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
-            (u32::from_le_bytes([*a, *b, *c, *d]) as usize).saturating_add(12)
-        }
-        [0x93, b'N', b'U', b'M', b'P', b'Y', version, _, ..] => {
-            return Err(format!("version {version} of the .npy format is not known"));
-        }
-        _ => return Err("not an .npy file".into()),
+/// The header of an `.npy` file, magic number included, and nothing of what follows.
+fn read_header(from: &mut impl Read) -> Result<Vec<u8>, String> {
+    let cut = || "the file ends within its header".to_string();
+    let mut more = |header: &mut Vec<u8>, count: usize| {
+        let read = from.by_ref().take(count as u64).read_to_end(header).map_err(|e| e.to_string())?;
+        if read == count { Ok(()) } else { Err(cut()) }
     };
-    let header = bytes.get(..length).ok_or("the file ends within its header")?;
-    if length > 1 << 16 || header.iter().filter(|b| matches!(b, b'(' | b'[' | b'{')).count() > 64 {
+    let mut header = vec![];
+    match (more(&mut header, 8), header.get(..6)) {
+        (_, None) => return Err("not an .npy file".into()),
+        (_, Some(magic)) if magic != b"\x93NUMPY" => return Err("not an .npy file".into()),
+        (read, _) => read?,
+    }
+    let digits = match header[6] {
+        1 => 2,
+        2 | 3 => 4,
+        version => return Err(format!("version {version} of the .npy format is not known")),
+    };
+    more(&mut header, digits)?;
+    let length = header[8..].iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    if length > MAX_HEADER {
+        return Err("the header is too complex".into());
+    }
+    more(&mut header, length)?;
+    Ok(header)
+}
+
+/// Refuses headers that the parser of npyz cannot take: deep ones, and shapes whose product overflows.
+fn check_header(header: &[u8]) -> Result<(), String> {
+    if header.iter().filter(|b| matches!(b, b'(' | b'[' | b'{')).count() > 64 {
         return Err("the header is too complex".into());
     }
     let product = header
         .split(|b| !b.is_ascii_digit())
-        .filter(|digits| !digits.is_empty() && *digits != b"0")
+        .filter(|digits| digits.iter().any(|d| *d != b'0'))
         .filter_map(|digits| std::str::from_utf8(digits).ok())
         .try_fold(1u64, |product, digits| product.checked_mul(digits.parse().ok()?));
     match product {

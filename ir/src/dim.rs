@@ -29,7 +29,7 @@ type Monomial = Vec<Factor>;
 
 /// Dimensions with more terms, or with terms of more factors, are an overflow: their time and memory stay bounded.
 const MAX_TERMS: usize = 256;
-const MAX_FACTORS: usize = 32;
+const MAX_FACTORS: usize = 64;
 
 /// One dimension of a type.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]

@@ -3,20 +3,25 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::dim::DimEnv;
+use crate::dim::{Dim, DimEnv};
 use crate::error::{Error, Place};
-use crate::graph::{Def, Graph, NodeId, Value};
+use crate::graph::{Def, Graph, NodeId, Operands, Value};
 use crate::module::{MAIN, Module};
-use crate::op::{Context, OpResult};
-use crate::tensor::Tensor;
+use crate::op::{Args, Context, OpResult};
+use crate::ops::{GroupSum, Op};
+use crate::tensor::{Tensor, result_count};
+use crate::ty::Type;
 
 /// How deep functions may call functions.
 pub const MAX_DEPTH: usize = 64;
 
 /// How many calls of functions a run may make: loops in loops that never end are an error, not a hang.
 pub const MAX_CALLS: usize = 1 << 21;
+
+/// Values of fewer elements are made without a look at what memory there is.
+const MAX_UNCHECKED: usize = 1 << 20;
 
 /// The calls of a run up to some point in it.
 #[derive(Clone, Debug, Default)]
@@ -113,14 +118,15 @@ pub fn run_function(
         module.functions.get(name).ok_or_else(|| Error::Input(format!("no function `@{name}`")))?;
     let graph = &function.graph;
     let dims = bind(graph, &inputs, outer)?;
+    let order = graph.order();
+    let summed = summed(graph, &order);
     let mut frame = Frame { module, dims, calls: calls.with(name)?, values: FxHashMap::default() };
     for (param, tensor) in graph.params().iter().zip(inputs) {
         frame.values.insert(*param, tensor);
     }
-    let order = graph.order();
-    let last_use = last_uses(graph, &order);
-    for (step, node) in order.iter().enumerate() {
-        frame.step(name, graph, *node)?;
+    let last_use = last_uses(graph, &order, &summed);
+    for (step, node) in order.iter().enumerate().filter(|(_, node)| !summed.contains(node)) {
+        frame.step(name, graph, *node, &summed)?;
         for dead in last_use.get(&step).into_iter().flatten() {
             frame.values.remove(dead);
         }
@@ -136,7 +142,13 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    fn step(&mut self, function: &str, graph: &Graph, node: NodeId) -> Result<(), Error> {
+    fn step(
+        &mut self,
+        function: &str,
+        graph: &Graph,
+        node: NodeId,
+        summed: &FxHashSet<NodeId>,
+    ) -> Result<(), Error> {
         let place = || Place::new(function, graph, node);
         let results = match graph.def(node) {
             Def::Param { .. } => return Ok(()),
@@ -146,9 +158,19 @@ impl Frame<'_> {
             },
             Def::Literal(l) => vec![l.tensor().map_err(|e| place().eval(e))?],
             Def::Op(op) => {
-                let operands = graph.operands(node);
+                let operands = operands(graph, node, summed);
                 let args: Vec<_> = operands.iter().map(|o| o.map(|v| &self.values[&v])).collect();
-                op.eval(&args, self).map_err(|e| place().eval(e))?
+                let largest = args.iter().flatten().map(|t| t.len()).max().unwrap_or(0);
+                for v in graph.results(node) {
+                    self.fits(graph.ty(v), largest).map_err(|e| place().eval(e))?;
+                }
+                let products = graph.operand(node, 0).filter(|v| summed.contains(&v.node));
+                let sums = match (op, products.and_then(|v| graph.op(v.node))) {
+                    (Op::GroupSum(sum), Some(products)) => sum.of(products, Args::new(&args)),
+                    _ => None,
+                };
+                let results = sums.map_or_else(|| op.eval(&args, self), |sums| Ok(vec![sums?]));
+                results.map_err(|e| place().eval(e))?
             }
         };
         if results.len() != graph.results(node).len() {
@@ -168,6 +190,20 @@ impl Frame<'_> {
     }
 }
 
+impl Frame<'_> {
+    /// Whether there is memory for a value that is larger than what it is made of, as far as its size is known before.
+    fn fits(&self, ty: &Type, largest: usize) -> OpResult<()> {
+        let count = |n: usize, d: &Dim| n.checked_mul(d.eval(&self.dims)?);
+        let is_small = |n: usize| n <= largest.max(MAX_UNCHECKED);
+        if !ty.dims.iter().try_fold(1, count).is_some_and(is_small)
+            && let Ok(dims) = ty.eval_dims(&self.dims)
+        {
+            result_count(ty.elem, &dims)?;
+        }
+        Ok(())
+    }
+}
+
 impl Context for Frame<'_> {
     fn dims(&self) -> &DimEnv {
         &self.dims
@@ -177,17 +213,37 @@ impl Context for Frame<'_> {
     }
 }
 
+/// Products that one sum alone reads: it is evaluated on their operands, and they never are.
+fn summed(graph: &Graph, order: &[NodeId]) -> FxHashSet<NodeId> {
+    let products = |node: &NodeId| {
+        let sums = matches!(graph.op(*node), Some(Op::GroupSum(_)));
+        let products = graph.operand(*node, 0).filter(|_| sums)?;
+        let is_lowered = graph.op(products.node).is_some_and(GroupSum::is_of);
+        (is_lowered && graph.use_count(products) == 1).then_some(products.node)
+    };
+    order.iter().filter_map(products).collect()
+}
+
+/// What is read to evaluate a node.
+fn operands(graph: &Graph, node: NodeId, summed: &FxHashSet<NodeId>) -> Operands {
+    let operands = graph.operands(node);
+    match operands.first().copied().flatten() {
+        Some(v) if summed.contains(&v.node) => graph.operands(v.node),
+        _ => operands,
+    }
+}
+
 /// For each step, the values that no later step and no output uses.
-fn last_uses(graph: &Graph, order: &[NodeId]) -> FxHashMap<usize, Vec<Value>> {
+fn last_uses(graph: &Graph, order: &[NodeId], summed: &FxHashSet<NodeId>) -> FxHashMap<usize, Vec<Value>> {
     let mut last: FxHashMap<Value, usize> = FxHashMap::default();
     for (step, node) in order.iter().enumerate() {
-        for v in graph.results(*node).chain(graph.operands(*node).into_iter().flatten()) {
+        for v in graph.results(*node).chain(operands(graph, *node, summed).into_iter().flatten()) {
             last.insert(v, step);
         }
     }
     let mut dead: FxHashMap<usize, Vec<Value>> = FxHashMap::default();
     for (value, step) in last {
-        if !graph.outputs().contains(&value) {
+        if !graph.is_output(value) {
             dead.entry(step).or_default().push(value);
         }
     }

@@ -5,7 +5,7 @@
 
 use petgraph::Direction::{Incoming, Outgoing};
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
+use petgraph::visit::{EdgeRef, NodeIndexable};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use std::fmt;
@@ -81,11 +81,22 @@ pub struct Graph {
     dag: StableDiGraph<Node, Edge>,
     params: Vec<Value>,
     outputs: Vec<Value>,
+    /// Where in `outputs` a value stands: functions may have many results, and each is asked about often.
+    output_slots: FxHashMap<Value, SmallVec<[u32; 1]>>,
     consts: FxHashMap<String, NodeId>,
     literals: FxHashMap<Literal, NodeId>,
     names: FxHashSet<String>,
     /// Where the search for a free `base_N` goes on, by base.
     next_suffix: FxHashMap<String, u32>,
+}
+
+/// How far the search for an order is with a node.
+#[derive(Clone, Copy, PartialEq)]
+enum Mark {
+    New,
+    /// Its operands are being put in order.
+    Open,
+    Done,
 }
 
 /// Building.
@@ -180,6 +191,10 @@ impl Graph {
 
     /// Makes `values` the results of the function.
     pub fn set_outputs(&mut self, values: Vec<Value>) {
+        self.output_slots.clear();
+        for (slot, value) in values.iter().enumerate() {
+            self.output_slots.entry(*value).or_default().push(slot as u32);
+        }
         self.outputs = values;
     }
 
@@ -245,6 +260,11 @@ impl Graph {
 
     pub fn def(&self, node: NodeId) -> &Def {
         &self.dag[node].def
+    }
+
+    /// Whether the value is a result of the function.
+    pub fn is_output(&self, v: Value) -> bool {
+        self.output_slots.contains_key(&v)
     }
 
     /// The op of the node, if it is one.
@@ -316,9 +336,15 @@ impl Graph {
         users
     }
 
+    /// Nodes that use the value, those that came to use it last first; one that uses it twice comes twice.
+    pub fn latest_users(&self, v: Value) -> impl Iterator<Item = NodeId> + '_ {
+        let edges = self.dag.edges_directed(v.node, Outgoing);
+        edges.filter(move |e| e.weight().result == v.result).map(|e| e.target())
+    }
+
     /// Uses by nodes and as outputs.
     pub fn use_count(&self, v: Value) -> usize {
-        self.users(v).len() + self.outputs.iter().filter(|o| **o == v).count()
+        self.latest_users(v).count() + self.output_slots.get(&v).map_or(0, |slots| slots.len())
     }
 
     pub fn node_count(&self) -> usize {
@@ -333,28 +359,30 @@ impl Graph {
     /// the graph alone, not of how it was built. Parameters come first. `Err` names a node on a cycle.
     pub fn try_order(&self) -> Result<Vec<NodeId>, NodeId> {
         let mut order: Vec<_> = self.params.iter().map(|p| p.node).collect();
-        let mut done: FxHashSet<NodeId> = order.iter().copied().collect();
-        let mut open = FxHashSet::default();
+        let mut marks = vec![Mark::New; self.dag.node_bound()];
+        order.iter().for_each(|node| marks[node.index()] = Mark::Done);
+        // Nodes on the way, with their operands and how many of those have been seen.
+        let mut stack: Vec<(NodeId, Operands, usize)> = vec![];
         for output in &self.outputs {
-            let mut stack = vec![(output.node, None::<std::vec::IntoIter<Value>>)];
-            while let Some((node, pending)) = stack.last_mut() {
-                let node = *node;
-                if pending.is_none() && done.contains(&node) {
+            let mut next = Some(output.node).filter(|node| marks[node.index()] == Mark::New);
+            loop {
+                if let Some(node) = next.take() {
+                    marks[node.index()] = Mark::Open;
+                    stack.push((node, self.operands(node), 0));
+                }
+                let Some((node, operands, seen)) = stack.last_mut() else { break };
+                let Some(operand) = operands.get(*seen) else {
+                    marks[node.index()] = Mark::Done;
+                    order.push(*node);
                     stack.pop();
                     continue;
-                }
-                let pending = pending.get_or_insert_with(|| {
-                    open.insert(node);
-                    self.operands(node).into_iter().flatten().collect::<Vec<_>>().into_iter()
-                });
-                match pending.find(|v| !done.contains(&v.node)) {
-                    Some(v) if open.contains(&v.node) => return Err(v.node),
-                    Some(v) => stack.push((v.node, None)),
-                    None => {
-                        open.remove(&node);
-                        done.insert(node);
-                        order.push(node);
-                        stack.pop();
+                };
+                *seen += 1;
+                if let Some(v) = operand {
+                    match marks[v.node.index()] {
+                        Mark::New => next = Some(v.node),
+                        Mark::Open => return Err(v.node),
+                        Mark::Done => {}
                     }
                 }
             }
@@ -375,13 +403,13 @@ impl Graph {
         if old == new {
             return;
         }
-        for (user, slot) in self.users(old) {
+        // The latest first: petgraph finds the edges that were added last first.
+        for (user, slot) in self.users(old).into_iter().rev() {
             self.set_operand(user, slot, Some(new));
         }
-        for o in &mut self.outputs {
-            if *o == old {
-                *o = new;
-            }
+        if let Some(slots) = self.output_slots.remove(&old) {
+            slots.iter().for_each(|slot| self.outputs[*slot as usize] = new);
+            self.output_slots.entry(new).or_default().extend(slots);
         }
         if matches!(self.dag[new.node].def, Def::Op(_)) && !self.name(old).is_empty() {
             let name = std::mem::take(&mut self.res_mut(old).name);
@@ -426,20 +454,30 @@ impl Graph {
 
     /// Drops every node that no output needs; parameters stay. Returns how many went.
     pub fn sweep(&mut self) -> usize {
-        let live: FxHashSet<NodeId> = self.order().into_iter().collect();
+        let order = self.order();
         let before = self.dag.node_count();
-        let dead: Vec<_> = self.dag.node_indices().filter(|n| !live.contains(n)).collect();
-        for node in dead {
-            let Some(gone) = self.dag.remove_node(node) else { continue };
-            gone.results.iter().for_each(|r| {
+        if order.len() == before {
+            return 0;
+        }
+        let mut live = vec![false; self.dag.node_bound()];
+        order.iter().for_each(|node| live[node.index()] = true);
+        // In one go: petgraph looks for each edge of a node that is removed among all of the other end's.
+        let dag = std::mem::take(&mut self.dag);
+        let keep = |id: NodeId, node: Node| {
+            if live[id.index()] {
+                return Some(node);
+            }
+            node.results.iter().for_each(|r| {
                 self.names.remove(&r.name);
             });
-            match gone.def {
+            match node.def {
                 Def::Const(key) => drop(self.consts.remove(&key)),
                 Def::Literal(l) => drop(self.literals.remove(&l)),
                 Def::Param { .. } | Def::Op(_) => {}
             }
-        }
+            None
+        };
+        self.dag = dag.filter_map_owned(keep, |_, edge| Some(edge));
         before - self.dag.node_count()
     }
 }

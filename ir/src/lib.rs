@@ -29,6 +29,7 @@ pub mod eval;
 pub mod graph;
 pub mod literal;
 pub mod math;
+pub mod memory;
 pub mod module;
 pub mod op;
 pub mod ops;

@@ -97,9 +97,49 @@ impl Signatures for Module {
     }
 }
 
-fn unused(base: &str, taken: impl Fn(&str) -> bool) -> String {
+/// `base`, or `base_N` if that is taken: the first that is free where those before it are not. The search is
+/// logarithmic, as a module may have many names of one base.
+pub fn unused(base: &str, taken: impl Fn(&str) -> bool) -> String {
     if !taken(base) {
         return base.into();
     }
-    (1u64..).map(|i| format!("{base}_{i}")).find(|n| !taken(n)).expect("names are unbounded")
+    let name = |i: u64| format!("{base}_{i}");
+    // Names up to the first number count as taken, that of the second is free.
+    let (mut low, mut high) = (0, 1);
+    while taken(&name(high)) {
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        match taken(&name(middle)) {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    name(high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_first_that_are_free() {
+        for count in 0..40 {
+            let taken = |name: &str| name == "x" || (1..count).any(|i| name == format!("x_{i}"));
+            assert_eq!(unused("x", taken), format!("x_{}", count.max(1)));
+        }
+        assert_eq!(unused("x", |_| false), "x");
+    }
+
+    #[test]
+    fn searches_for_names_are_short() {
+        let asked = std::cell::Cell::new(0);
+        let taken = |name: &str| {
+            asked.set(asked.get() + 1);
+            name.strip_prefix("x").is_some_and(|n| n.is_empty() || n[1..].parse::<u64>().unwrap() < 100_000)
+        };
+        assert_eq!(unused("x", taken), "x_100000");
+        assert!(asked.get() < 50, "{}", asked.get());
+    }
 }

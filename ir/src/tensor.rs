@@ -11,6 +11,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::dim::Dim;
+use crate::memory::is_available;
 use crate::ty::{Elem, Type};
 
 /// A value at run time.
@@ -25,6 +26,8 @@ pub struct Tensor {
 pub enum TensorError {
     #[error("a tensor {elem}{dims:?} is too large")]
     TooLarge { elem: Elem, dims: Vec<usize> },
+    #[error("a tensor {elem}{dims:?} takes {bytes} bytes, which cannot be had")]
+    Memory { elem: Elem, dims: Vec<usize>, bytes: usize },
     #[error("a tensor {elem}{dims:?} takes {expected} bytes, not {actual}")]
     WrongSize { elem: Elem, dims: Vec<usize>, expected: usize, actual: usize },
     #[error("expected elements {expected}, got {actual}")]
@@ -48,14 +51,22 @@ pub const MAX_RESULT_BYTES: usize = 1 << 34;
 
 /// The number of elements of a result that an op is about to allocate, if it is not too large.
 pub fn result_count(elem: Elem, dims: &[usize]) -> Result<usize, TensorError> {
-    count(dims)
-        .filter(|n| elem.bytes(*n).is_some_and(|bytes| bytes <= MAX_RESULT_BYTES))
-        .ok_or_else(|| TensorError::TooLarge { elem, dims: dims.to_vec() })
+    let sizes = count(dims).and_then(|n| Some((n, elem.bytes(n)?)));
+    let Some((count, bytes)) = sizes else {
+        return Err(TensorError::TooLarge { elem, dims: dims.to_vec() });
+    };
+    if bytes > MAX_RESULT_BYTES || !is_available(bytes) {
+        return Err(TensorError::Memory { elem, dims: dims.to_vec(), bytes });
+    }
+    Ok(count)
 }
 
-/// The product of `dims`; `None` on overflow.
+/// The product of `dims`; `None` when it, or that of some of them, overflows, so that neither the number of elements nor
+/// a stride does. That one of them is 0 does not excuse the others.
 pub fn count(dims: &[usize]) -> Option<usize> {
-    dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
+    let of_others =
+        dims.iter().filter(|d| **d > 0).try_fold(1isize, |n, d| n.checked_mul(isize::try_from(*d).ok()?));
+    of_others.map(|n| if dims.contains(&0) { 0 } else { n as usize })
 }
 
 impl Tensor {
@@ -239,6 +250,13 @@ mod tests {
         assert_eq!(err.to_string(), "a tensor f32[2, 3] takes 24 bytes, not 20");
         assert!(Tensor::new(Elem::F32, vec![usize::MAX, 8], Bytes::new()).is_err());
         assert!(Tensor::scalar(1.0f32).values::<i64>().is_err());
+        assert_eq!(count(&[3, 0, 5]), Some(0));
+        for dims in [[1 << 62, 2, 0], [0, 1 << 62, 2], [1 << 62, 0, 2]] {
+            assert_eq!(count(&dims), None);
+            assert!(Tensor::new(Elem::F32, dims.to_vec(), Bytes::new()).is_err());
+        }
+        let message = result_count(Elem::F32, &[1 << 33, 1]).unwrap_err().to_string();
+        assert_eq!(message, "a tensor f32[8589934592, 1] takes 34359738368 bytes, which cannot be had");
     }
 
     #[test]

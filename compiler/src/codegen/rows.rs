@@ -188,6 +188,12 @@ impl<'g> Plan<'g> {
     }
 }
 
+/// Whether row kernels compute ops such as the node.
+pub fn computes(graph: &Graph, node: NodeId) -> bool {
+    let op = graph.op(node);
+    reduce::is_row_reduction(graph, node) || op.is_some_and(|op| elementwise::supported(op, graph, node))
+}
+
 /// The shape of the widest values: that of the outputs, or of the operand of a reduction.
 fn domain(graph: &Graph, inner: &[NodeId]) -> Option<Vec<Dim>> {
     let mut candidates: Vec<Value> = graph.outputs().to_vec();

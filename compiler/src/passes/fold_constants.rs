@@ -59,9 +59,8 @@ fn frontier(g: &Rewrite) -> Vec<Value> {
         }
     }
     let computed = order.iter().filter(|n| known.contains(n) && graph.op(**n).is_some());
-    let needed = |v: &Value| {
-        graph.outputs().contains(v) || graph.users(*v).iter().any(|(user, _)| !known.contains(user))
-    };
+    let needed =
+        |v: &Value| graph.is_output(*v) || graph.users(*v).iter().any(|(user, _)| !known.contains(user));
     computed.flat_map(|n| graph.results(*n)).filter(needed).collect()
 }
 

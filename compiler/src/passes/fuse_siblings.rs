@@ -3,6 +3,7 @@
 //! Projections of one input, such as q, k and v or gate and up, become one with the rows of all: a long
 //! matrix keeps the cores busy where short ones would not. Every row is summed as before, so the bits stay.
 
+use indexmap::IndexMap;
 use trine_ir::ops::{Split, TernaryMatmul};
 use trine_ir::{Dim, Elem, Module, NodeId, Op, Tensor, Value};
 
@@ -25,17 +26,18 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
 
 /// Ternary matmuls of one input that differ in nothing but their weights; two or more each.
 fn families(g: &Rewrite) -> Vec<Vec<NodeId>> {
-    let mut families: Vec<(TernaryMatmul, Value, bool, Vec<NodeId>)> = vec![];
+    let mut families: IndexMap<(Value, bool), Vec<(TernaryMatmul, Vec<NodeId>)>> = IndexMap::new();
     for node in g.graph().order() {
         let Some(Op::TernaryMatmul(op)) = g.graph().op(node) else { continue };
         let operands = g.graph().operands(node);
         let (Some(x), biased) = (operands[0], operands.get(3).copied().flatten().is_some()) else { continue };
-        match families.iter_mut().find(|f| (&f.0, f.1, f.2) == (op, x, biased)) {
-            Some(family) => family.3.push(node),
-            None => families.push((op.clone(), x, biased, vec![node])),
+        let of_input = families.entry((x, biased)).or_default();
+        match of_input.iter_mut().find(|(other, _)| other == op) {
+            Some((_, family)) => family.push(node),
+            None => of_input.push((op.clone(), vec![node])),
         }
     }
-    families.into_iter().map(|f| f.3).filter(|nodes| nodes.len() > 1).collect()
+    families.into_values().flatten().map(|(_, nodes)| nodes).filter(|nodes| nodes.len() > 1).collect()
 }
 
 fn fuse(g: &mut Rewrite, siblings: &[NodeId]) -> Result<(), Refusal> {

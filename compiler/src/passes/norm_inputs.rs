@@ -43,7 +43,7 @@ fn take_gain_in() -> Rule {
             let weights = g.graph().operand(*node, 1).filter(|_| *slot == 0);
             g.graph().kind(*node) == Some(Kind::Matmul) && weights.is_some_and(|w| g.scope().is_known(w))
         };
-        if g.graph().outputs().contains(&m[&norm]) || !readers.iter().all(linear) {
+        if g.graph().is_output(m[&norm]) || !readers.iter().all(linear) {
             return refuse("something else reads its norm");
         }
         let base = ternarize::weights_name(g, m[&w]);

@@ -106,7 +106,7 @@ impl Stream {
 
     /// The members that additions make of `v`.
     fn read(&mut self, graph: &Graph, v: Value) -> Vec<Value> {
-        if graph.outputs().contains(&v) {
+        if graph.is_output(v) {
             self.refuse(v.node, "the stream is an output of the model");
         }
         let mut joined = vec![];
@@ -168,7 +168,7 @@ impl Stream {
     fn behind(&self, scope: &Scope, norm: NodeId) -> Result<Vec<Turn>, Fault> {
         let graph = scope.graph;
         let y = Value { node: norm, result: 0 };
-        if graph.outputs().contains(&y) {
+        if graph.is_output(y) {
             return Err(refused(norm, "the norm is an output of the model"));
         }
         let unit = self.turn(scope, norm, 1, Side::Gain)?;

@@ -8,8 +8,10 @@ use super::Scope;
 /// Nodes that a known value may be computed from.
 const MAX_NODES: usize = 256;
 
-/// Elements of the largest tensor on the way.
-const MAX_ELEMENTS: usize = 1 << 31;
+/// Elements of the largest tensor on the way, and as how many times those of the constants it may have where that is more:
+/// a few numbers can ask for a shape of any size.
+const MAX_ELEMENTS: usize = 1 << 24;
+const MAX_GROWTH: usize = 8;
 
 impl Scope<'_> {
     /// Whether the value depends on a few constants alone.
@@ -31,22 +33,32 @@ impl Scope<'_> {
             return Some(tensor);
         }
         let mut results: FxHashMap<NodeId, Vec<Tensor>> = FxHashMap::default();
-        for node in self.dependencies(v.node)? {
-            let tensors = self.results(node, &results)?;
+        let nodes = self.dependencies(v.node)?;
+        let constants = nodes.iter().filter(|node| self.graph.op(**node).is_none());
+        let given: usize = constants.filter_map(|node| self.count(Value { node: *node, result: 0 })).sum();
+        let most = MAX_ELEMENTS.max(given.saturating_mul(MAX_GROWTH));
+        for node in nodes {
+            let tensors = self.results(node, &results, most)?;
             results.insert(node, tensors);
         }
         results.remove(&v.node)?.into_iter().nth(v.result as usize)
     }
 
-    fn results(&self, node: NodeId, earlier: &FxHashMap<NodeId, Vec<Tensor>>) -> Option<Vec<Tensor>> {
+    fn count(&self, v: Value) -> Option<usize> {
+        self.graph.ty(v).count().and_then(|c| c.as_const())
+    }
+
+    /// The results of a node, unless they have more than `most` elements.
+    fn results(
+        &self,
+        node: NodeId,
+        earlier: &FxHashMap<NodeId, Vec<Tensor>>,
+        most: usize,
+    ) -> Option<Vec<Tensor>> {
         let Def::Op(op) = self.graph.def(node) else {
             return Some(vec![self.tensor(Value { node, result: 0 })?]);
         };
-        let is_small = |v: Value| {
-            let count = self.graph.ty(v).count().and_then(|c| c.as_const());
-            count.is_some_and(|c| c <= MAX_ELEMENTS)
-        };
-        if !self.graph.results(node).all(is_small) {
+        if !self.graph.results(node).all(|v| self.count(v).is_some_and(|c| c <= most)) {
             return None;
         }
         let operands = self.graph.operands(node);

@@ -3,11 +3,15 @@
 use indexmap::IndexMap;
 use rustc_hash::FxHashSet;
 use trine_ir::error::Place;
+use trine_ir::module::unused;
 use trine_ir::{
     Elem, Graph, Kind, Literal, Loc, Module, NodeId, Op, OpError, OpResult, Tensor, TensorError, Type, Value,
 };
 
 use super::{Match, Pat, Scope};
+
+/// Constants of one name among which an equal one is looked for, and users among which an equal op is.
+const MAX_TWINS: usize = 64;
 
 /// Rounds over a function after which rules that still find something are left alone.
 const MAX_ROUNDS: usize = 32;
@@ -103,13 +107,13 @@ fn round(rewrite: &mut Rewrite, rules: &[Rule], miss: &mut Miss) -> usize {
 pub struct Rewrite<'a> {
     graph: &'a mut Graph,
     consts: &'a mut IndexMap<String, Tensor>,
-    created: Vec<NodeId>,
+    created: FxHashSet<NodeId>,
     also: Vec<(Value, Value)>,
 }
 
 impl<'a> Rewrite<'a> {
     pub fn new(graph: &'a mut Graph, consts: &'a mut IndexMap<String, Tensor>) -> Rewrite<'a> {
-        Rewrite { graph, consts, created: vec![], also: vec![] }
+        Rewrite { graph, consts, created: FxHashSet::default(), also: vec![] }
     }
 
     pub fn scope(&self) -> Scope<'_> {
@@ -164,17 +168,18 @@ impl<'a> Rewrite<'a> {
             .graph
             .add_node(op, args, &())
             .map_err(|OpError(message)| OpError(format!("`{mnemonic}`: {message}")))?;
-        self.created.push(node);
+        self.created.insert(node);
         Ok(node)
     }
 
     /// The node that already is this op on these operands, or a new one.
     pub fn share(&mut self, op: impl Into<Op>, args: &[Option<Value>]) -> OpResult<NodeId> {
         let op = op.into();
-        let users = args.iter().flatten().next().map(|v| self.graph.users(*v)).unwrap_or_default();
         let same =
             |node: &NodeId| self.graph.op(*node) == Some(&op) && self.graph.operands(*node)[..] == *args;
-        match users.into_iter().map(|(node, _)| node).find(same) {
+        let first = args.iter().flatten().next();
+        let found = first.and_then(|v| self.graph.latest_users(*v).take(MAX_TWINS).find(same));
+        match found {
             Some(node) => Ok(node),
             None => self.add_node(op, args),
         }
@@ -239,7 +244,7 @@ impl<'a> Rewrite<'a> {
     /// Puts `new` where `old` was. What a function's results are called is its interface, so an output
     /// keeps its name; otherwise a value keeps the name that it had before.
     pub fn replace(&mut self, old: Value, new: Value) -> Result<(), Refusal> {
-        let is_output = |v| self.graph.outputs().contains(&v);
+        let is_output = |v| self.graph.is_output(v);
         let fresh = self.created.contains(&new.node);
         if is_output(old) && !fresh && (self.graph.op(new.node).is_none() || is_output(new)) {
             return refuse("an output would lose its name");
@@ -256,9 +261,10 @@ impl<'a> Rewrite<'a> {
 
 /// Adds a constant under `base`, or under `base_N` if that is taken by another. Returns its name.
 fn add_const(consts: &mut IndexMap<String, Tensor>, base: &str, tensor: Tensor) -> String {
-    let free = |name: &String| consts.get(name).is_none_or(|t| *t == tensor);
-    let numbered = || (1u64..).map(|i| format!("{base}_{i}"));
-    let name = std::iter::once(base.to_string()).chain(numbered()).find(free).expect("names are unbounded");
+    let taken = |name: &str| consts.get(name).is_some_and(|t| *t != tensor);
+    let numbered = (1..MAX_TWINS).map(|i| format!("{base}_{i}"));
+    let near = std::iter::once(base.to_string()).chain(numbered).find(|name| !taken(name));
+    let name = near.unwrap_or_else(|| unused(base, taken));
     consts.insert(name.clone(), tensor);
     name
 }

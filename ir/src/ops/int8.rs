@@ -71,16 +71,20 @@ impl OpDef for WeightProducts {
 }
 
 /// `group_sum(weight_products(x, w))` without the intermediate.
-fn product_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
+pub(super) fn product_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
     let (n, k) = (w.dims()[0], w.dims()[1]);
     let mut dims = x.dims().to_vec();
     dims.pop();
     dims.extend([n, groups(k, group)]);
     let w = w.unpacked()?;
     let w: &[i8] = bytemuck::cast_slice(&w);
-    let mut sums: Vec<i32> = Vec::with_capacity(crate::tensor::result_count(Elem::I32, &dims)?);
-    for x in x.values::<i8>()?.chunks(k.max(1)) {
-        for (x, w) in w.chunks(k.max(1)).flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
+    let count = crate::tensor::result_count(Elem::I32, &dims)?;
+    if k == 0 {
+        return Ok(Tensor::new(Elem::I32, dims, vec![0; count * 4].into())?);
+    }
+    let mut sums: Vec<i32> = Vec::with_capacity(count);
+    for x in x.values::<i8>()?.chunks(k) {
+        for (x, w) in w.chunks(k).flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
             let products = x.iter().zip(w).map(|(x, w)| i32::from(*x) * i32::from(*w));
             sums.push(sum_wrapping(products));
         }

@@ -4,6 +4,7 @@
 //! groups of `group`, the last of which may be short. In the lowered form the integer sums are exact and
 //! the few f32 operations have one order, so every kernel gives the interpreter's bits.
 
+use super::int8::product_sums;
 use super::*;
 use crate::ty::Elem;
 use crate::{bail, op};
@@ -120,7 +121,7 @@ impl OpDef for SignSelect {
         let k = w.dims()[1];
         let mut dims = x.dims().to_vec();
         dims.insert(dims.len() - 1, w.dims()[0]);
-        let total = crate::tensor::count(&dims).ok_or("the result is too large")?;
+        let total = crate::tensor::result_count(x.elem(), &dims)?;
         if x.elem() == Elem::I8 {
             let x = x.values::<i8>()?;
             let y = select(&x, &trits, k, total, i8::wrapping_mul);
@@ -161,7 +162,7 @@ impl OpDef for GroupSum {
         *dims.last_mut().ok_or("expects rows")? = groups(k, self.group);
         if k == 0 {
             let elem = if x.elem() == Elem::F32 { Elem::F32 } else { Elem::I32 };
-            let bytes = vec![0; crate::tensor::count(&dims).ok_or("too large")? * 4];
+            let bytes = vec![0; crate::tensor::result_count(elem, &dims)? * 4];
             return Ok(vec![Tensor::new(elem, dims, bytes.into())?]);
         }
         if x.elem() == Elem::I8 {
@@ -273,6 +274,23 @@ fn check_bias(bias: Option<&Type>, n: usize) -> OpResult<()> {
     }
 }
 
+impl GroupSum {
+    /// The sums of what `products` gives on its operands, without those products, which are `n` times as much as there is
+    /// to read. `None` if the op is none of those that lowered layers have.
+    pub fn of(&self, products: &Op, args: Args<Tensor>) -> Option<OpResult<Tensor>> {
+        match products {
+            Op::SignSelect(_) => Some(sign_sums(&args[0], &args[1], self.group)),
+            Op::WeightProducts(_) => Some(product_sums(&args[0], &args[1], self.group)),
+            _ => None,
+        }
+    }
+
+    /// Whether `of` takes such products.
+    pub fn is_of(products: &Op) -> bool {
+        matches!(products, Op::SignSelect(_) | Op::WeightProducts(_))
+    }
+}
+
 /// `group_sum(sign_select(x, w))` without the intermediate.
 fn sign_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
     let trits = w.unpacked()?;
@@ -280,18 +298,23 @@ fn sign_sums(x: &Tensor, w: &Tensor, group: usize) -> OpResult<Tensor> {
     let mut dims = x.dims().to_vec();
     dims.pop();
     dims.extend([n, groups(k, group)]);
-    let rows = || trits.chunks(k.max(1)).take(n);
+    let elem = if x.elem() == Elem::I8 { Elem::I32 } else { Elem::F32 };
+    let count = crate::tensor::result_count(elem, &dims)?;
+    if k == 0 {
+        return Ok(Tensor::new(elem, dims, vec![0; count * 4].into())?);
+    }
+    let rows = || trits.chunks(k).take(n);
     if x.elem() == Elem::I8 {
-        let mut sums: Vec<i32> = vec![];
-        for x in x.values::<i8>()?.chunks(k.max(1)) {
+        let mut sums: Vec<i32> = Vec::with_capacity(count);
+        for x in x.values::<i8>()?.chunks(k) {
             for (x, t) in rows().flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
-                sums.push(sum_wrapping(x.iter().zip(t).map(|(x, t)| i32::from(*x) * i32::from(*t as i8))));
+                sums.push(sum_wrapping(x.iter().zip(t).map(|(x, t)| i32::from(x.wrapping_mul(*t as i8)))));
             }
         }
         return Ok(Tensor::from_vec(dims, sums)?);
     }
-    let mut sums: Vec<f32> = vec![];
-    for x in x.values::<f32>()?.chunks(k.max(1)) {
+    let mut sums: Vec<f32> = Vec::with_capacity(count);
+    for x in x.values::<f32>()?.chunks(k) {
         for (x, t) in rows().flat_map(|w| x.chunks(group).zip(w.chunks(group))) {
             sums.push(sum_triples(x.iter().zip(t).map(|(x, t)| f32::from(*t as i8) * x)));
         }
