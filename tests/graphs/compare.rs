@@ -1,0 +1,71 @@
+//! Whether two results are the same: to the bit, or as far as rounding elsewhere explains.
+
+use trine_ir::Tensor;
+
+use super::data::numbers;
+
+/// What a last rounding may change, of the size of a number.
+const ULPS: f64 = 4.0 * f32::EPSILON as f64;
+
+/// Where and how `got` differs from `want`, to the bit; one NaN is as good as another.
+pub fn difference(want: &[Tensor], got: &[Tensor]) -> Option<String> {
+    if want.len() != got.len() {
+        return Some(format!("{} outputs for {}", got.len(), want.len()));
+    }
+    want.iter().zip(got).enumerate().find_map(|(i, (w, g))| {
+        if w.ty() != g.ty() {
+            return Some(format!("output {i} is {}, expected {}", g.ty(), w.ty()));
+        }
+        if w.bytes() == g.bytes() {
+            return None;
+        }
+        let (w, g) = (numbers(w), numbers(g));
+        let bad: Vec<usize> = (0..w.len()).filter(|at| !same(w[*at], g[*at])).collect();
+        describe(i, &bad, &w, &g)
+    })
+}
+
+/// As `difference`, where what is not the same may be as far off as the results of `shaken` runs are, or somewhat farther.
+pub fn unexplained(want: &[Tensor], got: &[Tensor], shaken: &[Vec<Tensor>]) -> Option<String> {
+    want.iter().zip(got).enumerate().find_map(|(i, (w, g))| {
+        if w.ty() != g.ty() {
+            return Some(format!("output {i} is {}, expected {}", g.ty(), w.ty()));
+        }
+        let (is_float, w, g) = (w.elem().is_float(), numbers(w), numbers(g));
+        let runs: Vec<Vec<f64>> =
+            shaken.iter().filter(|s| s[i].len() == w.len()).map(|s| numbers(&s[i])).collect();
+        let moved: Vec<f64> =
+            (0..w.len()).map(|at| runs.iter().map(|r| distance(w[at], r[at])).fold(0.0, f64::max)).collect();
+        let mut sorted: Vec<f64> = moved.iter().copied().filter(|m| m.is_finite()).collect();
+        sorted.sort_by(f64::total_cmp);
+        let usual = if is_float { sorted.get(sorted.len() / 2).copied().unwrap_or(0.0) } else { 0.0 };
+        let explained = |at: &usize| {
+            let off = distance(w[*at], g[*at]);
+            off == 0.0 || off <= 32.0 * moved[*at].max(usual) || is_float && off <= ULPS * w[*at].abs()
+        };
+        let bad: Vec<usize> = (0..w.len()).filter(|at| !explained(at)).collect();
+        describe(i, &bad, &w, &g)
+    })
+}
+
+/// Infinite where only one is a number, or an infinity.
+fn distance(a: f64, b: f64) -> f64 {
+    match (a - b).abs() {
+        _ if a == b || a.is_nan() && b.is_nan() => 0.0,
+        d if d.is_nan() => f64::INFINITY,
+        d => d,
+    }
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+}
+
+fn describe(output: usize, bad: &[usize], want: &[f64], got: &[f64]) -> Option<String> {
+    if bad.is_empty() {
+        return None;
+    }
+    let shown: Vec<String> =
+        bad.iter().take(4).map(|at| format!("[{at}] {:e} for {:e}", got[*at], want[*at])).collect();
+    Some(format!("output {output}: {} of {} differ: {}", bad.len(), want.len(), shown.join(", ")))
+}
