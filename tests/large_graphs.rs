@@ -8,7 +8,10 @@ use trine::{Backend, Options, Program, Session, SessionOptions, Tensor};
 use trine_ir::{Module, text};
 
 /// Nodes of each graph.
-const NODES: usize = 12_000;
+const NODES: usize = 6_000;
+
+/// Kernels of a graph whose ops are of a few instructions each.
+const FEW: usize = NODES * 12 / trine::codegen::MAX_CODE;
 
 /// `@main` of `%x`, and the results of the statements that are given.
 fn module(statements: &str, outputs: &[String]) -> Module {
@@ -63,14 +66,14 @@ fn elementwise(i: usize, x: &str) -> String {
 #[test]
 fn chains_become_few_kernels() {
     let calls = calls(&module(&chain(NODES, elementwise), &last(NODES)));
-    assert_eq!(calls, NODES.div_ceil(trine::codegen::MAX_OPS));
+    assert!(calls <= FEW, "{calls}");
 }
 
 #[test]
 fn every_value_may_be_a_result() {
     let outputs: Vec<String> = (0..NODES).map(|i| format!("v{i}")).collect();
     let calls = calls(&module(&chain(NODES, elementwise), &outputs));
-    assert_eq!(calls, NODES.div_ceil(trine::codegen::MAX_OPS));
+    assert!(calls <= FEW, "{calls}");
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn diamonds_become_few_kernels() {
         writeln!(statements, "  %v{i} = max %a{i}, %b{i} : f32[2,8]").unwrap();
     }
     let calls = calls(&module(&statements, &last(NODES / 3)));
-    assert!(calls < NODES / 32, "{calls}");
+    assert!(calls <= 2 * FEW, "{calls}");
 }
 
 #[test]
@@ -129,4 +132,24 @@ fn reductions_and_what_only_the_interpreter_knows_alternate() {
     let module = module(&chain(count, op), &last(count));
     let program = compiled(&module, Backend::Auto);
     assert_eq!(program.step_counts(), (count / 3, count / 3));
+}
+
+#[test]
+fn reductions_are_cut_into_kernels() {
+    let op = |i: usize, x: &str| match i % 2 {
+        0 => format!("softmax %{x} {{axis=1}}"),
+        _ => format!("mul %{x}, {}.0", 2 + i % 5),
+    };
+    let calls = calls(&module(&chain(200, op), &last(200)));
+    assert!((10..30).contains(&calls), "{calls}");
+}
+
+#[test]
+fn branches_side_by_side_become_few_kernels() {
+    let mut statements = String::new();
+    for i in 0..NODES / 4 {
+        writeln!(statements, "  %v{i} = mul %x, {}.5 : f32[2,8]", i % 1000).unwrap();
+    }
+    let outputs: Vec<String> = (0..NODES / 4).map(|i| format!("v{i}")).collect();
+    assert!(calls(&module(&statements, &outputs)) <= FEW / 4 + 1);
 }

@@ -28,7 +28,7 @@ pub mod verify_kernels;
 pub mod view;
 
 use cranelift_module::{FuncId, Module};
-use trine_ir::{Dim, Function, Graph, Op};
+use trine_ir::{Dim, Function, Graph, NodeId, Op};
 use trine_ukernel::Geometry;
 use trine_ukernel::call::CallError;
 use trine_ukernel::matmul::{Codes, Panels};
@@ -36,8 +36,9 @@ use trine_ukernel::matmul::{Codes, Panels};
 use emit::Symbols;
 pub use target::Target;
 
-/// Ops of the largest kernel. What compiling one takes grows faster than its ops, and what it saves does not.
-pub const MAX_OPS: usize = 64;
+/// Instructions of the largest kernel, roughly. What compiling one takes grows faster than its code, and what it saves
+/// does not.
+pub const MAX_CODE: usize = 800;
 
 /// Why no code came out. All but `Target` and `Overflow`, which is of a model's sizes, are bugs of the compiler.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +133,7 @@ impl<'g> Plan<'g> {
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let order = graph.order();
         let ops = || order.iter().filter_map(|n| graph.op(*n));
-        if ops().take(MAX_OPS + 1).count() > MAX_OPS {
+        if order.iter().map(|node| instructions(graph, *node)).sum::<usize>() > MAX_CODE {
             return None;
         }
         // Attention turns its operands itself.
@@ -213,6 +214,19 @@ impl<'g> Plan<'g> {
             Plan::Gather(plan) => gather::emit(plan, e),
             Plan::Sizes(plan) => sizes::emit(plan, e),
         }
+    }
+}
+
+/// Roughly how many instructions a node is worth in a kernel.
+pub fn instructions(graph: &Graph, node: NodeId) -> usize {
+    /// Loads, and the bookkeeping of any op.
+    const ANY: usize = 8;
+    /// Loops over the row.
+    const REDUCTION: usize = 100;
+    match graph.op(node) {
+        None => 0,
+        Some(_) if reduce::is_row_reduction(graph, node) => REDUCTION,
+        Some(op) => ANY + elementwise::cost(op, &graph.operands(node)).unwrap_or(0),
     }
 }
 

@@ -51,7 +51,12 @@ pub fn is_call(op: &Op) -> bool {
 
 /// Whether the op takes more than a few instructions.
 pub fn is_costly(op: &Op, operands: &[Option<trine_ir::Value>]) -> bool {
-    is_call(op) || terms::cost(op, &present(operands)).is_some_and(|c| c > COSTLY)
+    is_call(op) || cost(op, operands).is_some_and(|c| c > COSTLY)
+}
+
+/// Roughly how many instructions an op of f32 takes; `None` when it has no formula.
+pub fn cost(op: &Op, operands: &[Option<trine_ir::Value>]) -> Option<usize> {
+    terms::cost(op, &present(operands))
 }
 
 pub fn literal(e: &mut Emit, literal: Literal, ty: ClifType) -> Result<ClifValue> {

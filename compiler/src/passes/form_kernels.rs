@@ -12,10 +12,10 @@ use trine_ir::attr::SymbolRef;
 use trine_ir::dim::Symbol;
 use trine_ir::op::{Demands, Stage};
 use trine_ir::ops::Call;
-use trine_ir::{Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
+use trine_ir::{Def, Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
 
 use crate::codegen::view::is_view;
-use crate::codegen::{CodegenError, MAX_OPS, Plan, Target, rows};
+use crate::codegen::{CodegenError, MAX_CODE, Plan, Target, instructions, rows};
 use crate::pass::{Cx, PassError};
 use body::{Body, MAX_VIEWS};
 use partition::Partition;
@@ -55,6 +55,15 @@ struct Group {
     absorb: bool,
 }
 
+/// Ops that are joined.
+#[derive(Default)]
+struct Run {
+    nodes: Vec<usize>,
+    code: usize,
+    /// The ops, and what they read but for constants.
+    seen: FxHashSet<NodeId>,
+}
+
 struct Former<'g> {
     module: &'g Module,
     graph: &'g Graph,
@@ -62,6 +71,8 @@ struct Former<'g> {
     /// Nodes by rank, operands before users; sets of nodes are sets of ranks.
     order: Vec<NodeId>,
     rank: FxHashMap<NodeId, usize>,
+    /// By node: roughly how many instructions it is in a kernel.
+    code: Vec<usize>,
     /// Symbols of the function's parameters.
     known: FxHashSet<Symbol>,
     sets: Partition,
@@ -74,8 +85,10 @@ impl<'g> Former<'g> {
         let order = graph.order();
         let rank: FxHashMap<NodeId, usize> = order.iter().enumerate().map(|(i, n)| (*n, i)).collect();
         let sets = Partition::new(graph, &order, |node| rank[&node]);
+        let code = order.iter().map(|node| instructions(graph, *node)).collect();
         let groups = vec![None; order.len()];
-        Former { module, graph, target, order, rank, known: symbols(graph, graph.params()), sets, groups }
+        let known = symbols(graph, graph.params());
+        Former { module, graph, target, order, rank, code, known, sets, groups }
     }
 
     /// Copies what views show where as many stand in front of one another as a kernel reads through.
@@ -148,30 +161,37 @@ impl<'g> Former<'g> {
         self.rank.get(user).copied().filter(|_| transposes)
     }
 
-    /// Joins long runs of ops of one shape, each of which another of the run reads, by the longest parts that fit. What
-    /// lies side by side in the order has no path around it.
+    /// Joins long runs of ops of one shape, each of which reads what another of the run makes or reads, by the longest
+    /// parts that fit. What lies side by side in the order has no path around it.
     fn join_runs(&mut self) {
-        let mut run: Vec<usize> = vec![];
+        let mut run = Run::default();
         for rank in 0..self.order.len() {
             let node = self.order[rank];
             if self.graph.op(node).is_none() {
                 continue;
             }
             let joins = self.joins_runs(rank);
+            let read: Vec<NodeId> = self.graph.operands(node).into_iter().flatten().map(|v| v.node).collect();
             let goes_on = joins
-                && run.len() < MAX_OPS
-                && run.first().is_some_and(|first| {
-                    let dims = |rank: usize| &self.graph.ty(Value { node: self.order[rank], result: 0 }).dims;
-                    dims(*first) == dims(rank) && self.sets.operands(rank).last() >= Some(first)
-                });
+                && run.code + self.code[rank] <= MAX_CODE
+                && run.nodes.first().is_some_and(|first| self.dims(*first) == self.dims(rank))
+                && read.iter().any(|node| run.seen.contains(node));
             if !goes_on {
-                self.join(&std::mem::take(&mut run));
+                self.join(&std::mem::take(&mut run).nodes);
             }
             if joins {
-                run.push(rank);
+                run.nodes.push(rank);
+                run.code += self.code[rank];
+                let shared =
+                    |node: &NodeId| !matches!(self.graph.def(*node), Def::Const(_) | Def::Literal(_));
+                run.seen.extend(read.into_iter().filter(shared).chain([node]));
             }
         }
-        self.join(&run);
+        self.join(&run.nodes);
+    }
+
+    fn dims(&self, rank: usize) -> &[Dim] {
+        &self.graph.ty(Value { node: self.order[rank], result: 0 }).dims
     }
 
     /// Whether the op is a group by itself of those that row kernels are made of.
@@ -222,7 +242,8 @@ impl<'g> Former<'g> {
     /// How two groups become one, if an emitter takes it.
     fn try_merge(&self, first: usize, second: usize) -> Option<(partition::Merge, usize, Group)> {
         let a = self.groups[first].filter(|_| self.groups[second].is_some())?;
-        if self.sets.members(first).len() + self.sets.members(second).len() > MAX_OPS {
+        let code = |set: usize| self.sets.members(set).iter().map(|rank| self.code[*rank]).sum::<usize>();
+        if code(first) + code(second) > MAX_CODE {
             return None;
         }
         let merge = self.sets.merge(&[first, second])?;
