@@ -85,8 +85,11 @@ impl Error {
                 // A target is what a user names, by a triple, a CPU or a microkernel; sizes are the model's.
                 BuildError::Codegen(CodegenError::Target { .. }) => Fault::Usage,
                 BuildError::Codegen(CodegenError::Overflow { .. }) => Fault::Input,
-                BuildError::Codegen(_) | BuildError::Malformed(_) => Fault::Trine,
-                BuildError::Memory(_) | BuildError::NoMain | BuildError::NoKernel(_) => Fault::Input,
+                BuildError::Codegen(_) | BuildError::Malformed(_) | BuildError::Program(_) => Fault::Trine,
+                BuildError::Memory(_)
+                | BuildError::NoMain
+                | BuildError::TooLarge { .. }
+                | BuildError::NoKernel(_) => Fault::Input,
             },
             Error::Object(ObjectError::Name { .. }) => Fault::Usage,
             _ => Fault::Input,

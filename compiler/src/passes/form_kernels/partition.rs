@@ -208,7 +208,8 @@ mod tests {
         for i in 1..2000 {
             text += &format!("  %n{i} = add %n0, %n{} : f32[4]\n", i - 1);
         }
-        let (mut p, node) = partition(&(text + "  %y = exp %n1999 : f32[4]\n}\n"));
+        text += "  %y = exp %n1999 : f32[4]\n}\n";
+        let (mut p, node) = partition(&text);
         assert!(merge(&mut p, node("n1999"), node("y")));
         assert!(!merge(&mut p, node("n0"), node("n1999")));
         assert!(!merge(&mut p, node("n0"), node("n1")));
