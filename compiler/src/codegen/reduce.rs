@@ -4,7 +4,8 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
-use trine_ir::{Elem, Graph, NodeId, Op};
+pub use trine_ir::domain::is_row_reduction;
+use trine_ir::{Graph, NodeId, Op};
 
 use super::elementwise::select;
 use super::emit::{ClifValue, Emit, Result};
@@ -21,25 +22,6 @@ pub enum Phase {
     SumExp,
     Max,
     AbsMax,
-}
-
-/// Whether the node reduces the last axis and can be part of a row kernel.
-pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
-    let Some(op) = graph.op(node) else { return false };
-    let Some(x) = graph.operand(node, 0) else { return false };
-    let ty = graph.ty(x);
-    if ty.elem != Elem::F32 || ty.rank() == 0 {
-        return false;
-    }
-    let last = ty.rank() - 1;
-    match op {
-        Op::RmsNorm(_) | Op::LayerNorm(_) | Op::QuantizeRows(_) => true,
-        Op::Softmax(s) => s.axis == last,
-        Op::ReduceSum(r) => r.keepdims && r.axes == [last],
-        Op::ReduceMean(r) => r.keepdims && r.axes == [last],
-        Op::ReduceSumSquare(r) => r.keepdims && r.axes == [last],
-        _ => false,
-    }
 }
 
 /// How many loops over the row the node takes before its results can be computed.

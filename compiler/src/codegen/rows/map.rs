@@ -34,7 +34,7 @@ impl Plan<'_> {
     /// The microkernel for the node, if there is one.
     fn symbol(&self, node: NodeId, target: &Target) -> Option<&'static str> {
         let graph = self.graph;
-        if graph.ty(graph.operand(node, 0)?).dims != self.domain {
+        if graph.ty(graph.operand(node, 0)?).dims != self.domain.dims() {
             return None;
         }
         match graph.op(node)? {
