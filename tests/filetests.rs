@@ -12,8 +12,9 @@
 //! // const @x: f32[2] = [1.0,2.0]              an input of `@main` (in `run/`)
 //! ```
 //!
-//! In `passes/` every function is also run before and after on random inputs, and the results must agree as
-//! far as the passes promise: to the bit, to rounding, or to what they may lose. So must they on modules drawn at random.
+//! In `passes/` every function is also run before and after on random inputs, and on special ones, and the results must
+//! agree as far as the passes promise: to the bit, to rounding, or to what they may lose. So must they on modules drawn at
+//! random, on which each pass must fire.
 
 #[path = "filetests/clif.rs"]
 mod clif;
