@@ -12,9 +12,10 @@
 //! // const @x: f32[2] = [1.0,2.0]              an input of `@main` (in `run/`)
 //! ```
 //!
-//! In `passes/` every function is also run before and after on random inputs, and the results must agree as
-//! far as the passes promise: to the bit or to rounding. What lossy passes give must be, to the bit, what the module of the
-//! same name in `by_hand/` gives, which rounds in ordinary ops. Passes keep what they promise on modules drawn at random too.
+//! In `passes/` every function is also run before and after on random inputs, and on special ones, and the results must
+//! agree as far as the passes promise: to the bit or to rounding. What lossy passes give must be, to the bit, what the
+//! module of the same name in `by_hand/` gives, which rounds in ordinary ops. Passes keep what they promise on modules drawn
+//! at random too, on which each pass must fire.
 
 #[path = "filetests/by_hand.rs"]
 mod by_hand;

@@ -16,7 +16,8 @@ pub use vocabulary::*;
 
 use std::rc::Rc;
 
-use trine_ir::{Kind, Op, Value};
+use half::{bf16, f16};
+use trine_ir::{Elem, Kind, Op, Value};
 
 /// What a value must be.
 #[derive(Clone)]
@@ -58,14 +59,23 @@ pub fn scalar() -> Pat {
     Pat(Rc::new(Form::Scalar))
 }
 
-/// The scalar `value`, as far as an element of its type can hold it.
+/// The scalar `value`, which its type holds.
 pub fn number(value: f64) -> Pat {
+    scalar().filter(move |scope, v| scope.scalar(v) == Some(value))
+}
+
+/// The scalar that is nearest to `value`, which its type does not hold, or next to that: where a model computes the
+/// constant by itself, the last bit is a matter of rounding. f16 and bf16 have no such bits to spare.
+pub fn nearest(value: f64) -> Pat {
     scalar().filter(move |scope, v| {
-        let tolerance = match scope.graph.ty(v).elem.bits() {
-            16 => 2e-3,
-            _ => 1e-6,
-        };
-        scope.scalar(v).is_some_and(|s| (s - value).abs() <= tolerance * value.abs())
+        let Some(s) = scope.scalar(v) else { return false };
+        match scope.graph.ty(v).elem {
+            Elem::F64 => value.to_bits().abs_diff(s.to_bits()) <= 1,
+            Elem::F32 => (value as f32).to_bits().abs_diff((s as f32).to_bits()) <= 1,
+            Elem::F16 => f16::from_f64(value).to_f64() == s,
+            Elem::Bf16 => bf16::from_f64(value).to_f64() == s,
+            _ => false,
+        }
     })
 }
 

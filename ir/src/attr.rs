@@ -38,6 +38,25 @@ macro_rules! by_display {
 }
 by_display! { f32 = "a number", f64 = "a number", i64 = "an integer", usize = "a count", u64 = "a count", bool = "`true` or `false`" }
 
+/// A truth value that is left out of the text where it is false.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Flag(pub bool);
+
+impl Attr for Flag {
+    fn print(&self) -> String {
+        self.0.print()
+    }
+    fn parse(text: &str) -> Result<Self, String> {
+        bool::parse(text).map(Flag)
+    }
+    fn is_absent(&self) -> bool {
+        !self.0
+    }
+    fn absent() -> Option<Self> {
+        Some(Flag(false))
+    }
+}
+
 impl Attr for Elem {
     fn print(&self) -> String {
         self.name().into()

@@ -24,6 +24,7 @@
 
 pub mod attr;
 pub mod dim;
+pub mod domain;
 pub mod error;
 pub mod eval;
 pub mod graph;

@@ -1,15 +1,17 @@
 //! The verifier: what must hold of every module between any two passes.
 //!
 //! Result types are inferred again and compared; ops are legal in the module's stage; constants and
-//! functions exist with the types that are claimed; there is no cycle among ops or functions.
+//! functions exist with the types that are claimed; there is no cycle among ops or functions; and the values of a
+//! kernel lie in one domain.
 
 use rustc_hash::FxHashSet;
 
+use crate::domain::Domain;
 use crate::error::{Error, Place};
 use crate::eval::MAX_DEPTH;
 use crate::graph::{Def, Graph, NodeId, Value};
 use crate::module::{FunctionKind, MAIN, Module};
-use crate::op::Demands;
+use crate::op::{Demands, Stage};
 use crate::ops::Op;
 use crate::ty::Type;
 
@@ -42,6 +44,9 @@ fn verify_function(module: &Module, name: &str, graph: &Graph) -> Result<(), Err
         .map_err(|node| Place::new(name, graph, node).verify("the value depends on itself"))?;
     for node in order {
         verify_node(module, name, graph, node)?;
+    }
+    if module.stage == Stage::Kernel && module.functions[name].kind == FunctionKind::Kernel {
+        Domain::of(graph).map_err(|stray| Place::new(name, graph, stray.node).verify(stray.message))?;
     }
     Ok(())
 }

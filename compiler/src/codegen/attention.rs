@@ -31,6 +31,8 @@ pub struct Plan<'g> {
     symbol: &'static str,
     scale: f32,
     softcap: f32,
+    hidden: Option<f32>,
+    nan_unseen: bool,
     causal: bool,
     q: Heads,
     k: Heads,
@@ -132,6 +134,8 @@ impl<'g> Plan<'g> {
             symbol: best(attention::VARIANTS, target.features)?.symbol,
             scale: op.scale,
             softcap: op.softcap,
+            hidden: op.hidden,
+            nan_unseen: op.nan_unseen.0,
             causal: op.causal,
             q,
             k,
@@ -444,6 +448,10 @@ impl Queries {
         };
         let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
         let scalars = e.int(scalars);
+        let hides = if plan.hidden.is_some() { attention::HIDES } else { 0 };
+        let modes = hides | if plan.nan_unseen { attention::NAN_UNSEEN } else { 0 };
+        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(modes) << 32;
+        let modes = e.int(modes);
         let fields = [
             q.start,
             q.stride,
@@ -464,6 +472,7 @@ impl Queries {
             more,
             e.b.ins().uextend(I64, single),
             scalars,
+            modes,
         ];
         e.call_with_struct(plan.symbol, &fields)
     }

@@ -4,7 +4,8 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I32X4};
-use trine_ir::{Elem, Graph, NodeId, Op};
+pub use trine_ir::domain::is_row_reduction;
+use trine_ir::{Graph, NodeId, Op};
 
 use super::elementwise::select;
 use super::emit::{ClifValue, Emit, Result};
@@ -20,26 +21,8 @@ pub enum Phase {
     /// Sum of `exp(x - state[0])`.
     SumExp,
     Max,
+    /// The largest magnitude, or NaN if there is one.
     AbsMax,
-}
-
-/// Whether the node reduces the last axis and can be part of a row kernel.
-pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
-    let Some(op) = graph.op(node) else { return false };
-    let Some(x) = graph.operand(node, 0) else { return false };
-    let ty = graph.ty(x);
-    if ty.elem != Elem::F32 || ty.rank() == 0 {
-        return false;
-    }
-    let last = ty.rank() - 1;
-    match op {
-        Op::RmsNorm(_) | Op::LayerNorm(_) | Op::QuantizeRows(_) => true,
-        Op::Softmax(s) => s.axis == last,
-        Op::ReduceSum(r) => r.keepdims && r.axes == [last],
-        Op::ReduceMean(r) => r.keepdims && r.axes == [last],
-        Op::ReduceSumSquare(r) => r.keepdims && r.axes == [last],
-        _ => false,
-    }
 }
 
 /// How many loops over the row the node takes before its results can be computed.
@@ -102,7 +85,7 @@ impl Phase {
             Phase::Max => greater(e, x, acc, ty),
             Phase::AbsMax => {
                 let a = e.b.ins().fabs(x);
-                greater(e, a, acc, ty)
+                greater_bits(e, a, acc, ty)
             }
         }
     }
@@ -110,7 +93,8 @@ impl Phase {
     /// Two accumulators as one.
     pub fn combine(self, e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
         match self {
-            Phase::Max | Phase::AbsMax => greater(e, b, a, ty),
+            Phase::Max => greater(e, b, a, ty),
+            Phase::AbsMax => greater_bits(e, b, a, ty),
             _ => e.b.ins().fadd(a, b),
         }
     }
@@ -141,8 +125,16 @@ impl Phase {
                 vec![inverse_root(e, variance, norm.eps)]
             }
             Op::ReduceMean(_) => vec![mean(e)],
-            Op::QuantizeRows(_) => {
+            Op::QuantizeRows(rows) => {
                 let (zero, c127) = (e.float(0.0, F32), e.float(127.0, F32));
+                let total = match rows.floor {
+                    Some(floor) => {
+                        let floor = e.float(floor, F32);
+                        let below = e.b.ins().fcmp(FloatCC::LessThan, total, floor);
+                        e.b.ins().select(below, floor, total)
+                    }
+                    None => total,
+                };
                 let inverse = e.b.ins().fdiv(c127, total);
                 let positive = e.b.ins().fcmp(FloatCC::GreaterThan, total, zero);
                 let inverse = e.b.ins().select(positive, inverse, zero);
@@ -225,4 +217,12 @@ fn inverse_root(e: &mut Emit, mean: ClifValue, eps: f32) -> ClifValue {
 fn greater(e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
     let condition = e.b.ins().fcmp(FloatCC::GreaterThan, a, b);
     select(e, condition, a, b, ty)
+}
+
+/// The larger of two magnitudes, or NaN if either is: their bits are ordered as they are.
+fn greater_bits(e: &mut Emit, a: ClifValue, b: ClifValue, ty: ClifType) -> ClifValue {
+    let bits = if ty == F32X4 { I32X4 } else { I32 };
+    let (a, b) = (e.cast(a, bits), e.cast(b, bits));
+    let max = e.b.ins().smax(a, b);
+    e.cast(max, ty)
 }

@@ -1,7 +1,7 @@
 //! Kernels over rows: elementwise ops and reductions of the last axis, fused.
 //!
-//! A kernel has one domain, the shape of its full-width values. For each row of it the reductions run one
-//! after another, each a loop over the row that computes its operand on the fly; a last loop computes and
+//! A kernel has one [domain](trine_ir::domain), the shape of its full-width values. For each row of it the reductions run
+//! one after another, each a loop over the row that computes its operand on the fly; a last loop computes and
 //! stores the results. Nothing but results touches memory, except operands of reductions that are costly
 //! to compute again, which go to a row of scratch, and what a microkernel computes faster for the whole row.
 //!
@@ -13,6 +13,7 @@ mod row;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use rustc_hash::FxHashMap;
+use trine_ir::domain::{Domain, Extent};
 use trine_ir::{Def, Dim, Elem, Graph, NodeId, Op, Value};
 
 use super::elementwise;
@@ -32,7 +33,7 @@ const LONG: usize = 64;
 /// What the emitter knows of a kernel before it writes a line.
 pub struct Plan<'g> {
     pub graph: &'g Graph,
-    domain: Vec<Dim>,
+    domain: Domain,
     nodes: Vec<NodeId>,
     /// Values that are read from arguments, broadcast to the domain.
     leaves: FxHashMap<Value, View>,
@@ -76,7 +77,12 @@ impl<'g> Plan<'g> {
     /// The plan of all of the body but `inner`, nodes that are computed otherwise and whose results this plan's
     /// nodes use. `None` when the rest is no row kernel.
     pub fn behind(graph: &'g Graph, inner: &[NodeId]) -> Option<Plan<'g>> {
-        let domain = domain(graph, inner)?;
+        let domain = Domain::of(graph).ok()?;
+        // Parts share columns of what lies inside, and one number a row would be written by each.
+        let by_row = |v: &Value| domain.extent(graph.ty(*v)) == Some(Extent::Row);
+        if !inner.is_empty() && graph.outputs().iter().any(by_row) {
+            return None;
+        }
         let mut plan = Plan {
             graph,
             domain,
@@ -112,20 +118,20 @@ impl<'g> Plan<'g> {
 
     /// Operations of a whole call, roughly.
     pub fn work(&self) -> Option<Dim> {
-        let elements = self.domain.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))?;
+        let elements = self.domain.dims().iter().try_fold(Dim::constant(1), |n, d| n.mul(d))?;
         elements.mul(&Dim::constant(self.nodes.len().max(1)))
     }
 
     /// The number of rows of the domain.
     pub fn rows(&self) -> Result<Dim> {
-        let outer = &self.domain[..self.domain.len() - 1];
-        let rows = outer.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
+        let mut outer = self.domain.dims().iter().rev().skip(1);
+        let rows = outer.try_fold(Dim::constant(1), |n, d| n.mul(d));
         rows.ok_or_else(|| CodegenError::Overflow { what: "the number of rows".into() })
     }
 
     /// The length of the last axis.
     pub fn length(&self) -> Dim {
-        self.domain.last().cloned().unwrap_or(Dim::constant(1))
+        self.domain.dims().last().cloned().unwrap_or(Dim::constant(1))
     }
 
     fn admit(&mut self, node: NodeId, op: &Op) -> Option<()> {
@@ -136,12 +142,6 @@ impl<'g> Plan<'g> {
         }
         for value in graph.results(node) {
             let ty = graph.ty(value);
-            let full = ty.dims == self.domain || ty.rank() == 0 && self.is_number();
-            let by_row = ty.back(0).and_then(Dim::as_const) == Some(1)
-                && ty.dims[..ty.rank() - 1] == self.domain[..self.domain.len().max(1) - 1];
-            if !(full || by_row) {
-                return None;
-            }
             clif_type(ty.elem)?;
             let quantized = matches!(op, Op::QuantizeRows(_));
             self.vector &= (ty.elem == Elem::F32 || quantized) && !elementwise::is_call(op);
@@ -163,13 +163,8 @@ impl<'g> Plan<'g> {
         Some(())
     }
 
-    /// Whether the domain is a single element.
-    fn is_number(&self) -> bool {
-        self.domain == [Dim::constant(1)]
-    }
-
     fn leaf(&mut self, value: Value) -> Option<()> {
-        let view = View::of(self.graph, value)?.broadcast(&self.domain)?;
+        let view = View::of(self.graph, value)?.broadcast(self.domain.dims())?;
         clif_type(view.elem)?;
         self.vector &= view.elem == Elem::F32;
         self.leaves.insert(value, view);
@@ -192,20 +187,6 @@ impl<'g> Plan<'g> {
 pub fn computes(graph: &Graph, node: NodeId) -> bool {
     let op = graph.op(node);
     reduce::is_row_reduction(graph, node) || op.is_some_and(|op| elementwise::supported(op, graph, node))
-}
-
-/// The shape of the widest values: that of the outputs, or of the operand of a reduction.
-fn domain(graph: &Graph, inner: &[NodeId]) -> Option<Vec<Dim>> {
-    let mut candidates: Vec<Value> = graph.outputs().to_vec();
-    for node in graph.order() {
-        if !inner.contains(&node) && reduce::is_row_reduction(graph, node) {
-            candidates.extend(graph.operand(node, 0));
-        }
-    }
-    let full = |v: &Value| graph.ty(*v).back(0).is_some_and(|d| d.as_const() != Some(1));
-    let widest = candidates.iter().find(|v| full(v)).or(candidates.first())?;
-    let dims = graph.ty(*widest).dims.clone();
-    Some(if dims.is_empty() { vec![Dim::constant(1)] } else { dims })
 }
 
 /// Writes the kernel.
@@ -246,14 +227,11 @@ fn flatten(plan: &Plan) -> Option<Dim> {
     let dense = |view: &View| view.is_plain() || view.strides.iter().all(|s| s.as_const() == Some(0));
     let flat = plan.leaves.values().all(dense)
         && plan.nodes.iter().all(|n| !reduce::is_row_reduction(plan.graph, *n))
-        && plan.graph.outputs().iter().all(|o| {
-            let dims = &plan.graph.ty(*o).dims;
-            *dims == plan.domain || dims.is_empty()
-        });
+        && plan.graph.outputs().iter().all(|o| plan.domain.extent(plan.graph.ty(*o)) == Some(Extent::Full));
     if !flat {
         return None;
     }
-    plan.domain.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+    plan.domain.dims().iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
 }
 
 fn scratch_rows(plan: &Plan, e: &mut Emit, shape: &Shape, length: ClifValue) -> Result<Option<ClifValue>> {

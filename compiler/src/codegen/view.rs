@@ -1,6 +1,7 @@
 //! Views: how a kernel reads an operand through transposes, slices, broadcasts and reshapes, without a copy.
 
-use trine_ir::{Dim, Elem, Graph, Kind, Op, Type, Value};
+pub use trine_ir::domain::is_view;
+use trine_ir::{Dim, Elem, Graph, Op, Type, Value};
 
 /// An affine walk over an argument: element `(i0, i1, …)` lies `offset + Σ i·stride` elements from its start.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,11 +125,6 @@ impl View {
         }
         old.next().is_none().then_some(strides)
     }
-}
-
-/// Ops whose result is a view of their first operand.
-pub fn is_view(kind: Kind) -> bool {
-    matches!(kind, Kind::Transpose | Kind::Expand | Kind::Reshape | Kind::Split)
 }
 
 /// Row-major strides; `None` on overflow.

@@ -26,7 +26,9 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     Ok(count)
 }
 
-/// The rule; with `asked`, int8 activations are what the user wants, whatever the model says.
+/// The rule. Weights stay exactly what they are where they are of 4 or 8 bits, less their zeros are int8, and have scales
+/// of f32; what activations lose is what the model allows. With `asked`, int8 activations are what the user wants,
+/// whatever the model says.
 pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: bool) -> Rule {
     let (x, q, scale, zero) = (any(), constant(), constant(), constant());
     let blocks = op(Kind::DequantizeBlocks, [&q, &scale, &maybe(&zero)]);

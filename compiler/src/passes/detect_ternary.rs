@@ -7,14 +7,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use trine_ir::ops::TernaryMatmul;
 use trine_ir::{Kind, Module, Op, Stage, Value};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
 use crate::ternarize::{self, Layer, Matrix};
-
-/// The largest row maximum under which a model may quantize otherwise than `quantize_rows` does.
-const LARGEST_FLOOR: f64 = 1e-4;
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     if module.stage > Stage::Ternary {
@@ -28,6 +26,9 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     Ok(count)
 }
 
+/// Exact, but for the order of sums and factors, where each row of the weights, or each group of it, holds one finite
+/// magnitude besides zero, to the bit: 0·x is NaN here and there where `x` is NaN or ±∞. Activations become int8 where
+/// weights in blocks say that they may.
 fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let (x, w) = (any(), any());
     let root = ternarize::linear(&x, &w);
@@ -49,17 +50,26 @@ fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
 
 /// `ternary_matmul(dequantize(quantize(x)))  →  ternary_matmul(x) {int8}` where a model rounds its activations
 /// to int8 by the largest magnitude of a row, as BitNet does.
+///
+/// Exact but for the order of factors, for each row that there is, where
+/// - the row is multiplied by `127/m`; `x / (m/127)` would round ties to other integers;
+/// - a clip, if there is one, has bounds that no rounded value exceeds, as `|x|·(127/m)` rounds to 127 at most;
+/// - `m` has a floor, so that a row of zeros is zero and not `0·(127/0)`, and the quotient of the floor is finite.
+///
+/// A row with NaN or ±∞ is NaN then, in the model by its own factor, and here by its scale.
 fn own_quantization() -> Rule {
     let (x, w, scale, bias, floor) = (any(), constant(), any(), any(), scalar());
+    let (low, high) = (scalar(), scalar());
     let largest = reduce_max(abs(&x));
     let absmax =
         any_of([op(Kind::Clip, [&largest, &floor]), op(Kind::Max, [&largest, &floor]), largest.clone()]);
     let (up, down) = (127.0 / &absmax, &absmax / 127.0);
-    let clipped = |q: Pat| op(Kind::Clip, [&q, &scalar(), &scalar()]) | q;
+    let clipped = |q: Pat| op(Kind::Clip, [&q, &low, &high]) | q;
+    let divided = round(&x / &down);
     let rounded = any_of([
         clipped(round(&x * &up)) / &up,
         clipped(round(&x * &up)) * &down,
-        clipped(round(&x / &down)) * &down,
+        clipped(divided.clone()) * &down,
     ]);
     let root = op(Kind::TernaryMatmul, [&rounded, &w, &scale, &maybe(&bias)]);
     rule("own-quantization", root.clone(), move |m, g| {
@@ -71,13 +81,22 @@ fn own_quantization() -> Rule {
         if reduce.axes != [g.ty(m[&x]).rank() - 1] || !reduce.keepdims {
             return refuse("activations are not quantized by rows");
         }
-        if let Some(floor) = m.get(&floor).map(|v| g.scalar(v)).transpose()?
-            && !(0.0..=LARGEST_FLOOR).contains(&floor)
-        {
-            return refuse(format!("rows below {floor} are quantized otherwise"));
+        if m.get(&divided).is_some() {
+            return refuse("activations are divided by their scale, which rounds ties otherwise");
         }
-        let mut op = matmul;
-        op.int8 = true;
+        if let (Some(low), Some(high)) = (m.get(&low), m.get(&high)) {
+            let (low, high) = (g.scalar(low)?, g.scalar(high)?);
+            if !(low <= -127.0 && high >= 127.0) {
+                return refuse(format!("rounded activations are cut to [{low}, {high}]"));
+            }
+        }
+        let Some(floor) = m.get(&floor).map(|v| g.single(v)).transpose()? else {
+            return refuse("a row of zeros has no scale");
+        };
+        if !(floor > 0.0 && (127.0 / floor).is_finite()) {
+            return refuse(format!("a row of zeros has no scale, for its floor is {floor:?}"));
+        }
+        let op = TernaryMatmul { int8: true, floor: Some(floor), ..matmul };
         let node = g.add_node(op, &[Some(m[&x]), Some(m[&w]), Some(m[&scale]), m.get(&bias)])?;
         Ok(Value { node, result: 0 })
     })

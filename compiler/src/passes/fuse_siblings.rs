@@ -1,7 +1,8 @@
 //! `ternary_matmul(x, a), ternary_matmul(x, b)  →  split(ternary_matmul(x, a ‖ b))`
 //!
 //! Projections of one input, such as q, k and v or gate and up, become one with the rows of all: a long
-//! matrix keeps the cores busy where short ones would not. Every row is summed as before, so the bits stay.
+//! matrix keeps the cores busy where short ones would not. Exact where they have one input and the same attributes, and
+//! all have a bias or none has: every row is summed as before, so the bits stay.
 
 use indexmap::IndexMap;
 use trine_ir::ops::{Split, TernaryMatmul};

@@ -20,9 +20,9 @@ fn lower() -> Rule {
     let root = op(Kind::TernaryMatmul, [&x, &w, &scale, &maybe(&bias)]);
     rule("lower-ternary", root.clone(), move |m, g| {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&root]) else { return refuse("not a ternary matmul") };
-        let (group, int8) = (matmul.group, matmul.int8);
+        let (group, int8, floor) = (matmul.group, matmul.int8, matmul.floor);
         let (rows, row_scale) = match int8 {
-            true => quantized(g, m[&x])?,
+            true => quantized(g, m[&x], floor)?,
             false => (m[&x], None),
         };
         let signed = g.add(SignSelect {}, &[rows, m[&w]])?;
@@ -37,7 +37,7 @@ fn lower_int8() -> Rule {
     rule("lower-int8", root.clone(), move |m, g| {
         let Some(Op::Int8Matmul(matmul)) = g.op(m[&root]) else { return refuse("not an int8 matmul") };
         let group = matmul.group;
-        let (rows, row_scale) = quantized(g, m[&x])?;
+        let (rows, row_scale) = quantized(g, m[&x], None)?;
         let products = g.add(WeightProducts {}, &[rows, m[&w]])?;
         let sums = g.add(GroupSum { group }, &[products])?;
         rescaled(g, sums, m[&scale], row_scale, m.get(&bias))
@@ -45,8 +45,8 @@ fn lower_int8() -> Rule {
 }
 
 /// `x` in int8, and the scales of its rows.
-fn quantized(g: &mut Rewrite, x: Value) -> Result<(Value, Option<Value>), Refusal> {
-    let node = g.share(QuantizeRows {}, &[Some(x)])?;
+fn quantized(g: &mut Rewrite, x: Value, floor: Option<f32>) -> Result<(Value, Option<Value>), Refusal> {
+    let node = g.share(QuantizeRows { floor }, &[Some(x)])?;
     Ok((Value { node, result: 0 }, Some(Value { node, result: 1 })))
 }
 

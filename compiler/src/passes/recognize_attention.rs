@@ -2,12 +2,18 @@
 //!
 //! with the scale on the scores, on `q`, on `k` or on both; keys and values repeated for every query head that
 //! shares them, which the op does by itself; the past concatenated in front of them, which it keeps as its own
-//! results; and a soft cap on the scores. Masks that choose by a condition become additive ones.
+//! results; and a soft cap on the scores. Masks that choose by a condition choose in the op, too.
+//!
+//! Exact, but for the order of factors and sums, where the softmax is over the keys, the mask broadcasts to the scores
+//! and not they to it, and all numbers are finite and held by f32. A query whose scores are all -∞ is NaN, as in the
+//! model; a score that a condition replaces by a number weighs what that number weighs, even if it was NaN, and in a row
+//! of nothing else all keys weigh alike.
 
 use rustc_hash::FxHashSet;
+use trine_ir::attr::Flag;
 use trine_ir::graph::NodeId;
 use trine_ir::ops::{Attention, Concat, Matmul, Transpose, Where};
-use trine_ir::{Dim, Kind, Module, Op, Value};
+use trine_ir::{Dim, Elem, Kind, Literal, Module, Op, Tensor, Value};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
@@ -24,7 +30,8 @@ fn attention() -> Rule {
     let scaled = any().filter(product);
     let capped = (tanh(&scaled / &uncap) * &cap) | &scaled;
     let chosen = op(Kind::Where, [&seen, &capped, &lowest]);
-    let weights = softmax(any_of([&capped + &mask, chosen.clone(), capped.clone()]));
+    let masked = any_of([&capped + &mask, chosen.clone(), capped.clone()]);
+    let weights = softmax(&masked);
     let mixed = matmul(&weights, &v);
     rule("attention", mixed.clone(), move |m, g| {
         if !matches!(g.op(m[&weights]), Some(Op::Softmax(s)) if s.axis + 1 == g.ty(m[&weights]).rank()) {
@@ -34,11 +41,18 @@ fn attention() -> Rule {
         let [Some(q), Some(k)] = g.graph().operands(scores.node)[..] else {
             return refuse("the scores are no product");
         };
+        if g.ty(m[&masked]) != g.ty(m[&scaled]) {
+            return refuse(format!("the mask makes {} of scores {}", g.ty(m[&masked]), g.ty(m[&scaled])));
+        }
         let softcap = match (m.get(&cap), m.get(&uncap)) {
-            (Some(cap), Some(uncap)) if g.scalar(cap)? == g.scalar(uncap)? => g.scalar(cap)? as f32,
+            // tanh is odd, so that the cap has no sign.
+            (Some(cap), Some(uncap)) if g.scalar(cap)? == g.scalar(uncap)? => g.single(cap)?.abs(),
             (None, None) => 0.0,
             _ => return refuse("the cap is not what the scores are divided by"),
         };
+        if m.get(&cap).is_some() && !(softcap > 0.0 && softcap.is_finite()) {
+            return refuse(format!("a cap of {softcap:?}"));
+        }
         let (q_value, q_scale) = unscaled(&g.scope(), q);
         let (k_value, k_scale) = keys(g, scores, k)?;
         scale *= q_scale * k_scale;
@@ -51,12 +65,19 @@ fn attention() -> Rule {
                 return refuse(format!("the batch of {} broadcasts", g.describe(x)));
             }
         }
-        let mask = match (m.get(&mask), m.get(&chosen)) {
-            (Some(mask), _) => Some(mask),
-            (_, Some(_)) => Some(additive(g, m[&seen], m[&lowest])?),
-            _ => None,
+        let is_held = g.ty(q_value).elem != Elem::F64 || f64::from(scale as f32) == scale;
+        if !(scale as f32).is_finite() || (scale as f32 == 0.0) != (scale == 0.0) || !is_held {
+            return refuse(format!("f32 has no scale {scale}"));
+        }
+        let (mask, hidden) = match (m.get(&mask), m.get(&chosen)) {
+            (Some(mask), _) => (Some(mask), None),
+            (_, Some(_)) => {
+                let hidden = g.single(m[&lowest])?;
+                (Some(additive(g, m[&seen], g.ty(m[&lowest]).elem)?), Some(hidden))
+            }
+            _ => (None, None),
         };
-        let op = Attention { scale: scale as f32, causal: false, softcap };
+        let op = Attention { scale: scale as f32, causal: false, softcap, hidden, nan_unseen: Flag(true) };
         let (k, v) = (shared(g, q_value, k_value), shared(g, q_value, v_value));
         with_past(g, op, [q_value, k, v], mask)
     })
@@ -111,12 +132,16 @@ fn values(g: &mut Rewrite, mixed: Value, v: Value) -> Result<Value, Refusal> {
     }
 }
 
-/// What is added where `seen` is false, and 0 where it is true.
-fn additive(g: &mut Rewrite, seen: Value, lowest: Value) -> Result<Value, Refusal> {
-    if g.scalar(lowest)? > -1e4 {
-        return refuse("scores that are not seen are not lowered far");
-    }
-    let zero = g.zero(g.ty(lowest).elem)?;
+/// -∞ where `seen` is false, and 0 where it is true: layers that share a condition share its mask.
+fn additive(g: &mut Rewrite, seen: Value, elem: Elem) -> Result<Value, Refusal> {
+    let zero = g.zero(elem)?;
+    let lowest = match elem {
+        Elem::F32 => g.literal(Literal::F32(f32::NEG_INFINITY)),
+        Elem::F64 => g.literal(Literal::F64(f64::NEG_INFINITY)),
+        Elem::F16 => g.constant("hidden", Tensor::scalar(half::f16::NEG_INFINITY)),
+        Elem::Bf16 => g.constant("hidden", Tensor::scalar(half::bf16::NEG_INFINITY)),
+        _ => return refuse(format!("scores of {elem}")),
+    };
     Ok(Value { node: g.share(Where {}, &[Some(seen), Some(zero), Some(lowest)])?, result: 0 })
 }
 

@@ -1,10 +1,14 @@
 //! `x · cos + concat(-x₂, x₁) · sin  →  rotary(x, cos', sin')`
 //!
 //! where `x₁, x₂` are the halves of `x` and `cos', sin'` one half each of tables whose halves are provably the
-//! same; and `concat(x₁·cos - x₂·sin, x₁·sin + x₂·cos)  →  rotary(x, cos, sin)`. The bits stay.
+//! same; and `concat(x₁·cos - x₂·sin, x₁·sin + x₂·cos)  →  rotary(x, cos, sin)`.
+//!
+//! Exact, since `a + (-b)·c` is `a - b·c` to the bit and sums commute, where the parts are the halves of `x`, joined in
+//! their places, and the tables a row a position that all heads share. f16 and bf16, whose products the op does not
+//! round, are refused.
 
 use trine_ir::ops::{Concat, Gather, Reshape, Rotary, Transpose};
-use trine_ir::{Dim, Kind, Module, Op, Tensor, Type, Value};
+use trine_ir::{Dim, Elem, Kind, Module, Op, Tensor, Type, Value};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
@@ -169,6 +173,9 @@ fn half_constant(g: &mut Rewrite, v: Value, tensor: &Tensor, d: usize) -> Result
 
 /// `x` rotated by tables that broadcast to its halves. Heads may come before or behind positions.
 fn rotary(g: &mut Rewrite, x: Value, cos: Value, sin: Value) -> Result<Value, Refusal> {
+    if !matches!(g.ty(x).elem, Elem::F32 | Elem::F64) {
+        return refuse(format!("products of {} are rounded one by one", g.ty(x).elem));
+    }
     let is_one = |v: Value, back: usize| g.ty(v).back(back).is_none_or(|d| d.as_const() == Some(1));
     let op = Rotary { interleaved: false };
     if !is_one(cos, 2) && is_one(cos, 1) && g.ty(x).rank() == 4 {

@@ -1,6 +1,7 @@
 //! `x · 1 → x`, `cast(x) → x` to its own type, `reshape(reshape(x)) → reshape(x)`, `f(x), f(x) → one f(x)`, …
 //!
-//! Only what keeps every bit: `x + 0.0` stays, for it turns -0.0 into +0.0; `x + (-0.0)` goes.
+//! Only what keeps every bit: `x + 0.0` stays, for it turns -0.0 into +0.0; `x + (-0.0)` goes. Ops are equal when their
+//! attributes are to the bit.
 
 use rustc_hash::FxHashMap;
 use trine_ir::graph::Operands;
@@ -30,7 +31,9 @@ fn nothing_done() -> Rule {
         let same_type = x.is_some_and(|x| scope.graph.ty(x) == scope.graph.ty(y));
         let same_place = match scope.graph.op(y.node) {
             Some(Op::Transpose(t)) => t.perm.iter().enumerate().all(|(i, p)| i == *p),
-            Some(Op::Slice(s)) => s.steps.iter().all(|s| *s > 0),
+            Some(Op::Slice(s)) => {
+                s.steps.iter().all(|s| *s > 0) && s.starts.iter().all(|s| s.as_const() == Some(0))
+            }
             _ => true,
         };
         same_type && same_place
@@ -86,6 +89,11 @@ fn transpose_twice() -> Rule {
     })
 }
 
+/// Whether two ops do the same, to the bit: 0.0 and -0.0 are equal and not the same.
+fn is_same(a: &Op, b: &Op) -> bool {
+    a == b && a.print_attrs() == b.print_attrs()
+}
+
 /// Equal ops on equal operands become one.
 fn share_equals(g: &mut Rewrite) -> usize {
     let mut seen: FxHashMap<(Kind, Operands), Vec<NodeId>> = FxHashMap::default();
@@ -93,7 +101,9 @@ fn share_equals(g: &mut Rewrite) -> usize {
     for node in g.graph().order() {
         let Some(op) = g.graph().op(node).filter(|op| is_pure(op)) else { continue };
         let earlier = seen.entry((op.kind(), g.graph().operands(node))).or_default();
-        let Some(twin) = earlier.iter().copied().find(|e| g.graph().op(*e) == Some(op)) else {
+        let Some(twin) =
+            earlier.iter().copied().find(|e| g.graph().op(*e).is_some_and(|twin| is_same(twin, op)))
+        else {
             earlier.push(node);
             continue;
         };

@@ -137,6 +137,15 @@ impl<'a> Rewrite<'a> {
         self.scope().scalar(v).ok_or_else(|| Refusal(format!("{} is no known number", self.describe(v))))
     }
 
+    /// The number that a matched scalar is worth, where an attribute of f32 is worth just as much.
+    pub fn single(&self, v: Value) -> Result<f32, Refusal> {
+        let value = self.scalar(v)?;
+        match value as f32 {
+            single if f64::from(single) == value => Ok(single),
+            _ => refuse(format!("{} is {value}, which no f32 equals", self.describe(v))),
+        }
+    }
+
     /// The tensor of a matched constant.
     pub fn tensor(&self, v: Value) -> Result<Tensor, Refusal> {
         self.scope().tensor(v).ok_or_else(|| Refusal(format!("{} is no constant", self.describe(v))))

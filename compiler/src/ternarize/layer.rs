@@ -110,7 +110,7 @@ impl Quantized {
     ) -> Result<(), Refusal> {
         let w = g.constant(&format!("{base}.trits"), plane.weights(self.n, self.k)?);
         let scale = g.constant(&format!("{base}.scale"), plane.scale(self.n, self.k)?);
-        let y = g.add(TernaryMatmul { group: plane.group, int8 }, &[x, w, scale])?;
+        let y = g.add(TernaryMatmul { group: plane.group, int8, floor: None }, &[x, w, scale])?;
         *sum = Some(match *sum {
             Some(sum) => g.add(Add {}, &[sum, y])?,
             None => y,

@@ -5,6 +5,7 @@ use super::real::{Real, in_real};
 use super::reduce::softmax;
 use super::require::{may_broadcast, may_equal};
 use super::*;
+use crate::attr::Flag;
 use crate::tensor::result_count;
 use crate::ty::Elem;
 use crate::{bail, op};
@@ -16,19 +17,29 @@ op! {
     /// sequence share a key head (GQA, arXiv 2305.13245). The past, `[b,hkv,p,d]` and `[b,hkv,p,dv]`, comes before `k`
     /// and `v`. `mask` is added to the scores, or, as `bool`, says which keys a query sees; it broadcasts to
     /// `[b,h,s,p+t]`. `causal`: query `i` sees keys up to `p + i`. `softcap` c > 0: `c · tanh(scores / c)`, before the mask.
+    /// `hidden`: what takes the place of a score, whatever that is, where the mask is -∞, as `where` does it.
     ///
     /// Results: `y` `[b,h,s,dv]`, and with a past the present keys and values, past and new together. A query that
     /// sees no key, all its scores being -∞, gives 0: NaN would reach other queries through the values of padding.
+    /// With `nan_unseen` it gives NaN, as a softmax does; without any key there is it gives 0 even so.
     Attention = "attention" (q, k, v, mask: optional, past_k: optional, past_v: optional) {
         scale: f32,
         causal: bool,
         softcap: f32,
+        hidden: Option<f32>,
+        nan_unseen: Flag,
     }
 }
 
 impl OpDef for Attention {
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (q, k, v) = (&args[0], &args[1], &args[2]);
+        if !(self.softcap >= 0.0 && self.softcap.is_finite()) {
+            bail!("a soft cap is a positive number, or 0 for none, not {:?}", self.softcap);
+        }
+        if self.hidden.is_some() && args.get(3).is_none() {
+            bail!("scores are hidden where the mask is -∞, and there is no mask");
+        }
         for x in [q, k, v] {
             if x.elem != q.elem || !q.elem.is_float() || x.rank() != 4 {
                 bail!("expects q, k and v of one float type and four axes, got {q}, {k} and {v}");
@@ -138,13 +149,13 @@ fn attend<T: Real + Number>(
                 }
             }
             if let Some(mask) = &mask {
-                mask.apply([head / h, head % h, i], row);
+                mask.apply([head / h, head % h, i], row, op.hidden);
             }
             if op.causal {
                 let seen = (past + i + 1).min(t);
                 row[seen..].fill(T::of(f32::NEG_INFINITY));
             }
-            match row.iter().all(|score| *score == T::of(f32::NEG_INFINITY)) {
+            match !op.nan_unseen.0 && row.iter().all(|score| *score == T::of(f32::NEG_INFINITY)) {
                 true => row.fill(T::default()),
                 false => softmax(row),
             }
@@ -181,10 +192,14 @@ impl<T: Real> Mask<T> {
         Ok(Mask { values, strides })
     }
 
-    fn apply(&self, at: [usize; 3], row: &mut [T]) {
+    fn apply(&self, at: [usize; 3], row: &mut [T], hidden: Option<f32>) {
         let start: usize = at.iter().zip(self.strides).map(|(i, s)| i * s).sum();
         for (j, score) in row.iter_mut().enumerate() {
-            *score += self.values[start + j * self.strides[3]];
+            let mask = self.values[start + j * self.strides[3]];
+            match hidden.filter(|_| mask == T::of(f32::NEG_INFINITY)) {
+                Some(hidden) => *score = T::of(hidden),
+                None => *score += mask,
+            }
         }
     }
 }
@@ -198,7 +213,7 @@ mod tests {
     }
 
     fn plain() -> Attention {
-        Attention { scale: 1.0, causal: false, softcap: 0.0 }
+        Attention { scale: 1.0, causal: false, softcap: 0.0, hidden: None, nan_unseen: Flag(false) }
     }
 
     fn run(op: Attention, args: &[Option<&Tensor>]) -> OpResult<Vec<Tensor>> {
@@ -241,6 +256,31 @@ mod tests {
         assert_eq!(floats(&y[0]), [3.0, 5.0, 3.0, 5.0]);
         assert_eq!(floats(&y[2]), [2.0, 4.0, 9.0]);
         assert_eq!(y[1].dims(), [1, 1, 3, 3]);
+    }
+
+    #[test]
+    fn unseen_queries_give_what_is_asked_for() {
+        let tensors = [tensor(&[1, 1, 2, 1], &[1.0, f32::NAN]), tensor(&[1, 1, 2, 1], &[0.0, 1.0])];
+        let [q, k] = &tensors;
+        let v = tensor(&[1, 1, 2, 1], &[2.0, 6.0]);
+        // The first query sees nothing, the second the first key alone.
+        let mask = tensor(&[2, 2], &[f32::NEG_INFINITY, f32::NEG_INFINITY, 0.0, f32::NEG_INFINITY]);
+        let y = |op: Attention| {
+            let y = run(op, &[Some(q), Some(k), Some(&v), Some(&mask)]).unwrap();
+            floats(&y[0])
+        };
+        assert_eq!(y(plain())[0], 0.0);
+        assert!(y(plain())[1].is_nan());
+        assert!(y(Attention { nan_unseen: Flag(true), ..plain() })[0].is_nan());
+        // Finite scores weigh alike what is hidden.
+        assert_eq!(y(Attention { hidden: Some(-1e4), ..plain() })[0], 4.0);
+        let hidden = Attention { hidden: Some(f32::NEG_INFINITY), nan_unseen: Flag(true), ..plain() };
+        assert!(y(hidden).iter().all(|v| v.is_nan()));
+        let bad = [Attention { softcap: -30.0, ..plain() }, Attention { softcap: f32::NAN, ..plain() }];
+        for op in bad {
+            assert!(run(op, &[Some(q), Some(k), Some(&v)]).is_err());
+        }
+        assert!(run(Attention { hidden: Some(-1.0), ..plain() }, &[Some(q), Some(k), Some(&v)]).is_err());
     }
 
     #[test]

@@ -42,6 +42,19 @@ pub fn formula<F: Float>(op: &Op, args: &[Option<F>]) -> Option<F> {
         .or_else(|| select::formula(op, args))
 }
 
+/// Whether each element of the op's result is made of one element of each operand, by numpy's broadcasting.
+pub fn is_elementwise(op: &Op) -> bool {
+    let has_formula = || formula(op, &vec![Some(0f32); op.kind().operands().len()]).is_some();
+    match op {
+        Op::Equal(_) | Op::Greater(_) | Op::GreaterOrEqual(_) | Op::Less(_) | Op::LessOrEqual(_) => true,
+        Op::And(_) | Op::Or(_) | Op::Xor(_) | Op::Not(_) | Op::IsNan(_) | Op::IsInf(_) => true,
+        Op::Where(_) | Op::Cast(_) | Op::Pow(_) | Op::Mod(_) => true,
+        Op::Sin(_) | Op::Cos(_) | Op::Tan(_) | Op::Asin(_) | Op::Acos(_) | Op::Atan(_) => true,
+        Op::Sinh(_) | Op::Cosh(_) | Op::Asinh(_) | Op::Acosh(_) | Op::Atanh(_) => true,
+        _ => has_formula(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

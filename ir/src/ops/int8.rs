@@ -31,7 +31,7 @@ impl OpDef for Int8Matmul {
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let mut quantized = QuantizeRows {}.eval(Args::new(&[Some(&args[0])]), cx)?;
+        let mut quantized = QuantizeRows { floor: None }.eval(Args::new(&[Some(&args[0])]), cx)?;
         let row_scale = quantized.pop();
         let sums = product_sums(&quantized[0], &args[1], self.group)?;
         let operands = [Some(&sums), Some(&args[2]), row_scale.as_ref(), args.get(3)];

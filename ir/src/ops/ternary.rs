@@ -17,15 +17,17 @@ op! {
     TernaryMatmul = "ternary_matmul" (x, w, scale, bias: optional) {
         /// Inputs a scale serves.
         group: usize,
-        /// Whether `x` is quantized to int8 a row first (lossy).
+        /// Whether `x` is quantized to int8 a row first, by `quantize_rows` (lossy).
         int8: bool,
+        /// The `floor` of that.
+        floor: Option<f32>,
     }
 }
 
 op! {
-    /// `q = round(x·(127/absmax))` to even and `s = absmax/127`, a row of the last axis; a zero row has `s = 0`.
-    /// NaN quantizes to 0.
-    QuantizeRows = "quantize_rows" (x) {}
+    /// `q = round(x·(127/m))` to even and `s = m/127`, a row of the last axis, with `m` the largest `|x|` of the row, and
+    /// no less than `floor`. Where `m` is 0, `q` is 0. A row with NaN has `s = NaN`, one with ±∞ `s = ∞`, and both `q = 0`.
+    QuantizeRows = "quantize_rows" (x) { floor: Option<f32> }
 }
 
 op! {
@@ -55,13 +57,17 @@ impl OpDef for TernaryMatmul {
     const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        check_floor(self.floor)?;
+        if self.floor.is_some() && !self.int8 {
+            bail!("a floor is for rows that are quantized");
+        }
         infer_linear(args, &[Elem::Trit], self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
         let (mut x, mut row_scale) = (args[0].clone(), None);
         if self.int8 {
-            let mut quantized = QuantizeRows {}.eval(Args::new(&[Some(&x)]), cx)?;
+            let mut quantized = QuantizeRows { floor: self.floor }.eval(Args::new(&[Some(&x)]), cx)?;
             row_scale = quantized.pop();
             x = quantized.remove(0);
         }
@@ -77,6 +83,7 @@ impl OpDef for QuantizeRows {
         if x.elem != Elem::F32 || x.rank() == 0 {
             bail!("expects rows of f32, got {x}");
         }
+        check_floor(self.floor)?;
         let mut s = x.clone();
         *s.dims.last_mut().expect("not a scalar") = Dim::constant(1);
         Ok(vec![x.with(Elem::I8), s])
@@ -88,7 +95,9 @@ impl OpDef for QuantizeRows {
         let mut scales = vec![];
         let mut q = Vec::with_capacity(x.len());
         for row in x.chunks(k.max(1)) {
-            let absmax = row.iter().fold(0f32, |m, v| if v.abs() > m { v.abs() } else { m });
+            // The bits of magnitudes are ordered as they are, with NaN above all.
+            let absmax = f32::from_bits(row.iter().map(|v| v.abs().to_bits()).max().unwrap_or(0));
+            let absmax = self.floor.filter(|floor| absmax < *floor).unwrap_or(absmax);
             let inverse = if absmax > 0.0 { 127.0 / absmax } else { 0.0 };
             // `as` turns NaN into 0 and saturates.
             q.extend(row.iter().map(|v| ((v * inverse).round_ties_even() as i32).clamp(-127, 127) as i8));
@@ -229,6 +238,13 @@ impl OpDef for Rescale {
         });
         let dims = t.dims()[..t.rank() - 1].to_vec();
         Ok(vec![Tensor::from_vec(dims, y.collect())?])
+    }
+}
+
+fn check_floor(floor: Option<f32>) -> OpResult<()> {
+    match floor.filter(|floor| !(*floor > 0.0 && floor.is_finite())) {
+        Some(floor) => bail!("a floor of rows is positive, not {floor:?}"),
+        None => Ok(()),
     }
 }
 

@@ -88,6 +88,9 @@ pub(crate) unsafe trait Lanes: Copy {
     /// `self > other ? self : other`
     fn max(self, other: Self) -> Self;
 
+    /// The larger of the bits as integers: of numbers whose sign is positive the larger one, and NaN if either is.
+    fn max_bits(self, other: Self) -> Self;
+
     /// `self < other ? self : other`
     fn min(self, other: Self) -> Self;
 
@@ -142,6 +145,12 @@ pub(crate) unsafe trait Lanes: Copy {
     #[inline(always)]
     fn greatest(self) -> f32 {
         fold(self.to_array(), |a, b| if a > b { a } else { b })
+    }
+
+    /// The greatest of lanes whose sign is positive, or NaN if one is.
+    #[inline(always)]
+    fn greatest_bits(self) -> f32 {
+        fold(self.to_array(), |a, b| if a.to_bits() > b.to_bits() { a } else { b })
     }
 
     /// The vector at `i` of `n` values, filled up with `fill` at the end.

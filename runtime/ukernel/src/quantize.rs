@@ -1,11 +1,11 @@
 //! A row of f32 to int8, with the scale of its greatest magnitude:
 //!
 //! ```text
-//! q[i] = round(x[i] · (127 / m))      scale = m / 127      m = max_i |x[i]|
+//! q[i] = round(x[i] · (127 / m))      scale = m / 127      m = max(floor, max_i |x[i]|)
 //! ```
 //!
-//! rounded to even, in [-127, 127]. A row of zeros has scale 0. NaNs become 0 and do not count in m; with an
-//! infinity in the row, the scale is ∞ and q is 0.
+//! rounded to even, in [-127, 127]. Where m is 0, q is 0. With a NaN in the row, the scale is NaN and q is 0, so that
+//! what is made of the row is NaN; with an infinity in the row, the scale is ∞ and q is 0.
 #![allow(unsafe_code)]
 
 use crate::lanes::{LANES, Lanes, variants};
@@ -21,6 +21,8 @@ pub struct QuantizeF32 {
     /// f32[1].
     pub scale: *mut f32,
     pub n: usize,
+    /// Not negative.
+    pub floor: f32,
 }
 
 variants! {
@@ -32,20 +34,22 @@ variants! {
 /// The arguments describe live buffers.
 #[inline(always)]
 unsafe fn quantize_row<L: Lanes>(args: &QuantizeF32) {
-    let QuantizeF32 { x, q, scale, n } = *args;
+    let QuantizeF32 { x, q, scale, n, floor } = *args;
     // Four at a time, so that comparisons need not wait for each other.
     let mut max = [L::splat(0.0); 4];
     for i in (0..n).step_by(4 * LANES) {
         for (j, max) in max.iter_mut().enumerate() {
             let i = i + j * LANES;
             if i < n {
-                // SAFETY: the caller's. NaN is not the second operand, so it does not stay.
-                *max = unsafe { L::load_at(x, i, n, 0.0) }.abs().max(*max);
+                // SAFETY: the caller's.
+                *max = unsafe { L::load_at(x, i, n, 0.0) }.abs().max_bits(*max);
             }
         }
     }
     let [a, b, c, d] = max;
-    let absmax = a.max(b).max(c.max(d)).greatest();
+    let absmax = a.max_bits(b).max_bits(c.max_bits(d)).greatest_bits();
+    // NaN stays.
+    let absmax = if absmax < floor { floor } else { absmax };
     // SAFETY: the caller's.
     unsafe { *scale = absmax / 127.0 };
     let inverse = L::splat(if absmax > 0.0 { 127.0 / absmax } else { 0.0 });
@@ -74,9 +78,9 @@ mod tests {
     use proptest::prelude::*;
     use std::{vec, vec::Vec};
 
-    fn run(v: &Variant<QuantizeF32>, x: &[f32]) -> (Vec<i8>, f32) {
+    fn run(v: &Variant<QuantizeF32>, x: &[f32], floor: f32) -> (Vec<i8>, f32) {
         let (mut q, mut scale) = (vec![99; x.len()], f32::NAN);
-        let args = QuantizeF32 { x: x.as_ptr(), q: q.as_mut_ptr(), scale: &mut scale, n: x.len() };
+        let args = QuantizeF32 { x: x.as_ptr(), q: q.as_mut_ptr(), scale: &mut scale, n: x.len(), floor };
         // SAFETY: the buffers have `n` values; callers only pass variants that run here.
         unsafe { (v.entry)(&args) };
         (q, scale)
@@ -84,12 +88,18 @@ mod tests {
 
     /// Against what the equation says.
     fn check(x: &[f32]) {
-        let absmax = x.iter().map(|v| v.abs()).fold(0.0, f32::max);
+        check_from(x, 0.0);
+        check_from(x, 0.01);
+    }
+
+    fn check_from(x: &[f32], floor: f32) {
+        let is_nan = x.iter().any(|v| v.is_nan());
+        let absmax = if is_nan { f32::NAN } else { x.iter().map(|v| v.abs()).fold(floor, f32::max) };
         let inverse = if absmax > 0.0 { 127.0 / absmax } else { 0.0 };
         let q = |v: &f32| (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
         let want: Vec<i8> = x.iter().map(q).collect();
         for_each_variant(VARIANTS, |v| {
-            let (got, scale) = run(v, x);
+            let (got, scale) = run(v, x, floor);
             assert_eq!(got, want, "{}", v.name());
             assert!(same(scale, absmax / 127.0), "{}", v.name());
         });

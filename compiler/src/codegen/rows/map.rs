@@ -34,7 +34,7 @@ impl Plan<'_> {
     /// The microkernel for the node, if there is one.
     fn symbol(&self, node: NodeId, target: &Target) -> Option<&'static str> {
         let graph = self.graph;
-        if graph.ty(graph.operand(node, 0)?).dims != self.domain {
+        if graph.ty(graph.operand(node, 0)?).dims != self.domain.dims() {
             return None;
         }
         match graph.op(node)? {
@@ -83,14 +83,15 @@ impl Row<'_, '_> {
                 let eps = e.float(norm.eps, F32);
                 e.call_with_struct(symbol, &[from, gain, to.ok_or_else(malformed)?, length, eps])
             }
-            Some(Op::QuantizeRows(_)) => {
+            Some(Op::QuantizeRows(rows)) => {
+                let floor = e.float(rows.floor.unwrap_or(0.0), F32);
                 let given = |result: u32| {
                     let output = graph.outputs().iter().position(|o| *o == Value { node, result });
                     output.map(|i| shape.result(i)).ok_or_else(malformed)
                 };
                 let (q, scale) = (e.arg(given(0)?), e.arg(given(1)?));
                 let row = e.b.ins().imul(self.row, length);
-                let fields = [from, e.at(q, row, 1), e.at(scale, self.row, 4), length];
+                let fields = [from, e.at(q, row, 1), e.at(scale, self.row, 4), length, floor];
                 e.call_with_struct(symbol, &fields)
             }
             _ => e.call_with_struct(symbol, &[from, to.ok_or_else(malformed)?, length]),

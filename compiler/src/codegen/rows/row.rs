@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::types::{F32, F32X4, I8X16, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use rustc_hash::FxHashMap;
+use trine_ir::domain::Extent;
 use trine_ir::{Dim, Elem, NodeId, Value};
 
 use super::super::emit::{ClifValue, Emit, Result, clif_type, lanes};
@@ -103,7 +104,7 @@ impl<'p, 'g> Row<'p, 'g> {
     /// Whether the op has one element a row.
     fn is_scalar(&self, node: NodeId) -> bool {
         let graph = self.plan.graph;
-        self.plan.domain.last().and_then(Dim::as_const) != Some(1)
+        self.plan.length().as_const() != Some(1)
             && graph.results(node).all(|v| graph.ty(v).back(0).and_then(Dim::as_const) == Some(1))
     }
 
@@ -209,8 +210,7 @@ impl<'p, 'g> Row<'p, 'g> {
             let ty = graph.ty(*output);
             let clif = clif_type(ty.elem).expect("admitted");
             let base = e.arg(shape.result(i));
-            let is_row = ty.dims != self.plan.domain && !flat;
-            if is_row {
+            if self.plan.domain.extent(ty) == Some(Extent::Row) {
                 let place = e.at(base, self.row, i64::from(clif.bytes()));
                 let index = e.int(0);
                 let at = Position { ty: Lanes::One, index };

@@ -7,7 +7,7 @@
 
 use core::ops::Range;
 
-use super::{AttentionF32, finish_scores, mask_row};
+use super::{AttentionF32, fill, finish_scores, mask_row};
 use crate::lanes::{LANES, Lanes};
 use crate::matmul::{self, MatmulF32, Tiles};
 use crate::softmax::{exp_less_max, exp_less_max_of_rows};
@@ -100,7 +100,7 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
             let (scores, sum) = (scores.add(row * keys), *sums.add(row));
             let out = args.out.add(row * args.out_row);
             if seen(row) == 0 {
-                out.write_bytes(0, args.dv);
+                fill(out, args.dv, args.unseen(args.keys.min(args.visible + row * args.more)));
                 continue;
             }
             let mut d = 0;
@@ -133,6 +133,8 @@ unsafe fn seen_by<L: Lanes>(args: &AttentionF32, row: usize) -> usize {
     unsafe {
         let mask = mask_row(args, row);
         match up_to_above::<L>(mask, visible, HIDDEN) {
+            // What is hidden has a score that may weigh.
+            seen if args.hides() && (seen == 0 || args.hidden > HIDDEN) => visible,
             0 => up_to_above::<L>(mask, visible, f32::NEG_INFINITY),
             seen => seen,
         }

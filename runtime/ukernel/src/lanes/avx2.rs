@@ -226,6 +226,15 @@ unsafe impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn max_bits(self, other: Self) -> Self {
+        // SAFETY: as above.
+        let max = |a, b| unsafe {
+            _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))
+        };
+        Self(max(self.0, other.0), max(self.1, other.1))
+    }
+
+    #[inline(always)]
     fn min(self, other: Self) -> Self {
         // SAFETY: as above.
         unsafe { Self(_mm256_min_ps(self.0, other.0), _mm256_min_ps(self.1, other.1)) }

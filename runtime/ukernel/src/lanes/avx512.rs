@@ -113,6 +113,14 @@ unsafe impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn max_bits(self, other: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe {
+            _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(other.0)))
+        })
+    }
+
+    #[inline(always)]
     fn min(self, other: Self) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm512_min_ps(self.0, other.0) })

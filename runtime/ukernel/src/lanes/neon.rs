@@ -188,6 +188,14 @@ unsafe impl Lanes for Neon {
     }
 
     #[inline(always)]
+    fn max_bits(self, other: Self) -> Self {
+        // SAFETY: as above.
+        self.zip(other, |a, b| unsafe {
+            vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)))
+        })
+    }
+
+    #[inline(always)]
     fn min(self, other: Self) -> Self {
         // SAFETY: as above.
         self.zip(other, |a, b| unsafe { vbslq_f32(vcltq_f32(a, b), a, b) })

@@ -107,6 +107,11 @@ unsafe impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    fn max_bits(self, other: Self) -> Self {
+        self.zip(other, |a, b| f32::from_bits((a.to_bits() as i32).max(b.to_bits() as i32) as u32))
+    }
+
+    #[inline(always)]
     fn min(self, other: Self) -> Self {
         self.zip(other, |a, b| if a < b { a } else { b })
     }

@@ -1,5 +1,6 @@
 //! onnxruntime's attention with as many key heads as query heads.
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{Add, Attention, Less, Split, Where};
 use trine_ir::{Elem, OpResult, Value, bail};
 
@@ -25,7 +26,8 @@ pub fn multi_head_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         0.0 => default_scale(cx, q)?,
         scale => scale,
     };
-    let op = Attention { scale, causal: cx.attr_bool("unidirectional", false)?, softcap: 0.0 };
+    let causal = cx.attr_bool("unidirectional", false)?;
+    let op = Attention { scale, causal, softcap: 0.0, hidden: None, nan_unseen: Flag(false) };
     let results = cx.add_node(op, &present(&[Some(q), Some(k), Some(v), mask, past_k, past_v]))?;
     let (present_k, present_v) = match results[..] {
         [_, k, v] => (k, v),

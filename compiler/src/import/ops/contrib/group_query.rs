@@ -1,5 +1,6 @@
 //! onnxruntime's grouped attention over a cache in which each sequence has a length of its own.
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{Add, Attention, Concat, Max, Split, Sub, TensorScatter};
 use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
@@ -46,7 +47,8 @@ pub fn group_query_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         0.0 => default_scale(cx, q)?,
         scale => scale,
     };
-    let op = Attention { scale, causal: false, softcap: cx.attr_float("softcap", 0.0)? };
+    let softcap = cx.attr_float("softcap", 0.0)?;
+    let op = Attention { scale, causal: false, softcap, hidden: None, nan_unseen: Flag(false) };
     let y = cx.add(op, &[q, k, v, mask])?;
     Ok(vec![merge_heads(cx, y)?, k, v])
 }

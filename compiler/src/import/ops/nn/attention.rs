@@ -1,5 +1,6 @@
 //! Attention of ONNX: heads apart, masks combined; in primitives where its scores are asked for.
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{
     Add, And, Attention, Concat, Div, Greater, Less, LessOrEqual, Matmul, Mul, Softmax, Sub, Tanh, Where,
 };
@@ -31,6 +32,8 @@ pub fn attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         scale,
         causal: cx.attr_bool("is_causal", false)?,
         softcap: cx.attr_float("softcap", 0.0)?,
+        hidden: None,
+        nan_unseen: Flag(false),
     };
     if let Some(lengths) = cx.opt(6) {
         if past_k.is_some() {
