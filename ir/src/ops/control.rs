@@ -86,7 +86,7 @@ pub(super) fn expect_alike(expected: &[Type], given: &[Type], what: &str) -> OpR
 }
 
 pub(super) fn expect_condition(ty: &Type) -> OpResult<()> {
-    let one = ty.rank() <= 1 && ty.dims.iter().all(|d| d.as_const().is_none_or(|n| n == 1));
+    let one = ty.dims.iter().all(|d| d.as_const().is_none_or(|n| n == 1));
     if ty.elem != Elem::Bool || !one {
         bail!("the condition must be one bool, not {ty}");
     }
@@ -94,5 +94,9 @@ pub(super) fn expect_condition(ty: &Type) -> OpResult<()> {
 }
 
 pub(super) fn condition(x: &Tensor) -> OpResult<bool> {
-    Ok(x.bools()?.next().ok_or("the condition has no element")?)
+    let mut elements = x.bools()?;
+    match (elements.next(), elements.next()) {
+        (Some(element), None) => Ok(element),
+        _ => bail!("the condition must be one bool, not {}", x.ty()),
+    }
 }
