@@ -26,7 +26,7 @@ const @t: trit[5]
 const @h: f16[3]
 
 graph @main(%x: f32[n,4]) -> (%y: f32[n,2], %a: i4[8], %b: trit[5], %c: f16[3]) {
-  %y = matmul %x, @w : f32[n,2]
+  %y = matmul %x, @w {trans_b=false} : f32[n,2]
   %a = identity @q : i4[8]
   %b = identity @t : trit[5]
   %c = identity @h : f16[3]
