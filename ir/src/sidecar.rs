@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::module::Module;
 use crate::tensor::Tensor;
 use crate::text;
+use crate::trit;
 use crate::ty::{Elem, Type};
 
 /// Writes all constants of `module` as one safetensors file, tensor by tensor as they lie in memory.
@@ -42,7 +43,7 @@ pub fn write(module: &Module, out: &mut impl Write) -> io::Result<()> {
 /// Parses `text` with the constants that `weights`, a safetensors file, holds. They stay where they are.
 pub fn parse(text: &str, weights: &Bytes) -> Result<Module, Error> {
     let file = SafeTensors::deserialize(weights).map_err(|e| Error::Sidecar(e.to_string()))?;
-    text::parse_with(text, &|name, ty| {
+    let mut module = text::parse_with(text, &|name, ty| {
         let view = file.tensor(name).ok()?;
         let dims = ty.static_dims()?;
         let fits = view.dtype() == dtype(ty.elem)
@@ -54,7 +55,24 @@ pub fn parse(text: &str, weights: &Bytes) -> Result<Module, Error> {
             return None;
         }
         Tensor::new(ty.elem, dims, weights.slice_ref(view.data())).ok()
-    })
+    })?;
+    for (name, tensor) in &mut module.consts {
+        make_valid(name, tensor)?;
+    }
+    Ok(module)
+}
+
+/// Makes bools 0 or 1, and refuses what is no trit: kernels rely on both.
+fn make_valid(name: &str, tensor: &mut Tensor) -> Result<(), Error> {
+    if tensor.elem() == Elem::Trit && !trit::is_valid(tensor.bytes(), tensor.len()) {
+        return Err(Error::Sidecar(format!("`@{}` has two bits that are no trit", name.escape_debug())));
+    }
+    if tensor.elem() == Elem::Bool && tensor.bytes().iter().any(|b| *b > 1) {
+        let normal: Bytes = tensor.bytes().iter().map(|b| u8::from(*b != 0)).collect();
+        *tensor = Tensor::new(Elem::Bool, tensor.dims().to_vec(), normal)
+            .map_err(|e| Error::Sidecar(e.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Bytes of a type that safetensors lacks.
@@ -78,5 +96,37 @@ fn dtype(elem: Elem) -> Dtype {
         Elem::U64 => Dtype::U64,
         Elem::Bool => Dtype::BOOL,
         Elem::U8 | Elem::I4 | Elem::U4 | Elem::I2 | Elem::U2 | Elem::Trit => Dtype::U8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bools_are_0_or_1() {
+        let text =
+            "const @b: bool[3]\n\ngraph @main(%x: f32[]) -> (%y: bool[3]) {\n  %y = not @b : bool[3]\n}\n";
+        let data = |bytes: [u8; 3]| Tensor::new(Elem::Bool, vec![3], bytes.to_vec().into()).unwrap();
+        let module = text::parse_with(text, &|_, _| Some(data([0, 1, 1]))).unwrap();
+        let mut file = vec![];
+        write(&module, &mut file).unwrap();
+        let end = file.len();
+        file[end - 3..].copy_from_slice(&[0, 2, 255]);
+        let read = parse(text, &file.into()).unwrap();
+        assert_eq!(read.consts["b"], data([0, 1, 1]));
+    }
+
+    #[test]
+    fn what_is_no_trit_is_refused() {
+        let text = "const @t: trit[3]\n\ngraph @main(%x: f32[]) -> (%y: trit[3]) {\n  %y = identity @t : trit[3]\n}\n";
+        let data = Tensor::pack(Elem::Trit, vec![3], &[1, 0, 255]).unwrap();
+        let module = text::parse_with(text, &|_, _| Some(data.clone())).unwrap();
+        let mut file = vec![];
+        write(&module, &mut file).unwrap();
+        assert_eq!(parse(text, &file.clone().into()).unwrap().consts["t"], data);
+        *file.last_mut().unwrap() |= 3;
+        let message = parse(text, &file.into()).unwrap_err().to_string();
+        assert_eq!(message, "weights: `@t` has two bits that are no trit");
     }
 }

@@ -15,5 +15,9 @@ pub fn unpack(bytes: &[u8], count: usize) -> impl ExactSizeIterator<Item = i8> +
 
 /// Whether no code among the first `count` is 3.
 pub fn is_valid(bytes: &[u8], count: usize) -> bool {
-    (0..count).all(|i| bytes[i / 4] >> (i % 4 * 2) & 3 != 3)
+    // Both bits of one code, four codes at a time; the last byte may hold fewer.
+    let (whole, rest) = bytes.split_at(count / 4);
+    let no_trit = |byte: u8| byte & byte >> 1 & 0x55;
+    whole.iter().fold(0, |found, byte| found | no_trit(*byte)) == 0
+        && rest.first().is_none_or(|byte| no_trit(byte & ((1 << (count % 4 * 2)) - 1)) == 0)
 }

@@ -24,12 +24,14 @@ const @w: f32[4,2]
 const @q: i4[8]
 const @t: trit[5]
 const @h: f16[3]
+const @p: bool[3]
 
-graph @main(%x: f32[n,4]) -> (%y: f32[n,2], %a: i4[8], %b: trit[5], %c: f16[3]) {
-  %y = matmul %x, @w : f32[n,2]
+graph @main(%x: f32[n,4]) -> (%y: f32[n,2], %a: i4[8], %b: trit[5], %c: f16[3], %d: bool[3]) {
+  %y = matmul %x, @w {trans_b=false} : f32[n,2]
   %a = identity @q : i4[8]
   %b = identity @t : trit[5]
   %c = identity @h : f16[3]
+  %d = not @p : bool[3]
 }
 ";
 
