@@ -179,7 +179,7 @@ fn states_may_be_full_cut_and_of_no_length() {
     for make in [Session::new, Session::guarded] {
         let mut none = make(program.clone(), &threads(1, Some(0)));
         assert_eq!(attend(&mut none, 1, 1, 0).unwrap_err(), RunError::StateFull { capacity: 0, needed: 1 });
-        assert_eq!(attend(&mut none, 1, 0, 0).unwrap(), Vec::<Tensor>::new());
+        assert_eq!(attend(&mut none, 1, 0, 0).unwrap(), Vec::<u8>::new());
         let mut session = make(program.clone(), &threads(1, Some(4)));
         attend(&mut session, 2, 3, 0).unwrap();
         let full = RunError::StateFull { capacity: 4, needed: 5 };

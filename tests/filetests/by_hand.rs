@@ -25,7 +25,7 @@ pub fn same_rounding(input: &Input, after: &Module) -> Result<(), Failed> {
     if let Some(pipeline) = passes(&text) {
         Driver::new().run(&pipeline.parse::<Pipeline>()?, &mut hand)?;
     }
-    compare::same_meaning(&hand, after, Exactness::Exact, None)
+    compare::same_meaning(&hand, after, Exactness::Exact, Some(0.0))
 }
 
 /// Every lossy pass runs in some test of `passes/` that has a module by hand.

@@ -44,6 +44,8 @@ pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
         let tolerance = match pass.name {
             // Features that become signs have another scale.
             "ternarize-features" => Some(1e9),
+            // So have states that become -1, 0 and 1.
+            "ternarize-states" => Some(4.0),
             // The model itself leaves room.
             "detect-integers" => Some(0.1),
             _ => None,
@@ -52,8 +54,10 @@ pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
             format!("{}\n{}{}", e.message().unwrap_or_default(), text::print(&before), text::print(&after))
         })
     })?;
+    // It takes a whole residual stream, from the embedding to the last norm, which `compiler/tests/rotation.rs` has.
+    let needs_a_stream = pass.name == "rotate-residual";
     match fired.get() {
-        0 => Err("the pass never fired".into()),
+        0 if !needs_a_stream => Err("the pass never fired".into()),
         _ => Ok(()),
     }
 }
@@ -138,7 +142,7 @@ type Fragment = fn(&mut Builder, Value, Value, usize) -> OpResult<Value>;
 
 const FRAGMENTS: &[Fragment] = &[
     mean_of, norm, activation, ternary, dense, nothing, moved, parts, constants, attention, rounded,
-    integers, recurrent, turned,
+    integers, recurrent, turned, siblings,
 ];
 
 fn mean_of(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
@@ -213,6 +217,13 @@ fn ternary(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Val
     }
     let bias = b.constant("gaussian", &[WIDTH])?;
     b.add(Add {}, &[y, bias])
+}
+
+/// Two linear layers that read the same.
+fn siblings(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
+    let first = ternary(b, x, z, spelling)?;
+    let second = ternary(b, x, z, spelling >> 2)?;
+    mean_of(b, first, second, spelling >> 4)
 }
 
 fn dense(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {

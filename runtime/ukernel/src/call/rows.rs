@@ -44,7 +44,7 @@ impl<'a> Call<'a, QuantizeF32> {
     ) -> Result<Self, CallError> {
         runs_here(variant)?;
         length("outputs", q.len(), Some(x.len()))?;
-        let args = QuantizeF32 { x: x.as_ptr(), q: q.as_mut_ptr(), scale, n: x.len() };
+        let args = QuantizeF32 { x: x.as_ptr(), q: q.as_mut_ptr(), scale, n: x.len(), floor: 0.0 };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }
 }
@@ -197,6 +197,8 @@ impl<'a> Call<'a, AttentionF32> {
             alone: usize::from(alone),
             scale,
             softcap,
+            hidden: 0.0,
+            modes: 0,
         };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }
