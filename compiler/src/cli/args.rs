@@ -244,4 +244,11 @@ mod tests {
         assert!(parse_states("threshold{sed=7}").unwrap_err().contains("no option `sed`"));
         assert!(!parse_method("zzz").unwrap_err().contains("did you mean"));
     }
+
+    #[test]
+    fn dims_are_read() {
+        assert_eq!(parse_dim("seq = 128").unwrap(), ("seq".into(), 128));
+        assert_eq!(parse_dim("seq").unwrap_err(), "expected NAME=N, as in seq=128");
+        assert_eq!(parse_dim("seq=-1").unwrap_err(), "`-1` is not a size");
+    }
 }

@@ -187,13 +187,6 @@ mod tests {
     }
 
     #[test]
-    fn dims_are_read() {
-        assert_eq!(parse_dim("seq = 128").unwrap(), ("seq".into(), 128));
-        assert_eq!(parse_dim("seq").unwrap_err(), "expected NAME=N, as in seq=128");
-        assert_eq!(parse_dim("seq=-1").unwrap_err(), "`-1` is no size");
-    }
-
-    #[test]
     fn values_are_those_that_models_accept() {
         let ids = fill("input_ids", Elem::I64, vec![1, 50], 10, 0).unwrap();
         let ids = ids.values::<i64>().unwrap();
