@@ -124,7 +124,7 @@ class Trials(Folder):
         )
         self.feeds = [{"x": np.float32([1, 2]), "state": np.zeros(2, np.float32)}, {"x": np.float32([3, 4])}]
 
-    def engines(self, script: str, limit: float = 20) -> Engines:
+    def engines(self, script: str, limit: float = 300) -> Engines:
         return Engines(self.command(script), self.model, {"y": "state"}, 1, limit)
 
     def test_states_are_carried(self):
