@@ -134,6 +134,8 @@ class Trials(Folder):
     def test_failures_are_told_in_their_own_words(self):
         with self.assertRaisesRegex(Failed, "error: no such op"):
             self.engines("echo error: no such op >&2; exit 1").trine(self.feeds)
+        with self.assertRaisesRegex(Failed, "^model.onnx is wrong$"):
+            self.engines('echo "$2 is wrong" >&2; exit 1').trine(self.feeds)
         with self.assertRaisesRegex(Failed, "signal 11"):
             self.engines("kill -11 $$").trine(self.feeds)
         with self.assertRaisesRegex(Failed, "more than 0 s"):
