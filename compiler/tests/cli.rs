@@ -248,6 +248,11 @@ fn bench_reports_speeds() {
     assert!(mlp["min_s"].as_f64().unwrap() <= mlp["median_s"].as_f64().unwrap());
     assert!(mlp["median_s"].as_f64().unwrap() <= mlp["p95_s"].as_f64().unwrap());
     assert!(mlp.get("decode_tokens_per_s").is_none());
+    let given =
+        json(&["bench", &model("digits/mlp.onnx"), "--seconds", "0.1", "-i", &digits("mlp.x"), "--json"]);
+    assert!(given["dims"].is_null() && given["median_s"].as_f64().unwrap() > 0.0, "{given}");
+    let missing = fail(2, &["bench", &model("lm/f32.onnx"), "-i", &digits("mlp.x")]);
+    assert!(missing.contains("`x`"), "{missing}");
     let lm = json(&["bench", &model("lm/f32.onnx"), "--seconds", "0.1", "--dim", "seq=16", "--json"]);
     assert!(lm["prompt_tokens_per_s"].as_f64().unwrap() > 0.0);
     assert!(lm["decode_tokens_per_s"].as_f64().unwrap() > 0.0);

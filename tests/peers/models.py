@@ -46,7 +46,8 @@ def main() -> None:
     from trial import Result
 
     command = arguments.trine.resolve() if arguments.trine else built()
-    about, versions = machine(), {"": call([command, "--version"]).strip(), **installed()}
+    ours = call([command, "--version"]).strip().removeprefix("trine ")
+    about, versions = machine(), {"trine": ours, **installed()}
     results: list[Result] = []
     skipped: dict[str, str] = {}
     for model in chosen(arguments.only):

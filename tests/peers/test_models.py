@@ -124,7 +124,7 @@ class Trials(Folder):
         )
         self.feeds = [{"x": np.float32([1, 2]), "state": np.zeros(2, np.float32)}, {"x": np.float32([3, 4])}]
 
-    def engines(self, script: str, limit: float = 20) -> Engines:
+    def engines(self, script: str, limit: float = 300) -> Engines:
         return Engines(self.command(script), self.model, {"y": "state"}, 1, limit)
 
     def test_states_are_carried(self):
@@ -134,6 +134,8 @@ class Trials(Folder):
     def test_failures_are_told_in_their_own_words(self):
         with self.assertRaisesRegex(Failed, "error: no such op"):
             self.engines("echo error: no such op >&2; exit 1").trine(self.feeds)
+        with self.assertRaisesRegex(Failed, "^model.onnx is wrong$"):
+            self.engines('echo "$2 is wrong" >&2; exit 1').trine(self.feeds)
         with self.assertRaisesRegex(Failed, "signal 11"):
             self.engines("kill -11 $$").trine(self.feeds)
         with self.assertRaisesRegex(Failed, "more than 0 s"):

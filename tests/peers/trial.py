@@ -149,7 +149,8 @@ class Engines:
         except subprocess.TimeoutExpired:
             raise Failed(f"`trine {verb}` takes more than {self._limit:.0f} s") from None
         if result.returncode:
-            raise Failed(_words(result))
+            # Where the cache is on this machine is of no interest to a table.
+            raise Failed(_words(result).replace(str(self._model), self._model.name))
         return json.loads(result.stdout)
 
 

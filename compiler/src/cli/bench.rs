@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use trine::generate::{Decoder, Lengths};
 use trine::{Error, Program, Session, SessionOptions, View};
+use trine_ir::Type;
 
 use super::args::{CompileArgs, ThreadArgs, parse_dim};
 use super::failure::{Failure, Outcome};
+use super::inputs::{self, Source};
 use super::model::compile;
 use super::progress::Progress;
 use super::{Out, write_json};
@@ -37,19 +39,20 @@ Examples:
   trine bench model.onnx --threads 1
   trine bench decoder.onnx --dim seq=128 --json
   trine bench decoder.onnx --profile                    which steps the time goes to
+  trine bench model.onnx -i in.npz                      arrays that the time depends on
   trine bench model.onnx -O0 --backend interpret        what compiling gains
 
 Inputs are made up: token ids are drawn at random, masks are ones, positions count up, other integers are
 zero, and real numbers are drawn from [-1, 1). Dimensions that --dim does not give are 1, but decoders read 128
-tokens with empty caches.
+tokens with empty caches. With -i nothing is made up: runs on those arrays are all that is measured.
 
 --profile compares each step with the roofline: the time that reading its bytes from memory or computing its sums takes at
 best, whichever is longer. More than 100% means that bytes came from a cache.";
 
 /// Measure how fast a model runs
 ///
-/// Reports the median, the fastest and the 95th percentile of runs on made-up inputs. For decoders also how fast a
-/// prompt is read and how fast tokens are generated behind it.
+/// Reports the median, the fastest and the 95th percentile of runs, on made-up inputs unless -i gives some. For
+/// decoders also how fast a prompt is read and how fast tokens are generated behind it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -59,6 +62,10 @@ pub struct Args {
     /// The size of a symbolic dimension, as in seq=128 (repeatable)
     #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
     dims: Vec<(String, usize)>,
+
+    /// Arrays to run on instead: FILE.npz, NAME=FILE.npy, NAME=FILE.pb or NAME=FILE.npz:ARRAY (repeatable)
+    #[arg(short, long = "input", value_name = "[NAME=]FILE", conflicts_with = "dims")]
+    inputs: Vec<Source>,
 
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = parse_seconds)]
@@ -85,24 +92,34 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let compiling = start.elapsed();
     let threads = args.threads.threads();
     let lengths = match Lengths::new(&program) {
-        Ok(lengths) => Some(lengths),
+        Ok(lengths) => Some(lengths).filter(|_| args.inputs.is_empty()),
         Err(Error::NotADecoder(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    let dims = Dims::new(&program, &args.dims, lengths.as_ref(), PROMPT)?;
-    let seq = lengths.map_or(1, |lengths| dims.get(&lengths.new));
-    let decoder = Decoder::new(program.clone(), threads, seq + DECODED);
+    let dims = match args.inputs.is_empty() {
+        true => Some(Dims::new(&program, &args.dims, lengths.as_ref(), PROMPT)?),
+        false => None,
+    };
+    let tensors = match &dims {
+        Some(dims) => sample::inputs(&program, dims)?,
+        None => {
+            let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
+            inputs::read(&args.inputs, &ports)?
+        }
+    };
+    let views: Vec<View> = tensors.iter().map(View::from).collect();
+    let seq = lengths.as_ref().zip(dims.as_ref()).map_or(1, |(lengths, dims)| dims.get(&lengths.new));
+    let mut decoder = match lengths.map(|_| Decoder::new(program.clone(), threads, seq + DECODED)) {
+        Some(Ok(decoder)) => Some(decoder),
+        None | Some(Err(Error::NotADecoder(_))) => None,
+        Some(Err(error)) => return Err(error.into()),
+    };
     let progress = Progress::new(format!("running {}", args.model.display()));
     let budget = Duration::from_secs_f64(args.seconds);
-    let times = times(&program, &dims, threads, budget)?;
-    let mut decoder = match decoder {
-        Ok(decoder) => Some(decoder),
-        Err(Error::NotADecoder(_)) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let times = times(&program, &views, threads, budget)?;
     let rates = decoder.as_mut().map(|d| rates(d, &program, seq, budget)).transpose()?;
     let profiles = match args.profile {
-        true => profiles(&program, decoder, &dims, seq, threads)?,
+        true => profiles(&program, decoder, &views, seq, threads)?,
         false => vec![],
     };
     drop(progress);
@@ -111,7 +128,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         let mut report = json!({
             "model": args.model,
             "threads": threads,
-            "dims": dims.json(),
+            "dims": dims.as_ref().map(Dims::json),
             "steps": { "compiled": compiled, "interpreted": interpreted },
             "compile_s": compiling.as_secs_f64(),
             "runs": times.len(),
@@ -128,7 +145,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         }
         return write_json(out, &report);
     }
-    writeln!(out, "{}{dims}", args.model.display())?;
+    let sizes = dims.map_or(String::new(), |dims| dims.to_string());
+    writeln!(out, "{}{sizes}", args.model.display())?;
     writeln!(
         out,
         "  compiled in {}, {compiled} kernel steps, {interpreted} interpreted",
@@ -147,21 +165,19 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
 fn profiles(
     program: &Arc<Program>,
     decoder: Option<Decoder>,
-    dims: &Dims,
+    views: &[View],
     seq: usize,
     threads: usize,
 ) -> Result<Vec<Profile>, Failure> {
     let roofline = Roofline::measure(threads)?;
     let Some(mut decoder) = decoder else {
-        let inputs = sample::inputs(program, dims)?;
-        let views: Vec<View> = inputs.iter().map(View::from).collect();
         let mut session =
             Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
-        session.execute(&views).map_err(Error::from)?;
+        session.execute(views).map_err(Error::from)?;
         let mut clock = Clock::new(program);
         for _ in 0..MIN_RUNS {
             clock.start();
-            session.execute_observed(&views, |step| clock.step(step)).map_err(Error::from)?;
+            session.execute_observed(views, |step| clock.step(step)).map_err(Error::from)?;
         }
         return Ok(vec![Profile::new("run", clock, &session, &roofline)]);
     };
@@ -181,18 +197,21 @@ fn profiles(
     Ok(vec![prompt, Profile::new("decode", decodes, decoder.session(), &roofline)])
 }
 
-/// Seconds of runs on made-up inputs, sorted.
-fn times(program: &Arc<Program>, dims: &Dims, threads: usize, budget: Duration) -> Result<Vec<f64>, Failure> {
-    let inputs = sample::inputs(program, dims)?;
-    let views: Vec<View> = inputs.iter().map(View::from).collect();
+/// Seconds of runs, sorted.
+fn times(
+    program: &Arc<Program>,
+    views: &[View],
+    threads: usize,
+    budget: Duration,
+) -> Result<Vec<f64>, Failure> {
     let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
     for _ in 0..WARM_UP {
-        session.execute(&views).map_err(Error::from)?;
+        session.execute(views).map_err(Error::from)?;
     }
     let (mut times, begin) = (vec![], Instant::now());
     while begin.elapsed() < budget || times.len() < MIN_RUNS {
         let start = Instant::now();
-        session.execute(&views).map_err(Error::from)?;
+        session.execute(views).map_err(Error::from)?;
         times.push(start.elapsed().as_secs_f64());
         // A slow model gets fewer runs rather than minutes.
         if begin.elapsed() > 4 * budget {
