@@ -111,7 +111,9 @@ fn close(x: &[f32], y: &[f32], tolerance: f64) -> bool {
 
 fn near(x: &[f32], y: &[f32], tolerance: f64) -> bool {
     let norm = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-    let (error, size) = (norm(&mut x.iter().zip(y).map(|(x, y)| x - y)), norm(&mut x.iter().copied()));
+    // What is not a number before is not measured, and nothing else may become that.
+    let finite = || x.iter().zip(y).filter(|(x, _)| x.is_finite());
+    let (error, size) = (norm(&mut finite().map(|(x, y)| x - y)), norm(&mut finite().map(|(x, _)| *x)));
     x.len() == y.len() && error <= tolerance * size
 }
 
