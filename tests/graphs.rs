@@ -5,6 +5,8 @@
 //! IR. With `TRINE_GRAPHS_OUT=FOLDER` the models of a range are written with inputs and outputs, every value among
 //! them, for `tests/peers/graphs.py`, which asks onnxruntime.
 //!
+//! Data is moderate; with `TRINE_GRAPHS_SPECIAL=1` some is NaN, infinite or huge.
+//!
 //! Graphs run in processes of their own, each of which says which seed is next: one that takes its process down, or
 //! never ends, is known by it.
 

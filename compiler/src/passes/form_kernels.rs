@@ -9,7 +9,7 @@ mod partition;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::attr::SymbolRef;
-use trine_ir::dim::Symbol;
+use trine_ir::dim::{AtomOp, Factor, Symbol};
 use trine_ir::op::{Demands, Stage};
 use trine_ir::ops::Call;
 use trine_ir::{Def, Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
@@ -295,7 +295,8 @@ impl<'g> Former<'g> {
         symbols(body, &values).iter().all(|s| self.known.contains(s) || given.contains(s))
     }
 
-    /// Whether all that ops of the body need of their operands' sizes holds in every run: a kernel does not look.
+    /// Whether all that ops of the body need of their operands' sizes holds in every run: a kernel does not look. Nor does it
+    /// know which of two sizes turns out to be 1, and is repeated.
     fn sizes_fit(&self, body: &Graph) -> bool {
         body.order().into_iter().all(|node| {
             let Some(op) = body.op(node) else { return true };
@@ -303,7 +304,10 @@ impl<'g> Former<'g> {
             let types: Vec<_> = operands.iter().map(|o| o.map(|v| body.ty(v))).collect();
             let demands = Demands::new(self.module);
             op.infer(&types, &demands).is_ok()
-                && demands.into_pairs().iter().all(|(a, b)| self.module.implies(a, b))
+                && demands
+                    .into_pairs()
+                    .iter()
+                    .all(|(a, b)| !repeats(a) && !repeats(b) && self.module.implies(a, b))
         })
     }
 
@@ -350,6 +354,11 @@ impl<'g> Former<'g> {
         let members: Vec<NodeId> = nodes.iter().map(|rank| self.order[*rank]).collect();
         Body::new(self.graph, &members, absorb, &taken, &is_wanted)
     }
+}
+
+/// Whether a size depends on which of others is 1.
+fn repeats(dim: &Dim) -> bool {
+    dim.factors().any(|f| matches!(f, Factor::Atom(atom) if atom.op() == AtomOp::Broadcast))
 }
 
 /// The symbols in the types of values.
