@@ -1,11 +1,17 @@
 //! Whether two results are the same: to the bit, or as far as rounding elsewhere explains.
 
-use trine_ir::Tensor;
+use trine_ir::{Elem, Tensor};
 
 use super::data::numbers;
 
-/// What a last rounding may change, of the size of the largest number.
-const ULPS: f64 = 4.0 * f32::EPSILON as f64;
+/// What a last few roundings may change, of the size of the largest number.
+fn ulps(elem: Elem) -> f64 {
+    match elem {
+        Elem::F16 => 4.0 / f64::from(1 << 10),
+        Elem::Bf16 => 4.0 / f64::from(1 << 7),
+        _ => 4.0 * f64::from(f32::EPSILON),
+    }
+}
 
 /// Where and how `got` differs from `want`, to the bit; one NaN is as good as another.
 pub fn difference(want: &[Tensor], got: &[Tensor]) -> Option<String> {
@@ -31,7 +37,7 @@ pub fn unexplained(want: &[Tensor], got: &[Tensor], shaken: &[Vec<Tensor>]) -> O
         if w.ty() != g.ty() {
             return Some(format!("output {i} is {}, expected {}", g.ty(), w.ty()));
         }
-        let (is_float, w, g) = (w.elem().is_float(), numbers(w), numbers(g));
+        let (is_float, ulps, w, g) = (w.elem().is_float(), ulps(w.elem()), numbers(w), numbers(g));
         let runs: Vec<Vec<f64>> =
             shaken.iter().filter(|s| s[i].len() == w.len()).map(|s| numbers(&s[i])).collect();
         let moved: Vec<f64> =
@@ -43,7 +49,7 @@ pub fn unexplained(want: &[Tensor], got: &[Tensor], shaken: &[Vec<Tensor>]) -> O
         let largest = w.iter().copied().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
         let explained = |at: &usize| {
             let off = distance(w[*at], g[*at]);
-            off == 0.0 || off <= 32.0 * moved[*at].max(usual) || is_float && off <= ULPS * largest
+            off == 0.0 || off <= 32.0 * moved[*at].max(usual) || is_float && off <= ulps * largest
         };
         let bad: Vec<usize> = (0..w.len()).filter(|at| !explained(at)).collect();
         describe(i, &bad, &w, &g)
