@@ -34,9 +34,10 @@ fn verify_function(module: &Module, name: &str, graph: &Graph) -> Result<(), Err
     if graph.outputs().is_empty() {
         return Err(whole(name, "the function has no results"));
     }
-    if module.functions[name].kind == FunctionKind::Graph
-        && let Some(param) = graph.params().iter().find(|p| graph.is_constant_param(**p))
-    {
+    // Where nothing is compiled, what were kernels are functions as any other.
+    let takes_constants =
+        module.functions[name].kind == FunctionKind::Kernel || module.stage == Stage::Kernel && name != MAIN;
+    if !takes_constants && let Some(param) = graph.params().iter().find(|p| graph.is_constant_param(**p)) {
         return Err(whole(name, &format!("`%{}` is const, which is for kernels", graph.name(*param))));
     }
     let order = graph
