@@ -63,16 +63,15 @@ pub fn draft(module: &Module, target: &Target) -> Result<Draft, BuildError> {
     };
     builder.run(main)?;
     let Builder { places, consts, mut buffers, steps, .. } = builder;
-    let port = |v: &Value| {
-        Ok(Port {
-            name: main.name(*v).into(),
-            ty: main.ty(*v).clone(),
-            shape: shape(main.ty(*v), &symbols)?,
-            place: places[v],
-        })
+    let port = |v: &Value, place| {
+        let ty = main.ty(*v).clone();
+        Ok(Port { name: main.name(*v).into(), shape: shape(&ty, &symbols)?, ty, place })
     };
-    let inputs = main.params().iter().map(port).collect::<Result<Vec<_>, BuildError>>()?;
-    let outputs = main.outputs().iter().map(port).collect::<Result<Vec<_>, BuildError>>()?;
+    // An input that is an output is copied, and is found there from then on.
+    let inputs = main.params().iter().enumerate().map(|(i, v)| port(v, Place::Input(i)));
+    let inputs = inputs.collect::<Result<Vec<_>, BuildError>>()?;
+    let outputs = main.outputs().iter().map(|v| port(v, places[v]));
+    let outputs = outputs.collect::<Result<Vec<_>, BuildError>>()?;
     let known = inputs.iter().flat_map(|p| p.ty.dims.iter().flat_map(Dim::symbols)).collect();
     let slots = plan_buffers::assign(&mut buffers, &steps, &outputs, &known);
     let states = states(module, main);

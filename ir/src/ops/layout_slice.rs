@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_proven_or_left_open() {
+    fn lengths_are_formulas_where_bounds_have_a_sign() {
         let dim = |t: &str| Dim::parse(t).unwrap();
         for (len, start, end, step, want) in [
             ("10", "2", "-3", 1, Some("5")),
@@ -164,15 +164,15 @@ mod tests {
             ("n", "1", "n", 1, Some("n-1")),
             ("n", "0", "-1", 1, Some("n-1")),
             ("n", "-1", "n", 1, Some("1")),
-            ("n", "-3", "n", 1, None),
+            ("n", "-3", "n", 1, Some("n-max(0,n-3)")),
             ("n+2", "-3", "n+2", 1, Some("3")),
-            ("n", "0", "3", 1, None),
-            ("n", "2", "1", 1, None),
+            ("n", "0", "3", 1, Some("min(3,n)")),
+            ("n", "2", "1", 1, Some("max(0,1-min(2,n))")),
             ("past+seq", "past", "past+seq", 1, Some("seq")),
             ("past+seq", "0", "past", 1, Some("past")),
-            ("2048", "0", "seq", 1, None),
+            ("2048", "0", "seq", 1, Some("min(2048,seq)")),
             ("2*n", "0", "2*n", 2, Some("n")),
-            ("n", "0", "n", 2, None),
+            ("n", "0", "n", 2, Some("ceildiv(n,2)")),
             ("n", "n-1", "-n-1", -1, Some("n")),
             ("n", "-1", "-n-1", -1, Some("n")),
             ("n", "past-seq", "n", 1, None),
