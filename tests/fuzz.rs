@@ -79,7 +79,11 @@ fn graphs_of_bytes() {
 fn survives(target: fn(&[u8]), inputs: &[Vec<u8>], count: u64) {
     let mut failures = vec![];
     let mut attempt = |what: String, bytes: &[u8]| {
-        if let Err(message) = caught::caught(|| Ok(target(bytes))) {
+        let run = || {
+            target(bytes);
+            Ok(())
+        };
+        if let Err(message) = caught::caught(run) {
             failures.push(format!("{what}: {message}\n{}", String::from_utf8_lossy(bytes).escape_debug()));
         }
     };

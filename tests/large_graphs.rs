@@ -33,7 +33,7 @@ fn calls(module: &Module) -> usize {
     let x = Tensor::from_vec(vec![2, 8], (0..16).map(|i| i as f32 * 0.25 - 2.0).collect()).unwrap();
     let program = compiled(module, Backend::Auto);
     let calls = program.steps.len();
-    let got = Session::new(program, &SessionOptions::default()).run(&[x.clone()]).unwrap();
+    let got = Session::new(program, &SessionOptions::default()).run(std::slice::from_ref(&x)).unwrap();
     let want = trine_ir::eval::run(module, vec![x]).unwrap();
     assert!(got == want, "compiled and interpreted differ");
     calls

@@ -26,7 +26,9 @@ fn tensor(dims: &[usize], seed: u64) -> Tensor {
 
 /// Row 0 sees nothing, others see every third key less, or nothing behind their own place.
 fn mask(rows: usize, keys: usize, hiding: f32) -> Tensor {
-    let seen = |i: usize, j: usize| i % 7 != 0 && (i % 2 == 0 || j % 3 != 1) && (i % 5 != 3 || j <= i);
+    let seen = |i: usize, j: usize| {
+        !i.is_multiple_of(7) && (i.is_multiple_of(2) || j % 3 != 1) && (i % 5 != 3 || j <= i)
+    };
     let values = (0..rows * keys).map(|at| if seen(at / keys, at % keys) { 0.0 } else { hiding });
     Tensor::from_vec(vec![rows, keys], values.collect::<Vec<f32>>()).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use trine_runtime::RunError;
+use trine_runtime::{ProgramError, RunError};
 
 use crate::build::BuildError;
 use crate::calibrate::CalibrateError;
@@ -85,6 +85,8 @@ impl Error {
                 // A target is what a user names, by a triple, a CPU or a microkernel; sizes are the model's.
                 BuildError::Codegen(CodegenError::Target { .. }) => Fault::Usage,
                 BuildError::Codegen(CodegenError::Overflow { .. }) => Fault::Input,
+                // Sizes that no inputs determine are the model's.
+                BuildError::Program(ProgramError::Unbound { .. }) => Fault::Input,
                 BuildError::Codegen(_) | BuildError::Malformed(_) | BuildError::Program(_) => Fault::Trine,
                 BuildError::Memory(_)
                 | BuildError::NoMain

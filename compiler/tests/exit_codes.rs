@@ -2,7 +2,7 @@
 //! is Trine's own, comes of nothing that a user can write.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use trine::Tensor;
 use trine::npz::write_npz;
@@ -199,4 +199,18 @@ fn what_works_is_0() {
         let (code, said) = setting.run(line);
         assert_eq!(code, Some(0), "{line}: {said}");
     }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_trine"))
+        .args(["opt", concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/lm/f32.onnx"), "-O0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    assert!(status.success());
+    assert_eq!(String::from_utf8_lossy(&stderr), "");
 }

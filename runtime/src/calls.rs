@@ -122,11 +122,10 @@ impl Calls {
             };
             let Some(function) = self.functions[i].filter(|_| !has_failed) else { continue };
             let args = &self.args[thread][self.starts[i]..];
-            // SAFETY: the arguments are the step's operands, results and scratch in the order of the ABI, each of the
-            // size its type has under `dims`: checked for inputs, laid out for buffers and scratch, which lie in memory
-            // that is made before the stretch. Every symbol that these sizes have has a value by then, as the program
-            // was checked to have. Slots of values that are alive together are disjoint by the plan. All outlive the
-            // call.
+            // SAFETY: the arguments are the step's operands, results and scratch in the order of the ABI, each as long as
+            // its type says under `dims`: checked for inputs, laid out or made before the stretch for others, whose sizes
+            // have values by then, as the program was checked to. Slots of values that are alive together are disjoint
+            // by the plan. All outlive the call.
             let status = unsafe { function(args.as_ptr(), dims.as_ptr(), part as i64, parts as i64) };
             if status != 0 {
                 failure.note(i, status);

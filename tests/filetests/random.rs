@@ -379,7 +379,7 @@ fn recurrent(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<V
         1 => Rnn { direction, activations: vec![tanh], clip }.into(),
         3 => Gru { direction, activations: vec![sigmoid, tanh], clip, linear_before_reset: true }.into(),
         _ => {
-            let activations = vec![sigmoid, tanh.clone(), tanh];
+            let activations = vec![sigmoid, tanh, tanh];
             Lstm { direction, activations, clip, input_forget: false }.into()
         }
     };

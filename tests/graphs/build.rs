@@ -67,7 +67,7 @@ pub struct Builder<'c, 'b> {
     pub opset: i64,
     /// Whether axes may meet of which one is 1 in some runs alone.
     loose: bool,
-    /// How often data is special, of a hundred.
+    /// Of a hundred.
     special: usize,
     /// Whether to leave out what other runtimes answer in ways of their own.
     pub tame: bool,
@@ -488,15 +488,13 @@ pub fn fits(dims: &[Size]) -> bool {
 pub fn broadcast(a: &[Size], b: &[Size], loose: bool) -> Option<Vec<Size>> {
     let rank = a.len().max(b.len());
     let at = |dims: &[Size], i: usize| (i + dims.len()).checked_sub(rank).map_or(Size::ONE, |i| dims[i]);
-    let meet = |x: Size, y: Size| match () {
-        () if x == y || y == Size::ONE => Some(x),
-        () if x == Size::ONE => Some(y),
-        () if loose => Size::zip(&[x, y], |at| match *at {
-            [n, m] if n == m || m == 1 => Some(n),
-            [1, m] => Some(m),
-            _ => None,
-        }),
-        () => None,
+    let both =
+        |at: &[usize]| if at[0] == at[1] { Some(at[0]) } else { at.contains(&1).then(|| at[0] * at[1]) };
+    let meet = |x: Size, y: Size| match (x == Size::ONE, y == Size::ONE) {
+        (_, true) => Some(x),
+        (true, _) => Some(y),
+        _ if x == y => Some(x),
+        _ => loose.then(|| Size::zip(&[x, y], both))?,
     };
     (0..rank).map(|i| meet(at(a, i), at(b, i))).collect()
 }

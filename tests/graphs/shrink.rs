@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn shrink(start: Failing, fails: &mut dyn FnMut(&Failing) -> bool) -> Failing {
     let began = Instant::now();
     let mut best = start;
-    let moves: [fn(&Failing) -> Vec<Box<dyn Fn(&Failing) -> Option<Failing>>>; 6] =
+    let moves: [fn(&Failing) -> Moves; 6] =
         [fewer_runs, one_output, cuts, bypasses, numbers_for_symbols, plain_data];
     loop {
         let before = size(&best);
@@ -66,7 +66,10 @@ fn size(f: &Failing) -> (usize, usize, usize, usize, usize) {
     (nodes, f.runs.len() + graph.outputs().len(), symbols.len(), elements, data.len())
 }
 
-type Moves = Vec<Box<dyn Fn(&Failing) -> Option<Failing>>>;
+/// Something smaller, if the change is possible.
+type Move = Box<dyn Fn(&Failing) -> Option<Failing>>;
+
+type Moves = Vec<Move>;
 
 fn fewer_runs(f: &Failing) -> Moves {
     let n = f.runs.len();
@@ -86,7 +89,7 @@ fn fewer_runs(f: &Failing) -> Moves {
 
 fn one_output(f: &Failing) -> Moves {
     let count = f.module.main().map_or(0, |m| m.graph.outputs().len());
-    let one = |i: usize| -> Box<dyn Fn(&Failing) -> Option<Failing>> {
+    let one = |i: usize| -> Move {
         Box::new(move |f| {
             let outputs = vec![*f.module.main()?.graph.outputs().get(i)?];
             rebuilt(f, &outputs, &HashSet::new(), &HashMap::new())
@@ -102,7 +105,7 @@ fn cuts(f: &Failing) -> Moves {
     let nodes: Vec<_> = graph.order().into_iter().rev().filter(|n| graph.op(*n).is_some()).collect();
     nodes
         .into_iter()
-        .map(|node| -> Box<dyn Fn(&Failing) -> Option<Failing>> {
+        .map(|node| -> Move {
             Box::new(move |f| {
                 let graph = &f.module.main()?.graph;
                 let cut: HashSet<Value> = graph.results(node).collect();
@@ -196,7 +199,7 @@ fn plain_data(f: &Failing) -> Moves {
                 let mut plain = f.clone();
                 for (r, inputs) in plain.runs.iter_mut().enumerate() {
                     let t = inputs.get_mut(i)?;
-                    *t = data::tensor(t.elem(), &t.dims().to_vec(), draw, r as u64 + 1);
+                    *t = data::tensor(t.elem(), t.dims(), draw, r as u64 + 1);
                 }
                 Some(plain)
             }));

@@ -49,7 +49,7 @@ pub struct Plan<'g> {
 /// An operand: heads as they lie, or that are turned first.
 enum Heads {
     Plain(View),
-    Rotated(Rotary),
+    Rotated(Box<Rotary>),
 }
 
 /// Arguments of the past, and the results they grow into.
@@ -187,7 +187,7 @@ impl<'g> Plan<'g> {
 impl Heads {
     fn of(graph: &Graph, v: Value) -> Option<Heads> {
         if let Some(rotary) = Rotary::of(graph, v.node) {
-            return Some(Heads::Rotated(rotary));
+            return Some(Heads::Rotated(Box::new(rotary)));
         }
         let view = View::of(graph, v)?;
         let contiguous = view.strides.last()?.as_const() == Some(1);

@@ -253,10 +253,9 @@ impl<'g> Former<'g> {
 
     /// Gives views that somebody reads in memory a kernel that copies.
     fn copy_views(&mut self) {
-        let read = self.read_views();
-        for rank in 0..self.order.len() {
+        for (rank, is_read) in self.read_views().into_iter().enumerate() {
             let is_reshape = self.graph.kind(self.order[rank]) == Some(Kind::Reshape);
-            if read[rank] && !is_reshape && !self.is_taken(rank) {
+            if is_read && !is_reshape && !self.is_taken(rank) {
                 self.insert(&[rank], self.order.len() + rank);
             }
         }
@@ -265,8 +264,7 @@ impl<'g> Former<'g> {
     /// By node: whether it is a view that is wanted in memory, as an output or by an op that absorbs no views.
     fn read_views(&self) -> Vec<bool> {
         let mut read = vec![false; self.order.len()];
-        for rank in (0..self.order.len()).rev() {
-            let node = self.order[rank];
+        for (rank, &node) in self.order.iter().enumerate().rev() {
             read[rank] = self.graph.kind(node).is_some_and(is_view)
                 && (self.graph.results(node).any(|v| self.graph.is_output(v))
                     || self.sets.users(rank).iter().any(|user| match self.groups[self.sets.set_of(*user)] {

@@ -25,9 +25,12 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     Ok(count)
 }
 
+/// Layers that are alike but for their weights.
+type Family = (TernaryMatmul, Vec<NodeId>);
+
 /// Ternary matmuls of one input that differ in nothing but their weights; two or more each.
 fn families(g: &Rewrite) -> Vec<Vec<NodeId>> {
-    let mut families: IndexMap<(Value, bool), Vec<(TernaryMatmul, Vec<NodeId>)>> = IndexMap::new();
+    let mut families: IndexMap<(Value, bool), Vec<Family>> = IndexMap::new();
     for node in g.graph().order() {
         let Some(Op::TernaryMatmul(op)) = g.graph().op(node) else { continue };
         let operands = g.graph().operands(node);

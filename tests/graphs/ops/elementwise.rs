@@ -289,7 +289,7 @@ pub fn spelled(b: &mut Builder) -> Option<()> {
             binary(b, "Mul", &x.name, &gate)?;
         }
         2 => {
-            let root = b.choices.pick(&[std::f64::consts::SQRT_2, 1.4142, 1.4143, 1.5]);
+            let root = b.choices.pick(&[std::f64::consts::SQRT_2, 1.41, 1.4143, 1.5]);
             let root = scalar(b, root);
             let bent = binary(b, "Div", &x.name, &root)?;
             let erf = unary(b, "Erf", &bent)?;
