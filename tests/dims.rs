@@ -9,7 +9,9 @@ use std::sync::Arc;
 use model::{Named, noise, proto};
 use prost::Message;
 use trine::import::import_bytes;
-use trine::import::proto::{ModelProto, tensor_shape_proto::dimension, type_proto};
+use trine::import::proto::{
+    AttributeProto, ModelProto, attribute_proto::AttributeType, tensor_shape_proto::dimension, type_proto,
+};
 use trine::{Module, Options, Session, SessionOptions, build_program, optimize};
 use trine_ir::{Tensor, eval, text};
 
@@ -36,6 +38,19 @@ impl Model {
             }
         }
         Model { proto }
+    }
+
+    /// Gives the only `If` branches of one node each, on `x` and, to drop an axis, `axes`.
+    fn branches(&mut self, then: &str, otherwise: &str) {
+        let branch = |name: &str, op: &str| {
+            let inputs = if op == "Squeeze" { "x, axes" } else { "x" };
+            let body = proto(&[], &[], &format!("{name}_y = {op}({inputs})\n-> {name}_y")).graph;
+            let r#type = Some(AttributeType::Graph as i32);
+            AttributeProto { name: Some(format!("{name}_branch")), g: body, r#type, ..Default::default() }
+        };
+        let nodes = &mut self.proto.graph.as_mut().unwrap().node;
+        let node = nodes.iter_mut().find(|n| n.op_type() == "If").unwrap();
+        node.attribute = vec![branch("then", then), branch("else", otherwise)];
     }
 
     fn import(&self) -> Result<Module, String> {
@@ -205,4 +220,18 @@ fn an_axis_to_drop_is_one_or_refused() {
     let named = Model::new(&[("x", "n 3")], &[("axes", axes)], "z = Squeeze(x, axes)\ny = Relu(z)\n-> y");
     assert_eq!(named.run(&[&[1, 3]]).unwrap(), [[3]]);
     assert!(named.run(&[&[2, 3]]).is_err());
+}
+
+/// PyTorch's `squeeze(1)`: `If(size == 1) { Squeeze } else { Identity }`.
+#[test]
+fn a_branch_that_drops_an_axis_is_taken_where_it_is_one() {
+    let mut model = Model::new(
+        &[("x", "b n 3")],
+        &[("one", Tensor::scalar(1i64)), ("axes", Tensor::vector(vec![1i64]))],
+        "s = Shape(x)\nd = Gather(s, one) {axis: 0}\nc = Equal(d, one)\nz = If(c)\ny = Relu(z)\n-> y",
+    );
+    model.branches("Squeeze", "Identity");
+    assert_eq!(model.run(&[&[2, 1, 3]]).unwrap(), [[2, 3]]);
+    let error = model.run(&[&[2, 4, 3]]).unwrap_err();
+    assert!(error.contains("`n` and `1` have to be equal") && error.contains("--dim n="), "{error}");
 }

@@ -336,13 +336,6 @@ impl<'m> NodeCx<'_, 'm> {
         Ok(results)
     }
 
-    /// Requires two dimensions to be equal. A node that would not fail otherwise asks [`NodeCx::can_require`] first.
-    pub fn require(&mut self, left: &Dim, right: &Dim) {
-        if left != right {
-            self.importer.require(left, right, &self.loc, false);
-        }
-    }
-
     /// Takes two dimensions to be equal where the model means something else if they are not, which nobody sees but for
     /// [`NodeCx::can_require`].
     pub fn assume(&mut self, left: &Dim, right: &Dim) {
