@@ -200,8 +200,7 @@ impl Derived {
         if self.args.iter().flat_map(Size::symbols).any(|s| dims[s as usize] < 0) {
             return None;
         }
-        let args: Option<Vec<_>> = self.args.iter().map(|a| a.eval_integer(dims)).collect();
-        Some(args.and_then(|args| self.op.apply(&args)).filter(|value| *value >= 0))
+        Some(self.op.apply(self.args.iter().map(|a| a.eval_integer(dims))).filter(|value| *value >= 0))
     }
 }
 

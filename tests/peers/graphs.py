@@ -1,7 +1,7 @@
 """Asks onnxruntime what random graphs give, and compares with what Trine's interpreter gave.
 
-    TRINE_GRAPHS=0..500 TRINE_GRAPHS_OUT=/tmp/graphs cargo test --test graphs
-    python3 tests/peers/graphs.py /tmp/graphs
+    TRINE_GRAPHS=0..500 TRINE_GRAPHS_OUT=target/drawn cargo test --test graphs
+    python3 tests/peers/graphs.py target/drawn
 
 Every value of a graph is an output. Where a graph's outputs differ, each node is run by itself on Trine's own
 operands, so that a difference is one of an op and not of what led to it; the first such node is printed.

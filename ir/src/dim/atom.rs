@@ -41,21 +41,18 @@ impl AtomOp {
         }
     }
 
-    /// The value on numbers; `None` where it has none.
-    pub fn apply(self, args: &[i64]) -> Option<i64> {
-        match self {
-            AtomOp::FloorDiv => match args {
-                [p, q] if *q > 0 => Some(p.div_euclid(*q)),
-                _ => None,
-            },
-            AtomOp::Min => args.iter().copied().min(),
-            AtomOp::Max => args.iter().copied().max(),
-            AtomOp::Broadcast => args.iter().try_fold(1, |size, d| match (size, *d) {
-                (s, d) if s == d || d == 1 => Some(s),
-                (1, d) => Some(d),
-                _ => None,
-            }),
-        }
+    /// The value on numbers; `None` where it, or one of them, has none.
+    pub fn apply(self, args: impl IntoIterator<Item = Option<i64>>) -> Option<i64> {
+        let mut args = args.into_iter();
+        let first = args.next()??;
+        args.try_fold(first, |all, arg| match (self, all, arg?) {
+            (AtomOp::FloorDiv, p, q) => (q > 0).then(|| p.div_euclid(q)),
+            (AtomOp::Min, a, b) => Some(a.min(b)),
+            (AtomOp::Max, a, b) => Some(a.max(b)),
+            (AtomOp::Broadcast, a, b) if a == b || b == 1 => Some(a),
+            (AtomOp::Broadcast, 1, b) => Some(b),
+            (AtomOp::Broadcast, ..) => None,
+        })
     }
 }
 
@@ -74,8 +71,7 @@ impl Atom {
     }
 
     pub(super) fn eval(&self, env: &DimEnv) -> Option<i64> {
-        let args: Option<Vec<_>> = self.args.iter().map(|d| d.eval_integer(env)).collect();
-        self.op.apply(&args?)
+        self.op.apply(self.args.iter().map(|d| d.eval_integer(env)))
     }
 }
 

@@ -97,7 +97,7 @@ fn slice(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     if let (Some(axes), Some(steps)) = (&axes, &steps)
         && let (Some(starts), Some(ends)) = (starts.iter().cloned().collect(), ends.iter().cloned().collect())
     {
-        let op = static_slice(cx, &from, axes.clone(), starts, ends, steps.clone())?;
+        let op = static_slice(cx, &from, axes.clone(), starts, ends, steps.clone());
         return Ok(vec![cx.add(op, &[x])?]);
     }
     let mut dims = from.clone();
@@ -132,13 +132,13 @@ fn static_slice(
     starts: Vec<Dim>,
     ends: Vec<Dim>,
     steps: Vec<i64>,
-) -> OpResult<Slice> {
+) -> Slice {
     let bounds = |given: Vec<Dim>| -> Vec<Dim> {
         axes.iter().zip(given).map(|(axis, d)| bound(&d, &from[*axis])).collect()
     };
-    let (mut starts, mut ends) = (bounds(starts), bounds(ends));
+    let (starts, ends) = (bounds(starts), bounds(ends));
     for (i, axis) in axes.iter().enumerate() {
-        take_inside(cx, &from[*axis], steps[i], [&mut starts[i], &mut ends[i]]);
+        take_inside(cx, &from[*axis], steps[i], [&starts[i], &ends[i]]);
     }
     let length = |i: usize| slice_length(&from[axes[i]], &starts[i], &ends[i], steps[i]);
     let proven: Vec<_> = (0..axes.len()).map(length).collect();
@@ -147,12 +147,12 @@ fn static_slice(
         let state = |n: Option<Dim>| n.unwrap_or_else(|| cx.fresh_dim());
         sizes = Some(proven.into_iter().map(state).collect());
     }
-    Ok(Slice { axes, starts, ends, steps, sizes })
+    Slice { axes, starts, ends, steps, sizes }
 }
 
 /// Takes a slice up to a computed size, such as the first `seq` rows of a table, not to reach beyond the axis, so that
 /// it has as many rows as `seq`: which is required of the run. One that does so needs its sizes fixed.
-fn take_inside(cx: &mut NodeCx, len: &Dim, step: i64, bounds: [&mut Dim; 2]) {
+fn take_inside(cx: &mut NodeCx, len: &Dim, step: i64, bounds: [&Dim; 2]) {
     for bound in bounds {
         let computed = step == 1 && bound.as_integer().is_none() && bound.is_nonnegative();
         if !computed || len.is_at_least(bound) || !cx.can_require(&[len, bound]) {
