@@ -24,6 +24,13 @@ pub enum Factor {
     Atom(Arc<Atom>),
 }
 
+impl Factor {
+    /// Whether the symbol is inside of an atom, which is not solved for it.
+    pub fn hides(&self, symbol: &Symbol) -> bool {
+        matches!(self, Factor::Atom(atom) if atom.args().iter().any(|d| d.symbols().contains(symbol)))
+    }
+}
+
 /// A product of factors in sorted order; empty for the constant term.
 type Monomial = Vec<Factor>;
 
@@ -305,9 +312,7 @@ impl DimEnv {
         }
         let mut unbound: Vec<_> = dim.symbols().into_iter().filter(|s| self.get(s).is_none()).collect();
         let Some(symbol) = unbound.pop() else { return Err(None) };
-        // An atom is not solved for what is inside of it.
-        let hidden = |f: &Factor| matches!(f, Factor::Atom(a) if a.args().iter().any(|d| d.symbols().contains(&symbol)));
-        if !unbound.is_empty() || dim.factors().any(hidden) {
+        if !unbound.is_empty() || dim.factors().any(|f| f.hides(&symbol)) {
             return Ok(false);
         }
         let at = |value| {

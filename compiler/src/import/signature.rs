@@ -100,9 +100,7 @@ fn solve(rows: &mut [(trine_ir::Elem, Vec<Spec>)], symbols: &mut Symbols) {
 /// Whether the symbol is found from a value of the dimension.
 fn is_linear(dim: &Dim, symbol: &Symbol) -> bool {
     let is = |f: &Factor| matches!(f, Factor::Symbol(s) if s == symbol);
-    let hides =
-        |f: &Factor| matches!(f, Factor::Atom(a) if a.args().iter().any(|d| d.symbols().contains(symbol)));
-    dim.terms().all(|(m, _)| m.iter().filter(|f| is(f)).count() <= 1 && !m.iter().any(hides))
+    dim.terms().all(|(m, _)| m.iter().filter(|f| is(f)).count() <= 1 && !m.iter().any(|f| f.hides(symbol)))
 }
 
 #[cfg(test)]
