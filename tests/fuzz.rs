@@ -1,7 +1,8 @@
 //! A smoke of the fuzz targets: inputs that are good, and what is left of them when bytes change, go or come again.
 //!
 //! What is tried is always the same. `tests/fuzz/` has the same functions as targets of cargo-fuzz, for inputs that
-//! find their own way.
+//! find their own way; with `TRINE_FUZZ_CORPUS=FOLDER` the good inputs are written there, a folder a target, for it to
+//! start from.
 
 #[path = "support/caught.rs"]
 mod caught;
@@ -25,7 +26,7 @@ const COUNT: u64 = 300;
 #[test]
 fn onnx() {
     let models: Vec<Vec<u8>> = (0..60).filter_map(model).collect();
-    survives(entry::onnx, &models, COUNT);
+    survives("onnx", entry::onnx, &models, COUNT);
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn ir() {
     let texts = files
         .iter()
         .map(|f| fs::read_to_string(f).unwrap().split("---\n").next().unwrap().as_bytes().to_vec());
-    survives(entry::ir, &texts.collect::<Vec<_>>(), COUNT);
+    survives("ir", entry::ir, &texts.collect::<Vec<_>>(), COUNT);
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn npz() {
     trine::npz::write_npz(&path, tensors.iter().map(|(name, t)| (*name, t))).unwrap();
     let array = folder.path().join("a.npy");
     trine::npz::write_npy(&array, &tensors[0].1).unwrap();
-    survives(entry::npz, &[fs::read(path).unwrap(), fs::read(array).unwrap()], COUNT);
+    survives("npz", entry::npz, &[fs::read(path).unwrap(), fs::read(array).unwrap()], COUNT);
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn safetensors() {
     let module = text::parse_with(entry::WEIGHED, &data).unwrap();
     let mut weights = vec![];
     sidecar::write(&module, &mut weights).unwrap();
-    survives(entry::safetensors, &[weights], COUNT);
+    survives("safetensors", entry::safetensors, &[weights], COUNT);
 }
 
 #[test]
@@ -72,11 +73,18 @@ fn graphs_of_bytes() {
         (0..200).map(|_| random.number() as u8).collect::<Vec<u8>>()
     };
     let inputs: Vec<_> = (0..12).map(bytes).collect();
-    survives(entry::graphs, &inputs, 48);
+    survives("graphs", entry::graphs, &inputs, 48);
 }
 
 /// The target takes all inputs, and `count` of them changed.
-fn survives(target: fn(&[u8]), inputs: &[Vec<u8>], count: u64) {
+fn survives(name: &str, target: fn(&[u8]), inputs: &[Vec<u8>], count: u64) {
+    if let Some(folder) = std::env::var_os("TRINE_FUZZ_CORPUS") {
+        let folder = Path::new(&folder).join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (i, input) in inputs.iter().enumerate() {
+            fs::write(folder.join(i.to_string()), input).unwrap();
+        }
+    }
     let mut failures = vec![];
     let mut attempt = |what: String, bytes: &[u8]| {
         let run = || {

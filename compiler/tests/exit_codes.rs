@@ -202,6 +202,17 @@ fn what_works_is_0() {
 }
 
 #[test]
+fn names_of_a_megabyte_are_told_in_a_screen() {
+    let setting = Setting::new();
+    let name = "n".repeat(1 << 20);
+    let text = format!("graph @main(%{name}: f32[2]) -> (%y: f32[3]) {{\n  %y = tanh %{name} : f32[3]\n}}\n");
+    std::fs::write(setting.0.path().join("long.ir"), text).unwrap();
+    let (code, stderr) = setting.run("inspect long.ir");
+    assert_eq!(code, Some(1));
+    assert!(stderr.len() < 4000 && stderr.contains("are left out"), "{} bytes", stderr.len());
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_trine"))
         .args(["opt", concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/lm/f32.onnx"), "-O0"])

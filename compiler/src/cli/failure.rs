@@ -1,5 +1,6 @@
 //! How a command fails: a report for the reader, and an exit code for scripts.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -122,13 +123,25 @@ fn print(report: &Report) {
     let mut text = String::new();
     let rendered = handler.render_report(&mut text, report.as_ref());
     // Flush left, as the errors of the command line are.
-    let text: String =
-        text.split_inclusive('\n').map(|line| line.strip_prefix("  ").unwrap_or(line)).collect();
+    let lines = text.split_inclusive('\n').map(|line| line.strip_prefix("  ").unwrap_or(line));
+    let text: String = lines.map(shortened).collect();
     // Nobody can be told that standard error is closed.
     let _ = match rendered {
         Ok(()) => write!(io::stderr(), "{text}"),
         Err(_) => writeln!(io::stderr(), "error: {report}"),
     };
+}
+
+/// A line without its middle where it is long: a model may give its nodes names of a megabyte.
+fn shortened(line: &str) -> Cow<'_, str> {
+    const KEPT: usize = 1000;
+    let count = line.chars().count();
+    if count <= 2 * KEPT {
+        return line.into();
+    }
+    let byte = |i| line.char_indices().nth(i).map_or(line.len(), |(at, _)| at);
+    let (head, tail) = (&line[..byte(KEPT)], &line[byte(count - KEPT)..]);
+    format!("{head} … {} characters are left out … {tail}", count - 2 * KEPT).into()
 }
 
 /// The report of a parse error with the line it is about.
