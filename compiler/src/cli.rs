@@ -8,8 +8,10 @@ mod args;
 mod bench;
 mod bug;
 mod compile;
+mod explain;
 mod failure;
 mod features;
+mod folded;
 mod generate;
 mod inputs;
 mod inspect;
@@ -19,6 +21,7 @@ mod opt;
 mod perplexity;
 mod progress;
 mod run;
+mod sample;
 mod stats;
 mod ternarize;
 mod tokenizer;
@@ -43,6 +46,7 @@ Examples:
   trine run model.onnx -i in.npz -o out.npz       run it on the arrays of in.npz
   trine opt model.onnx --print-ir-after changed   watch each pass rewrite it
   trine opt model.onnx -o model.ir                keep the optimised model as text and weights
+  trine explain model.onnx                        what each layer became, or why it did not
   trine generate model.onnx --prompt Once          go on from a text
   trine compile model.onnx -o build               an object file and a C header, for a linker
   trine bench model.onnx --dim seq=128            how fast it is
@@ -67,6 +71,7 @@ enum Command {
     Opt(opt::Args),
     Compile(compile::Args),
     Inspect(inspect::Args),
+    Explain(explain::Args),
     Generate(generate::Args),
     Bench(bench::Args),
     Perplexity(perplexity::Args),
@@ -85,6 +90,7 @@ pub fn main() -> ExitCode {
             Command::Opt(args) => opt::run(args, &mut out),
             Command::Compile(args) => compile::run(args, &mut out),
             Command::Inspect(args) => inspect::run(args, &mut out),
+            Command::Explain(args) => explain::run(args, &mut out),
             Command::Generate(args) => generate::run(args, &mut out),
             Command::Bench(args) => bench::run(args, &mut out),
             Command::Perplexity(args) => perplexity::run(args, &mut out),

@@ -9,6 +9,7 @@ pub mod discrimination;
 mod draft;
 mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod export;
 mod files;
 pub mod generate;

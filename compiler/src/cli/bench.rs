@@ -2,7 +2,6 @@
 
 mod profile;
 mod roofline;
-mod sample;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,10 +18,10 @@ use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
 use super::model::compile;
 use super::progress::Progress;
+use super::sample::{self, Dims};
 use super::{Out, write_json};
 use profile::{Clock, Profile};
 use roofline::Roofline;
-use sample::Dims;
 
 /// Runs before the clock counts, so that caches and the arena are warm.
 const WARM_UP: usize = 3;

@@ -51,16 +51,8 @@ impl std::str::FromStr for Source {
 
 /// Reads the inputs of a model, of the given names and types, in their order.
 pub fn read(sources: &[Source], inputs: &[(&str, &Type)]) -> Result<Vec<Tensor>, Failure> {
-    let names: Vec<_> = inputs.iter().map(|(name, _)| *name).collect();
-    let mut found: IndexMap<String, Tensor> = IndexMap::new();
-    for source in sources {
-        for (name, tensor) in source.read(&names)? {
-            if found.insert(name.clone(), tensor).is_some() {
-                return Err(Failure::usage(format!("input `{}` is given twice", name.escape_debug()), ""));
-            }
-        }
-    }
-    let missing: Vec<_> = inputs.iter().filter(|(name, _)| !found.contains_key(*name)).collect();
+    let given = read_given(sources, inputs)?;
+    let missing: Vec<_> = inputs.iter().zip(&given).filter(|(_, g)| g.is_none()).map(|(i, _)| i).collect();
     if !missing.is_empty() {
         let list: Vec<_> = missing.iter().map(|(n, ty)| format!("`{}`: {ty}", n.escape_debug())).collect();
         let what = if missing.len() == 1 { "an input is" } else { "inputs are" };
@@ -70,7 +62,21 @@ pub fn read(sources: &[Source], inputs: &[(&str, &Type)]) -> Result<Vec<Tensor>,
              -i NAME=FILE.npz:ARRAY",
         ));
     }
-    inputs.iter().map(|(name, ty)| fit(name, ty, &found[*name])).collect()
+    Ok(given.into_iter().flatten().collect())
+}
+
+/// Reads those inputs of a model that there are arrays for.
+pub fn read_given(sources: &[Source], inputs: &[(&str, &Type)]) -> Result<Vec<Option<Tensor>>, Failure> {
+    let names: Vec<_> = inputs.iter().map(|(name, _)| *name).collect();
+    let mut found: IndexMap<String, Tensor> = IndexMap::new();
+    for source in sources {
+        for (name, tensor) in source.read(&names)? {
+            if found.insert(name.clone(), tensor).is_some() {
+                return Err(Failure::usage(format!("input `{}` is given twice", name.escape_debug()), ""));
+            }
+        }
+    }
+    inputs.iter().map(|(name, ty)| found.get(*name).map(|t| fit(name, ty, t)).transpose()).collect()
 }
 
 /// Reads the inputs of a model from one archive: arrays of their names, or `x` for the only input.

@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
+    /// Name each input, output and layer, also those that differ in their numbers alone
+    #[arg(long)]
+    full: bool,
+
     #[command(flatten)]
     dims: DimArgs,
 }
@@ -63,7 +67,10 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         return write_json(out, &report);
     }
     writeln!(out, "{}{}", args.model.display(), header.map_or(String::new(), |h| format!(": {h}")))?;
-    write!(out, "{summary}")?;
+    let mut text = String::new();
+    // A string takes all that is written to it.
+    let _ = summary.write(&mut text, args.full);
+    out.write_all(text.as_bytes())?;
     Ok(())
 }
 

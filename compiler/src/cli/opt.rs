@@ -96,5 +96,9 @@ fn timing(report: &Report) -> String {
     let line = |s: &trine::pass::StepReport| {
         format!("{:width$}  {:>6} rewrites  {:>9.1} ms\n", s.pass, s.rewrites, s.time.as_secs_f64() * 1e3)
     };
-    report.steps.iter().map(line).collect()
+    let near_misses = match report.near_misses().count() {
+        0 => String::new(),
+        n => format!("{n} near misses of rules: `trine explain` tells them\n"),
+    };
+    report.steps.iter().map(line).collect::<String>() + &near_misses
 }

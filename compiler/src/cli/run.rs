@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
+use trine::generate::Lengths;
 use trine::npz::{write_npy, write_npz};
 use trine::{Program, RunError, Session, SessionOptions, Tensor};
 use trine_ir::Type;
@@ -15,6 +16,7 @@ use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
 use super::model::compile;
 use super::progress::Progress;
+use super::sample::{self, Dims};
 use super::stats::Stats;
 use super::{Out, write_json};
 
@@ -23,6 +25,7 @@ Examples:
   trine run model.onnx -i in.npz -o out.npz       arrays by the names of inputs and outputs
   trine run model.onnx -i x=x.npy                 one array; the outputs are summarised
   trine run model.onnx -i test_data_set_0/input_0.pb
+  trine run model.onnx --random --dim batch=2     made-up arrays, only to see that it runs
   trine run model.ir -i in.npz --backend interpret -o expected.npz";
 
 /// Run a model on arrays from files
@@ -38,6 +41,10 @@ pub struct Args {
     /// Arrays to run on: FILE.npz, NAME=FILE.npy, NAME=FILE.pb or NAME=FILE.npz:ARRAY (repeatable)
     #[arg(short, long = "input", value_name = "[NAME=]FILE")]
     inputs: Vec<Source>,
+
+    /// Make up what -i does not give: as `trine bench` does, of sizes that --dim and the given arrays say, and else 1
+    #[arg(long)]
+    random: bool,
 
     /// Where the outputs go: .npz for all, .npy for the only one
     #[arg(short, long, value_name = "FILE")]
@@ -64,13 +71,16 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut options = args.compile.options_for(&args.dims);
     let mut program = Arc::new(compile(&args.model, &options)?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
-    let tensors = inputs::read(&args.inputs, &ports)?;
+    let tensors = match args.random {
+        true => made_up(&program, inputs::read_given(&args.inputs, &ports)?)?,
+        false => inputs::read(&args.inputs, &ports)?,
+    };
     let how = SessionOptions { threads: args.threads.threads(), ..SessionOptions::default() };
     let mut session = Session::new(program.clone(), &how);
     let progress = Progress::new(format!("running {}", args.model.display()));
     let mut start = Instant::now();
     let mut ran = session.run(&tensors);
-    let sizes = sizes(&program, &tensors);
+    let sizes = sizes(&program, tensors.iter().map(Some));
     if matches!(ran, Err(RunError::Sizes(_))) && !sizes.is_empty() {
         // What was assumed of open sizes does not hold of these, for which the model may mean something else.
         options.dims.extend(sizes);
@@ -114,10 +124,20 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     Ok(())
 }
 
-/// The sizes that symbols of a program's inputs have in `tensors`.
-fn sizes(program: &Program, tensors: &[Tensor]) -> Vec<(String, usize)> {
+/// Inputs for a run: those that are given, and others that go with them.
+fn made_up(program: &Program, given: Vec<Option<Tensor>>) -> Result<Vec<Tensor>, Failure> {
+    let lengths = Lengths::new(program).ok();
+    let sizes = sizes(program, given.iter().map(Option::as_ref));
+    let dims = Dims::new(program, &sizes, lengths.as_ref(), 1)?;
+    let others = sample::inputs(program, &dims)?;
+    Ok(given.into_iter().zip(others).map(|(given, other)| given.unwrap_or(other)).collect())
+}
+
+/// The sizes that symbols of a program's inputs have in those `tensors` that there are.
+fn sizes<'a>(program: &Program, tensors: impl Iterator<Item = Option<&'a Tensor>>) -> Vec<(String, usize)> {
     let mut sizes: Vec<(String, usize)> = vec![];
     for (port, tensor) in program.inputs.iter().zip(tensors) {
+        let Some(tensor) = tensor else { continue };
         for (dim, size) in port.ty.dims.iter().zip(tensor.dims()) {
             if let Some(symbol) = dim.as_symbol()
                 && !sizes.iter().any(|(name, _)| **name == **symbol)

@@ -431,7 +431,8 @@ impl<'m> Importer<'m> {
     /// The node's name, or that of its first output.
     fn node_name(&self, node: &NodeProto) -> String {
         let own = if node.name().is_empty() { node.output.first().map_or("", |o| o) } else { node.name() };
-        format!("{}{own}", self.scopes.last().map_or("", |s| &s.prefix))
+        let module = model::module_path(node).map_or(String::new(), |path| format!("{path}/"));
+        format!("{}{module}{own}", self.scopes.last().map_or("", |s| &s.prefix))
     }
 
     fn node_error(&self, node: &NodeProto, message: String) -> ImportError {

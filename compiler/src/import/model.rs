@@ -81,3 +81,35 @@ fn opsets(imports: &[OperatorSetIdProto]) -> Result<Opsets, ImportError> {
     }
     Ok(opsets)
 }
+
+/// The path of the module that an exporter wrote a node for, such as `model.layers.0.mlp`, where its metadata says so.
+/// PyTorch writes the names of all scopes as a list in Python's spelling, the outermost first and the operator last.
+pub(super) fn module_path(node: &NodeProto) -> Option<&str> {
+    let scopes = node.metadata_props.iter().find(|p| p.key() == "pkg.torch.onnx.name_scopes")?.value();
+    let names: Vec<&str> = scopes.split('\'').skip(1).step_by(2).collect();
+    let (_operator, modules) = names.split_last()?;
+    modules.last().copied().filter(|path| !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::proto::StringStringEntryProto;
+
+    #[test]
+    fn modules_are_known_by_their_path() {
+        let of = |scopes: &str| {
+            let entry = StringStringEntryProto {
+                key: Some("pkg.torch.onnx.name_scopes".into()),
+                value: Some(scopes.into()),
+            };
+            let node = NodeProto { metadata_props: vec![entry], ..NodeProto::default() };
+            module_path(&node).map(String::from)
+        };
+        assert_eq!(of("['', 'model', 'model.layers.0', 'linear_3']").as_deref(), Some("model.layers.0"));
+        assert_eq!(of("['', 'linear']"), None);
+        assert_eq!(of("[]"), None);
+        assert_eq!(of("'"), None);
+        assert_eq!(module_path(&NodeProto::default()), None);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
 use trine_ir::{Module, text, verify};
 
 use super::{Cx, Options, PassError, Pipeline, Step};
@@ -61,6 +62,15 @@ pub struct StepReport {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub steps: Vec<StepReport>,
+}
+
+impl Report {
+    /// What nearly matched: each rule at each place once, with the pass that had it.
+    pub fn near_misses(&self) -> impl Iterator<Item = (&'static str, &NearMiss)> {
+        let mut told = FxHashSet::default();
+        let all = self.steps.iter().flat_map(|s| s.near_misses.iter().map(|m| (s.pass, m)));
+        all.filter(move |(_, m)| told.insert((m.rule, m.place.function.clone(), m.place.value.clone())))
+    }
 }
 
 type Sink<'a> = Box<dyn FnMut(Dump) + 'a>;

@@ -1,6 +1,6 @@
 //! A module in figures: its signature, its parameters, its ops, and which of its layers are ternary.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
@@ -12,6 +12,7 @@ use trine_ir::{Kind, Op, Type};
 
 use crate::cli::columns;
 use crate::cli::failure::Failure;
+use crate::cli::folded::{Folded, fold};
 
 pub struct Summary {
     inputs: Vec<(String, Type)>,
@@ -23,6 +24,8 @@ pub struct Summary {
     ternary: Vec<Layer>,
     /// Matrix products and convolutions with constant weights that are not ternary, by weights, with their types.
     dense: Vec<(String, Type)>,
+    /// Rules that matched and were refused.
+    near_misses: usize,
 }
 
 impl Summary {
@@ -42,8 +45,8 @@ impl Summary {
         }
         let tensors = module.consts.len();
         let ops = tally(kinds(&module));
-        let ternary = detect(&mut module)?;
-        Ok(Summary { inputs, outputs, parameters, tensors, ops, ternary, dense: dense(&module) })
+        let (ternary, near_misses) = detect(&mut module)?;
+        Ok(Summary { inputs, outputs, parameters, tensors, ops, ternary, dense: dense(&module), near_misses })
     }
 
     pub fn json(&self) -> Json {
@@ -78,16 +81,25 @@ impl Summary {
             "ops": counted(&self.ops),
             "ternary": ternary,
             "dense": dense,
+            "near_misses": self.near_misses,
         })
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+impl Summary {
+    /// The figures as text; what differs in the numbers of its name alone is one line, but where all is asked for.
+    pub fn write(&self, f: &mut impl Write, full: bool) -> fmt::Result {
         for (title, ports) in [("inputs", &self.inputs), ("outputs", &self.outputs)] {
             writeln!(f, "{title}")?;
-            for (name, ty) in ports {
-                writeln!(f, "  {}: {ty}", name.escape_debug())?;
+            let line =
+                |times: String, name: &str, ty: &Type| format!("  {times}{}: {ty}\n", name.escape_debug());
+            match full {
+                true => {
+                    ports.iter().try_for_each(|(name, ty)| f.write_str(&line(String::new(), name, ty)))?
+                }
+                false => fold(ports, |p| &p.0, |p| p.1.to_string())
+                    .iter()
+                    .try_for_each(|p| f.write_str(&line(p.times(), &p.name, &p.first().1)))?,
             }
         }
         let (count, bytes) =
@@ -100,28 +112,52 @@ impl fmt::Display for Summary {
         }
         write!(f, "ops, as imported\n{}", words(&self.ops))?;
         writeln!(f, "ternary layers: {} of {}", self.ternary.len(), self.ternary.len() + self.dense.len())?;
-        for layer in &self.ternary {
-            writeln!(f, "  {layer}")?;
+        match full {
+            true => self.ternary.iter().try_for_each(|layer| writeln!(f, "  {layer}"))?,
+            false => fold(&self.ternary, |l| &l.weights, |l| (l.n, l.k, l.group, l.planes, l.method.clone()))
+                .iter()
+                .try_for_each(|layers| writeln!(f, "  {}", together(layers)))?,
         }
         if !self.dense.is_empty() && !self.ternary.is_empty() {
             writeln!(f, "not ternary")?;
-            for (name, ty) in &self.dense {
-                writeln!(f, "  `@{}` {ty}", name.escape_debug())?;
+            let line =
+                |times: String, name: &str, ty: &Type| format!("  {times}`@{}` {ty}\n", name.escape_debug());
+            match full {
+                true => self
+                    .dense
+                    .iter()
+                    .try_for_each(|(name, ty)| f.write_str(&line(String::new(), name, ty)))?,
+                false => fold(&self.dense, |d| &d.0, |d| d.1.to_string())
+                    .iter()
+                    .try_for_each(|d| f.write_str(&line(d.times(), &d.name, &d.first().1)))?,
             }
+        }
+        if self.near_misses > 0 {
+            writeln!(f, "{} near misses of rules: `trine explain` tells them", self.near_misses)?;
         }
         Ok(())
     }
 }
 
-/// Runs the default passes as far as ternary layers are found, and says which were.
-fn detect(module: &mut Module) -> Result<Vec<Layer>, Failure> {
+/// Layers of one shape that became ternary in one way: as one, with what they have on average.
+fn together(layers: &Folded<&Layer>) -> String {
+    let average =
+        |of: fn(&Layer) -> f64| layers.things.iter().map(|l| of(l)).sum::<f64>() / layers.things.len() as f64;
+    let (error, zeros, bits) = (average(|l| l.error), average(|l| l.zeros), average(|l| l.bits));
+    let layer = Layer { weights: layers.name.clone(), error, zeros, bits, ..(*layers.first()).clone() };
+    format!("{}{layer}", layers.times())
+}
+
+/// Runs the default passes as far as ternary layers are found, and says which were, and how many rules nearly matched.
+fn detect(module: &mut Module) -> Result<(Vec<Layer>, usize), Failure> {
     let level = LEVELS.len() as u8 - 1;
     let mut pipeline = Pipeline::level(level).map_err(trine::Error::from)?;
     if let Some(end) = pipeline.0.iter().position(|s| BEFORE_LOWERING.contains(&s.pass.name)) {
         pipeline.0.truncate(end);
     }
     let report = Driver::new().run(&pipeline, module).map_err(trine::Error::from)?;
-    Ok(report.steps.into_iter().flat_map(|s| s.layers).collect())
+    let near_misses = report.near_misses().count();
+    Ok((report.steps.into_iter().flat_map(|s| s.layers).collect(), near_misses))
 }
 
 fn dense(module: &Module) -> Vec<(String, Type)> {
