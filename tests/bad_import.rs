@@ -45,20 +45,20 @@ fn with_graph(graph: GraphProto) -> ModelProto {
 
 #[test]
 fn container() {
-    assert_eq!(error(import_bytes(Bytes::new(), None)), "IR version 0 is not supported, 3 to 13 are");
+    assert_eq!(error(import_bytes(Bytes::new(), None)), "IR version 0 is not supported, 3 to 14 are");
     let noise = error(import_bytes(Bytes::from_static(b"\xff\xfe not a model \x00"), None));
     assert!(noise.starts_with("not an ONNX model: "), "{noise}");
     for (change, message) in [
         (
             &(|m: &mut ModelProto| m.ir_version = None) as &dyn Fn(&mut ModelProto),
-            "IR version 0 is not supported, 3 to 13 are",
+            "IR version 0 is not supported, 3 to 14 are",
         ),
-        (&|m| m.ir_version = Some(99), "IR version 99 is not supported, 3 to 13 are"),
+        (&|m| m.ir_version = Some(99), "IR version 99 is not supported, 3 to 14 are"),
         (&|m| m.opset_import.clear(), "the model does not say which operator sets it is written in"),
-        (&|m| m.opset_import = vec![opset("", 0)], "opset 0 is not supported, 1 to 27 are"),
+        (&|m| m.opset_import = vec![opset("", 0)], "opset 0 is not supported, 1 to 28 are"),
         (
             &|m| m.opset_import = vec![opset("ai.onnx", i64::MAX)],
-            "opset 9223372036854775807 is not supported, 1 to 27 are",
+            "opset 9223372036854775807 is not supported, 1 to 28 are",
         ),
         (&|m| m.opset_import.push(opset("ai.onnx", 20)), "operator set `` has two versions"),
         (
@@ -160,7 +160,7 @@ fn outputs_have_their_names_whatever_they_are() {
         node("Identity", &["t"], &["add"]),
     ];
     let mut g = graph(&["x"], nodes, &["add", "t", "x", "c"]);
-    g.initializer.push(tensor("c", FLOAT, &[1], &[0; 4]));
+    g.initializer.push(tensor("c", FLOAT, &[2], &[0; 8]));
     let module = accepted(&model(g));
     let main = &module.main().unwrap().graph;
     let names: Vec<_> = main.outputs().iter().map(|o| main.name(*o)).collect();
@@ -250,7 +250,9 @@ fn inputs() {
     ] {
         assert_eq!(refused(&with(change)), message);
     }
-    accepted(&with(&|g| g.input[0] = value("x", FLOAT, &[0, 3])));
+    accepted(&with(&|g| {
+        (g.input[0], g.output[0]) = (value("x", FLOAT, &[0, 3]), value("y", FLOAT, &[0, 3]));
+    }));
 }
 
 #[test]

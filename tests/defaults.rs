@@ -177,8 +177,27 @@ const RESIZES: [Row; 8] = [
     ),
 ];
 
-/// Of another version than the newest: the node by itself is what it is with the attribute stated in `stated`.
-const EARLIER: [(i64, &str, &str, &str); 6] = [
+const MADE: [Row; 16] = [
+    ("y = DFT(signal)", "inverse: 0", "inverse: 1"),
+    ("y = DFT(signal)", "onesided: 0", "onesided: 1"),
+    ("y = STFT(signal, two, _, four)", "onesided: 1", "onesided: 0"),
+    ("y = HannWindow(six)", "periodic: 1", "periodic: 0"),
+    ("y = HammingWindow(six)", "periodic: 1", "periodic: 0"),
+    ("y = BlackmanWindow(six)", "periodic: 1", "periodic: 0"),
+    ("y = HannWindow(six)", "output_datatype: 1", "output_datatype: 11"),
+    ("y = RandomUniform() {shape: [3], seed: 1.0}", "low: 0.0", "low: -1.0"),
+    ("y = RandomUniform() {shape: [3], seed: 1.0}", "high: 1.0", "high: 2.0"),
+    ("y = RandomUniform() {shape: [3], seed: 1.0}", "dtype: 1", "dtype: 11"),
+    ("y = RandomNormal() {shape: [3], seed: 1.0}", "mean: 0.0", "mean: 1.0"),
+    ("y = RandomNormal() {shape: [3], seed: 1.0}", "scale: 1.0", "scale: 2.0"),
+    ("y = RandomUniformLike(square) {seed: 1.0}", "dtype: 1", "dtype: 11"),
+    ("y = Bernoulli(square) {seed: 1.0}", "dtype: 1", "dtype: 7"),
+    ("y = Multinomial(square) {seed: 1.0}", "sample_size: 1", "sample_size: 2"),
+    ("y = Multinomial(square) {seed: 1.0}", "dtype: 6", "dtype: 7"),
+];
+
+/// Of other versions: the node by itself is what it is with the attribute stated.
+const OTHERS: [(i64, &str, &str, &str); 11] = [
     // All axes from the second on are one.
     (12, "y = Softmax(x)", "axis: 1", "axis: 2"),
     (12, "y = LogSoftmax(x)", "axis: 1", "axis: 2"),
@@ -186,6 +205,11 @@ const EARLIER: [(i64, &str, &str, &str); 6] = [
     (5, "y = Selu(x)", "alpha: 1.6732, gamma: 1.0507", "alpha: 1.67326319217681884765625, gamma: 1.0507"),
     (8, "y = BatchNormalization(dim, g4, b4, b4, small4)", "epsilon: 0.00001", "epsilon: 0.001"),
     (20, "y = GroupNormalization(dim, g2, b2) {num_groups: 2}", "epsilon: 0.00001", "epsilon: 0.001"),
+    (17, "y = DFT(signal)", "axis: 1", "axis: 0"),
+    (25, "y = Attention(heads, heads, heads)", "left_window_size: -1", "left_window_size: 0"),
+    (25, "y = Attention(heads, heads, heads)", "right_window_size: -1", "right_window_size: 0"),
+    (28, "y = SpaceToDepth(deep) {blocksize: 2}", "mode: DCR", "mode: CRD"),
+    (28, "y = SwiGLU(x, wide)", "alpha: 1.0", "alpha: 1.702"),
 ];
 
 /// The version that the tables above are of.
@@ -217,9 +241,14 @@ fn of_resizes() {
 }
 
 #[test]
-fn of_earlier_versions() {
+fn of_what_is_made_of_a_seed_or_a_size() {
+    all_matter(&MADE);
+}
+
+#[test]
+fn of_other_versions() {
     let wrong: Vec<String> =
-        EARLIER.iter().filter_map(|(version, a, b, c)| matters(*version, &(a, b, c)).err()).collect();
+        OTHERS.iter().filter_map(|(version, a, b, c)| matters(*version, &(a, b, c)).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -296,6 +325,7 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("chosen", ints(&[2, 6], &[0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0])),
         ("pairs", ints(&[2, 1], &[1, 0])),
         ("updates", noise(&[2, 6], 10)),
+        ("signal", noise(&[2, 6, 1], 26)),
     ];
     let constants = vec![
         ("g6", noise(&[6], 11)),
@@ -319,6 +349,7 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("r_gru", noise(&[1, 6, 2], 25)),
         ("one", Tensor::scalar(1i64)),
         ("two", Tensor::vector(vec![2i64])),
+        ("four", Tensor::scalar(4i64)),
         ("six", Tensor::scalar(6i64)),
         ("off_on", floats(&[2], &[0.0, 1.0])),
         ("pads", Tensor::vector(vec![0i64, 1, 1, 0, 0, 2])),

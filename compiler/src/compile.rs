@@ -8,7 +8,7 @@ use trine_runtime::{Program, StepKind};
 use crate::build::{BuildError, build};
 use crate::codegen::{Target, autotune};
 use crate::error::Error;
-use crate::files::load_fixed;
+use crate::files::load_for;
 use crate::object::{Object, object};
 use crate::options::{Backend, Options};
 use crate::outline::outline_sums;
@@ -30,7 +30,7 @@ use crate::passes::form_kernels;
 /// # Ok::<(), trine::Error>(())
 /// ```
 pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Error> {
-    let (mut module, sources) = load_fixed(path, &options.dims)?;
+    let (mut module, sources) = load_for(path, options)?;
     optimize(&mut module, options)?;
     let program = build_program(module, options)?;
     sources.check()?;

@@ -12,8 +12,9 @@ use trine_ir::{Module, Type, sidecar, text, verify};
 
 use crate::error::Error;
 use crate::import;
-use crate::import::ImportError;
 use crate::import::map::Mapped;
+use crate::import::{Given, ImportError};
+use crate::options::Options;
 
 /// Reads a model: `.onnx`, or `.ir` as [`save`] writes it. Weights are mapped, not read.
 ///
@@ -35,12 +36,25 @@ pub fn load_with_sources(path: impl AsRef<Path>) -> Result<(Module, Sources), Er
 
 /// Reads a model as [`load_with_sources`] does, with symbolic sizes of its inputs fixed by name.
 pub fn load_fixed(path: impl AsRef<Path>, dims: &[(String, usize)]) -> Result<(Module, Sources), Error> {
-    let path = path.as_ref();
+    load_given(path.as_ref(), Given { dims, fed: &[] })
+}
+
+/// Reads a model as `options` say it will be run: with sizes that are fixed, and inputs that are fed though the model has
+/// initializers for them.
+pub fn load_for(path: impl AsRef<Path>, options: &Options) -> Result<(Module, Sources), Error> {
+    load_given(path.as_ref(), Given { dims: &options.dims, fed: &options.fed })
+}
+
+fn load_given(path: &Path, given: Given) -> Result<(Module, Sources), Error> {
+    let dims = given.dims;
     let fail = |source| Error::Import { path: path.into(), source: Box::new(source) };
     let (module, files) = match path.extension().and_then(|e| e.to_str()) {
-        Some("onnx") => import::import_mapped(path, dims).map_err(fail)?,
+        Some("onnx") => import::import_mapped(path, given).map_err(fail)?,
         Some("ir") => {
             let (mut module, files) = load_ir(path)?;
+            if let Some(name) = given.fed.first() {
+                return Err(fail(ImportError::NoDefault { name: name.clone() }));
+            }
             fix(&mut module, dims).map_err(fail)?;
             (module, files)
         }

@@ -14,7 +14,9 @@ use trine_ir::dim::Symbol;
 use trine_ir::ops::Identity;
 use trine_ir::{Def, Graph, MAIN, Module, Value};
 
+mod call;
 mod cx;
+mod declared;
 mod dims;
 mod error;
 mod external;
@@ -24,6 +26,7 @@ pub(crate) mod map;
 mod model;
 mod ops;
 pub mod proto;
+mod schema;
 mod shape;
 mod signature;
 mod sort;
@@ -41,22 +44,28 @@ use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 
 /// Reads the ONNX model at `path`, and files in its folder that hold its tensors.
 ///
-/// Inputs that are also initializers are constants, not parameters. The weights stay in the mapped files,
+/// Inputs that are also initializers are constants, not parameters, unless [`Given::fed`] names them. The weights stay in the mapped files,
 /// which must not change while the module is used.
 pub fn import(path: impl AsRef<Path>) -> Result<Module, ImportError> {
-    Ok(import_mapped(path.as_ref(), &[])?.0)
+    Ok(import_mapped(path.as_ref(), Given::default())?.0)
 }
 
-/// As [`import`], with sizes by the names of symbols; also gives the files that were mapped.
-pub(crate) fn import_mapped(
-    path: &Path,
-    dims: &[(String, usize)],
-) -> Result<(Module, Vec<Mapped>), ImportError> {
-    let file = Mapped::open(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
+/// What is known of the runs of a model when it is read.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Given<'a> {
+    /// Sizes by the names of symbols.
+    pub dims: &'a [(String, usize)],
+    /// Inputs that are fed though the model has initializers for them.
+    pub fed: &'a [String],
+}
+
+/// As [`import`], for the runs that are `given`; also gives the files that were mapped.
+pub(crate) fn import_mapped(path: &Path, given: Given) -> Result<(Module, Vec<Mapped>), ImportError> {
+    let file = open(path)?;
     let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     let proto = ModelProto::decode(file.bytes.clone())?;
     let files = Files::new(folder);
-    let module = lower_model(&proto, &files, dims)?;
+    let module = lower_model(&proto, &files, given)?;
     let mapped: Vec<_> = files.into_mapped().chain([file]).collect();
     unchanged(&mapped)?;
     Ok((module, mapped))
@@ -67,16 +76,20 @@ pub(crate) fn import_mapped(
 pub fn import_bytes(model: Bytes, folder: Option<&Path>) -> Result<Module, ImportError> {
     let proto = ModelProto::decode(model)?;
     let files = Files::new(folder);
-    let module = lower_model(&proto, &files, &[])?;
+    let module = lower_model(&proto, &files, Given::default())?;
     unchanged(&files.into_mapped().collect::<Vec<_>>())?;
     Ok(module)
 }
 
 /// The file as it stands, for who wants to know what is in it. Tensors are slices of the mapped file.
 pub fn read(path: impl AsRef<Path>) -> Result<ModelProto, ImportError> {
-    let path = path.as_ref();
-    let file = Mapped::open(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
-    Ok(ModelProto::decode(file.bytes)?)
+    Ok(ModelProto::decode(open(path.as_ref())?.bytes)?)
+}
+
+fn open(path: &Path) -> Result<Mapped, ImportError> {
+    let followed = external::followed(path);
+    Mapped::open(followed.as_deref().unwrap_or(path))
+        .map_err(|source| ImportError::Io { path: path.into(), source })
 }
 
 /// Gives every tensor of a model its data, of those whose data lies in files of `folder` too.
@@ -107,17 +120,31 @@ pub fn supports(domain: &str, op_type: &str) -> bool {
 /// How often a model is read again with what was learnt.
 const MAX_READINGS: usize = 24;
 
-fn lower_model(proto: &ModelProto, files: &Files, dims: &[(String, usize)]) -> Result<Module, ImportError> {
+/// The names of inputs that an ONNX model has initializers for, which are what they are unless they are fed.
+pub fn defaults(path: impl AsRef<Path>) -> Result<Vec<String>, ImportError> {
+    let model = read(path)?;
+    Ok(model.graph.as_ref().map(|graph| initialized_inputs(graph)).unwrap_or_default())
+}
+
+fn initialized_inputs(graph: &GraphProto) -> Vec<String> {
+    let given = signature::initialized(graph);
+    graph.input.iter().map(|i| i.name()).filter(|name| given.contains(name)).map(String::from).collect()
+}
+
+fn lower_model(proto: &ModelProto, files: &Files, given: Given) -> Result<Module, ImportError> {
     let model = Model::new(proto)?;
     let none = GraphProto::default();
     let graph = proto.graph.as_ref().unwrap_or(&none);
     if graph.output.is_empty() {
         return Err(graph_error(graph, "there are no outputs".into()));
     }
-    let mut knowledge = Knowledge::new(dims);
+    if let Some(name) = given.fed.iter().find(|name| !initialized_inputs(graph).contains(name)) {
+        return Err(ImportError::NoDefault { name: name.clone() });
+    }
+    let mut knowledge = Knowledge::new(given.dims);
     let mut first_error = None;
     for _ in 0..MAX_READINGS {
-        let (read, mut learnt) = read_once(&model, graph, files, knowledge);
+        let (read, mut learnt) = read_once(&model, graph, files, given.fed, knowledge);
         match read {
             Ok(Reading { module, required, inputs }) => {
                 if !learnt.learn(required, &inputs) {
@@ -146,10 +173,12 @@ fn read_once(
     model: &Model,
     graph: &GraphProto,
     files: &Files,
+    fed: &[String],
     knowledge: Knowledge,
 ) -> (Result<Reading, ImportError>, Knowledge) {
     let mut importer = Importer::new(model, files, knowledge);
-    let open: FxHashSet<_> = lower::open_inputs(graph).into_iter().collect();
+    importer.fed = fed;
+    let open: FxHashSet<_> = signature::open_inputs(graph, fed).into_iter().collect();
     let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|i| open.contains(i.name())).collect();
     let types = match signature::types(&inputs, &mut importer.symbols) {
         Ok(types) => types,
@@ -216,7 +245,13 @@ fn name_outputs(graph: &mut Graph, names: &[&str]) -> Result<(), String> {
         if !free.remove(name) {
             return Err(format!("output `{}` is listed twice", name.escape_debug()));
         }
-        let own = matches!(graph.def(value.node), Def::Op(_)) && !outputs.contains_key(&value);
+        let own = match graph.def(value.node) {
+            Def::Op(_) => true,
+            // An input that is an output is both under one name.
+            Def::Param { .. } => graph.name(value) == *name,
+            Def::Const(_) | Def::Literal(_) => false,
+        };
+        let own = own && !outputs.contains_key(&value);
         let value = if own { value } else { graph.add(Identity {}, &[value]).map_err(|e| e.0)? };
         outputs.insert(value, name);
     }

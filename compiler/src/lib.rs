@@ -28,7 +28,7 @@ pub mod ternarize;
 
 pub use compile::{build_object, build_program, build_program_with_notes, compile, optimize};
 pub use error::{Error, Fault};
-pub use files::{Sources, load, load_fixed, load_with_sources, save, write_text};
+pub use files::{Sources, load, load_fixed, load_for, load_with_sources, save, write_text};
 pub use options::{Activations, Backend, Head, Level, Options};
 pub use trine_ir::{Module, Tensor};
 pub use trine_runtime::{Program, RunError, Session, SessionOptions, View};

@@ -1,6 +1,6 @@
 //! Numpy's files as tensors: `.npy` holds one array, `.npz` several by name.
 //!
-//! Element types that numpy lacks are widened when they are written (bf16 to f32, those under 8 bits to 8). The
+//! Element types that numpy lacks are widened when they are written (bf16 and floats of 8 bits to f32, integers under 8 bits to 8). The
 //! header is checked before it is parsed, as its parser recurses and multiplies without looking.
 
 use std::io::{Cursor, Read, Write};
@@ -11,7 +11,7 @@ use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
 use trine_ir::memory::is_available;
 use trine_ir::tensor::{MAX_RESULT_BYTES, count, result_count};
-use trine_ir::{Elem, Tensor};
+use trine_ir::{Elem, Tensor, small_float};
 
 use crate::error::Error;
 use crate::files::{read, write_atomically};
@@ -259,6 +259,10 @@ fn encode(tensor: &Tensor, out: impl Write) -> std::io::Result<()> {
             Elem::Bf16 => {
                 let values = tensor.values::<bf16>().map_err(std::io::Error::other)?;
                 array(tensor.dims(), values.iter().map(|v| v.to_f32()), out)
+            }
+            elem if elem.is_small_float() => {
+                let codes = tensor.unpacked().map_err(std::io::Error::other)?;
+                array(tensor.dims(), codes.iter().map(|code| small_float::decode(elem, *code)), out)
             }
             elem => {
                 let values = tensor.unpacked().map_err(std::io::Error::other)?;

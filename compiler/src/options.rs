@@ -67,6 +67,9 @@ pub enum Head {
 pub struct Options {
     /// Sizes by the names of the symbolic dimensions of inputs, which are then fixed everywhere.
     pub dims: Vec<(String, usize)>,
+    /// Inputs of an ONNX model that are fed though it has initializers for them. Others of these are constants: what the
+    /// initializers say, and folded into weights.
+    pub fed: Vec<String>,
     pub level: Level,
     /// A pipeline in the place of the level's, such as `fold-constants,simplify`.
     pub passes: Option<String>,

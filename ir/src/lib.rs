@@ -37,6 +37,7 @@ pub mod ops;
 pub mod random;
 pub mod requirement;
 pub mod sidecar;
+pub mod small_float;
 pub mod tensor;
 pub mod text;
 pub mod trit;

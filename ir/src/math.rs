@@ -5,6 +5,7 @@
 //! the bits of f32 apart. The interpreter runs them on numbers, a code generator on instructions, and
 //! both give the same bits because there is no second copy. In f64 the same names are those of `libm`.
 
+pub mod fourier;
 mod lanes;
 
 use std::ops::{Add, Div, Mul, Neg, Sub};

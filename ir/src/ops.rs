@@ -13,6 +13,7 @@ mod conv;
 mod conv_patches;
 mod einsum;
 mod elementwise;
+mod fourier;
 mod index;
 mod index_offsets;
 mod index_scatter;
@@ -54,6 +55,7 @@ pub use control_loop::*;
 pub use conv::*;
 pub use einsum::*;
 pub use elementwise::*;
+pub use fourier::*;
 pub use index::*;
 pub use index_scatter::*;
 pub use int8::*;
@@ -86,6 +88,7 @@ crate::op_set! {
     Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Asinh, Acosh, Atanh,
     LeakyRelu, ThresholdedRelu, Elu, Selu, Celu, HardSigmoid, HardSwish, Softsign, Mish, Silu, Swish, Gelu, TernarySign,
     Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Not, IsNan, IsInf, Where, Clip, Cast, Dropout,
+    BitAnd, BitOr, BitXor, BitNot, Shift, BitCast, Narrow,
     // reduce
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
     ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
@@ -110,6 +113,8 @@ crate::op_set! {
     Rnn, Gru, Lstm,
     // random numbers
     RandomUniform,
+    // spectra
+    Dft, MelWeights,
     // ternary
     TernaryMatmul, QuantizeRows, SignSelect, GroupSum, Rescale,
     // int8 weights

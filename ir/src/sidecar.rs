@@ -1,6 +1,6 @@
 //! The weights beside the text, as safetensors: with them a printed module parses back and runs.
 //!
-//! Element types that safetensors lacks (under 8 bits) are stored as their packed bytes, one dimension
+//! Floats of 8 bits are stored as `U8`. Element types that safetensors lacks (under 8 bits) are stored as their packed bytes, one dimension
 //! of `U8`; the text says what they are.
 
 use std::cmp::Reverse;
@@ -96,6 +96,8 @@ fn dtype(elem: Elem) -> Dtype {
         Elem::U64 => Dtype::U64,
         Elem::Bool => Dtype::BOOL,
         Elem::U8 | Elem::I4 | Elem::U4 | Elem::I2 | Elem::U2 | Elem::Trit => Dtype::U8,
+        Elem::F8E4M3 | Elem::F8E4M3Uz | Elem::F8E5M2 | Elem::F8E5M2Uz => Dtype::U8,
+        Elem::F8E8M0 | Elem::F4E2M1 => Dtype::U8,
     }
 }
 

@@ -25,6 +25,14 @@ pub enum Elem {
     U4,
     I2,
     U2,
+    /// Floats by the bits of exponent and mantissa, for storage alone; those in `Uz` have no negative zero.
+    F8E4M3,
+    F8E4M3Uz,
+    F8E5M2,
+    F8E5M2Uz,
+    /// A power of two.
+    F8E8M0,
+    F4E2M1,
     /// One of -1, 0, +1.
     Trit,
 }
@@ -37,9 +45,13 @@ pub struct Type {
 }
 
 impl Elem {
-    pub const ALL: [Elem; 18] = {
+    #[rustfmt::skip]
+    pub const ALL: [Elem; 24] = {
         use Elem::*;
-        [F32, F64, F16, Bf16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, I4, U4, I2, U2, Trit]
+        [
+            F32, F64, F16, Bf16, I8, I16, I32, I64, U8, U16, U32, U64, Bool, I4, U4, I2, U2,
+            F8E4M3, F8E4M3Uz, F8E5M2, F8E5M2Uz, F8E8M0, F4E2M1, Trit,
+        ]
     };
 
     /// The name in text.
@@ -62,6 +74,12 @@ impl Elem {
             Elem::U4 => "u4",
             Elem::I2 => "i2",
             Elem::U2 => "u2",
+            Elem::F8E4M3 => "f8e4m3",
+            Elem::F8E4M3Uz => "f8e4m3uz",
+            Elem::F8E5M2 => "f8e5m2",
+            Elem::F8E5M2Uz => "f8e5m2uz",
+            Elem::F8E8M0 => "f8e8m0",
+            Elem::F4E2M1 => "f4e2m1",
             Elem::Trit => "trit",
         }
     }
@@ -77,22 +95,32 @@ impl Elem {
             Elem::F32 | Elem::I32 | Elem::U32 => 32,
             Elem::F16 | Elem::Bf16 | Elem::I16 | Elem::U16 => 16,
             Elem::I8 | Elem::U8 | Elem::Bool => 8,
-            Elem::I4 | Elem::U4 => 4,
+            Elem::F8E4M3 | Elem::F8E4M3Uz | Elem::F8E5M2 | Elem::F8E5M2Uz | Elem::F8E8M0 => 8,
+            Elem::I4 | Elem::U4 | Elem::F4E2M1 => 4,
             Elem::I2 | Elem::U2 | Elem::Trit => 2,
         }
     }
 
+    /// Whether ops compute in the type: floats of 16 bits and more.
     pub fn is_float(self) -> bool {
         matches!(self, Elem::F32 | Elem::F64 | Elem::F16 | Elem::Bf16)
     }
 
-    /// Whether the element is a signed or unsigned integer of any width; `bool` and `trit` are not.
-    pub fn is_int(self) -> bool {
-        !self.is_float() && !matches!(self, Elem::Bool | Elem::Trit)
+    /// Whether the element is a float of 8 bits or under, which is stored and not computed in.
+    pub fn is_small_float(self) -> bool {
+        let eight = [Elem::F8E4M3, Elem::F8E4M3Uz, Elem::F8E5M2, Elem::F8E5M2Uz, Elem::F8E8M0];
+        self == Elem::F4E2M1 || eight.contains(&self)
     }
 
+    /// Whether the element is a signed or unsigned integer of any width; `bool` and `trit` are not.
+    pub fn is_int(self) -> bool {
+        !self.is_float() && !self.is_small_float() && !matches!(self, Elem::Bool | Elem::Trit)
+    }
+
+    /// Whether there are elements below 0, and of integers the highest bit says so.
     pub fn is_signed(self) -> bool {
-        !matches!(self, Elem::U8 | Elem::U16 | Elem::U32 | Elem::U64 | Elem::U4 | Elem::U2 | Elem::Bool)
+        let unsigned = [Elem::U8, Elem::U16, Elem::U32, Elem::U64, Elem::U4, Elem::U2, Elem::Bool];
+        !unsigned.contains(&self) && !self.is_small_float()
     }
 
     /// Bytes that `count` packed elements take.

@@ -12,6 +12,7 @@ mod product;
 mod quant;
 mod recurrent;
 mod reduce;
+mod signal;
 
 use super::build::Builder;
 
@@ -24,7 +25,7 @@ pub const STEPS: &[(usize, Step)] = &[
     (10, elementwise::unary), (6, elementwise::activation), (14, elementwise::binary), (4, elementwise::variadic),
     (4, elementwise::comparison), (2, elementwise::logic), (4, elementwise::choice), (4, elementwise::clip),
     (6, elementwise::cast), (4, elementwise::spelled), (5, elementwise::chain), (1, elementwise::dropout),
-    (2, elementwise::shapes), (3, elementwise::outer),
+    (2, elementwise::shapes), (3, elementwise::outer), (4, elementwise::bits),
     (10, reduce::reduce), (5, reduce::softmax), (2, reduce::extreme), (2, reduce::cumulative), (3, reduce::top),
     (3, reduce::spelled),
     (6, layout::reshape), (2, layout::flatten), (6, layout::transpose), (2, layout::squeeze), (3, layout::unsqueeze),
@@ -45,4 +46,5 @@ pub const STEPS: &[(usize, Step)] = &[
     (1, contrib::embed_norm), (1, contrib::simplified), (2, contrib::scaled), (1, contrib::lstm), (2, contrib::grouped),
     (3, contrib::linear_attention), (2, contrib::causal_conv),
     (2, recurrent::layer), (1, recurrent::linear),
+    (2, signal::transform), (1, signal::frames), (1, signal::made), (3, signal::random),
 ];

@@ -1,6 +1,7 @@
 //! Outputs against those expected: exact types and shapes, elements within ONNX's tolerance.
 
 use half::{bf16, f16};
+use trine_ir::small_float::decode;
 use trine_ir::{Elem, Tensor};
 
 const RELATIVE: f64 = 1e-3;
@@ -47,6 +48,9 @@ fn numbers(t: &Tensor) -> Result<Vec<f64>, String> {
         Elem::U32 => widen!(u32, f64::from),
         Elem::U64 => widen!(u64, |v| v as f64),
         Elem::Bool => t.bools().map(|v| v.map(f64::from).collect()),
+        elem if elem.is_small_float() => {
+            t.unpacked().map(|v| v.iter().map(|code| f64::from(decode(elem, *code))).collect())
+        }
         elem if elem.is_signed() => t.unpacked().map(|v| v.iter().map(|b| f64::from(*b as i8)).collect()),
         _ => t.unpacked().map(|v| v.iter().map(|b| f64::from(*b)).collect()),
     }

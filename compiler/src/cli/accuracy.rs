@@ -59,7 +59,9 @@ pub struct Args {
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut data = Npz::open(&args.data)?;
     let labels = inputs::labels(&args.data, &mut data, &args.labels)?;
-    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
+    let mut options = args.compile.options_for(&args.dims);
+    options.fed = inputs::defaults_among(&args.model, data.names())?;
+    let program = Arc::new(compile(&args.model, &options)?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = inputs::read_named(&args.data, &mut data, &ports)?;
     let progress = Progress::new(format!("running {}", args.model.display()));

@@ -135,6 +135,7 @@ impl CompileArgs {
     pub fn options(&self) -> Options {
         Options {
             dims: vec![],
+            fed: vec![],
             level: match self.level.as_str() {
                 "0" => Level::O0,
                 "1" => Level::O1,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use trine::generate::{Decoder, Lengths};
-use trine::{Error, Program, Session, SessionOptions, View};
+use trine::{Error, Options, Program, Session, SessionOptions, View};
 use trine_ir::Type;
 
 use super::args::{CompileArgs, ThreadArgs, parse_dim};
@@ -87,7 +87,8 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let start = Instant::now();
-    let program = Arc::new(compile(&args.model, &args.compile.options())?);
+    let options = Options { fed: inputs::fed(&args.model, &args.inputs)?, ..args.compile.options() };
+    let program = Arc::new(compile(&args.model, &options)?);
     let compiling = start.elapsed();
     let threads = args.threads.threads();
     let lengths = match Lengths::new(&program) {

@@ -9,7 +9,7 @@ use trine::{Error, Tensor};
 use trine_ir::{Elem, Type};
 
 use super::args::suggest;
-use super::failure::Failure;
+use super::failure::{Failure, warn};
 
 /// Where arrays come from: `FILE.npz`, `FILE.pb`, `NAME=FILE.npy`, `NAME=FILE.pb` or `NAME=FILE.npz:ARRAY`.
 #[derive(Clone, Debug)]
@@ -47,6 +47,25 @@ impl std::str::FromStr for Source {
         }
         Ok(Source { name, path, array })
     }
+}
+
+/// The inputs that arrays are given for though the model has initializers for them.
+pub fn fed(model: &Path, sources: &[Source]) -> Result<Vec<String>, Failure> {
+    let mut names = vec![];
+    for source in sources {
+        names.extend(source.names()?);
+    }
+    defaults_among(model, &names)
+}
+
+/// Those of `names` that are inputs for which the model has initializers.
+pub fn defaults_among(model: &Path, names: &[String]) -> Result<Vec<String>, Failure> {
+    if names.is_empty() || model.extension().is_none_or(|e| e != "onnx") {
+        return Ok(vec![]);
+    }
+    let defaults = trine::import::defaults(model)
+        .map_err(|source| Error::Import { path: model.into(), source: Box::new(source) })?;
+    Ok(defaults.into_iter().filter(|name| names.contains(name)).collect())
 }
 
 /// Reads the inputs of a model, of the given names and types, in their order.
@@ -98,7 +117,16 @@ pub fn read_named(path: &Path, npz: &mut Npz, inputs: &[(&str, &Type)]) -> Resul
 }
 
 impl Source {
-    /// The arrays of the file that are inputs.
+    /// The names of the arrays, as far as they are said.
+    fn names(&self) -> Result<Vec<String>, Failure> {
+        match (&self.name, self.path.extension().and_then(|e| e.to_str())) {
+            (Some(name), _) => Ok(vec![name.clone()]),
+            (None, Some("npz")) => Ok(Npz::open(&self.path)?.names().to_vec()),
+            (None, _) => Ok(read_pb(&self.path)?.0.into_iter().collect()),
+        }
+    }
+
+    /// The arrays of the file that are inputs. Others that are in an archive are reported.
     fn read(&self, inputs: &[&str]) -> Result<Vec<(String, Tensor)>, Failure> {
         match self.path.extension().and_then(|e| e.to_str()) {
             Some("npz") => self.read_npz(inputs),
@@ -133,6 +161,15 @@ impl Source {
                 self.path.display()
             );
             return Err(Failure::input(message, help));
+        }
+        let unasked: Vec<_> = npz.names().iter().filter(|n| !inputs.contains(&n.as_str())).collect();
+        if !unasked.is_empty() {
+            let what = if unasked.len() == 1 {
+                "an array that is not an input"
+            } else {
+                "arrays that are not inputs"
+            };
+            warn(format!("`{}` has {what} of the model: {}", self.path.display(), list(&unasked)));
         }
         let mut arrays = vec![];
         for name in names {

@@ -17,7 +17,9 @@ pub fn load(path: &Path, dims: &[(String, usize)]) -> Result<(Module, Sources), 
 
 /// Compiles a model; what is lost on the way is said on standard error.
 pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
-    let (mut module, sources) = load(path, &options.dims)?;
+    let progress = Progress::new(format!("reading {}", path.display()));
+    let (mut module, sources) = trine::load_for(path, options)?;
+    drop(progress);
     let progress = Progress::new(format!("compiling {}", path.display()));
     let pipeline = options.pipeline(&module)?;
     let report = optimize(&mut module, &pipeline, &mut Driver::new())?;

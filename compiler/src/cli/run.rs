@@ -31,7 +31,8 @@ Examples:
 /// Run a model on arrays from files
 ///
 /// MODEL is an ONNX model, or IR with its weights beside it as `trine opt -o` writes them. Inputs are numpy's .npz
-/// (by name) and .npy, or ONNX TensorProto files (.pb). Without -o the outputs are summarised.
+/// (by name) and .npy, or ONNX TensorProto files (.pb). An input that the model has an initializer for may be left out.
+/// Without -o the outputs are summarised.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -69,6 +70,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         check_output(path)?;
     }
     let mut options = args.compile.options_for(&args.dims);
+    options.fed = inputs::fed(&args.model, &args.inputs)?;
     let mut program = Arc::new(compile(&args.model, &options)?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = match args.random {

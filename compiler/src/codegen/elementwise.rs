@@ -35,6 +35,7 @@ pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
             all(&[Elem::F32, Elem::I64, Elem::I32])
         }
         Op::And(_) | Op::Or(_) | Op::Xor(_) | Op::Not(_) => all(&[Elem::Bool]),
+        Op::BitAnd(_) | Op::BitOr(_) | Op::BitXor(_) | Op::BitNot(_) => all(&[Elem::I64, Elem::I32]),
         Op::Where(_) => clif_type(elems[elems.len() - 1]).is_some(),
         Op::Cast(cast) => {
             let elems = [elems[0], cast.to];
@@ -91,9 +92,10 @@ pub fn emit(
         Op::Mul(_) => e.b.ins().imul(arg(0)?, arg(1)?),
         Op::Min(_) => e.b.ins().smin(arg(0)?, arg(1)?),
         Op::Max(_) => e.b.ins().smax(arg(0)?, arg(1)?),
-        Op::And(_) => e.b.ins().band(arg(0)?, arg(1)?),
-        Op::Or(_) => e.b.ins().bor(arg(0)?, arg(1)?),
-        Op::Xor(_) => e.b.ins().bxor(arg(0)?, arg(1)?),
+        Op::And(_) | Op::BitAnd(_) => e.b.ins().band(arg(0)?, arg(1)?),
+        Op::Or(_) | Op::BitOr(_) => e.b.ins().bor(arg(0)?, arg(1)?),
+        Op::Xor(_) | Op::BitXor(_) => e.b.ins().bxor(arg(0)?, arg(1)?),
+        Op::BitNot(_) => e.b.ins().bnot(arg(0)?),
         Op::Not(_) => {
             let one = e.b.ins().iconst(I8, 1);
             e.b.ins().bxor(arg(0)?, one)

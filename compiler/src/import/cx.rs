@@ -58,6 +58,11 @@ impl<'a, 'm> NodeCx<'a, 'm> {
         model::domain(self.node.domain())
     }
 
+    /// The node's name, or that of its first output, after those of the calls that it is in.
+    pub fn name(&self) -> &str {
+        &self.loc.node
+    }
+
     /// Version of the operator set of the node's domain.
     pub fn opset(&self) -> i64 {
         self.opset
@@ -104,6 +109,11 @@ impl<'m> NodeCx<'_, 'm> {
 
 /// Attributes. A wrong type is an error, absence is not unless it says so.
 impl<'m> NodeCx<'_, 'm> {
+    /// Whether the attribute is there.
+    pub fn has_attr(&self, name: &str) -> bool {
+        self.find_attr(name).is_some()
+    }
+
     pub fn attr_int(&self, name: &str, default: i64) -> OpResult<i64> {
         Ok(self.attr_int_opt(name)?.unwrap_or(default))
     }
@@ -399,13 +409,13 @@ impl<'m> NodeCx<'_, 'm> {
         self.importer.module.functions.shift_remove(&body.function.0);
     }
 
-    /// Puts the nodes of the subgraph `attribute`, which has no inputs, in the place of this one.
-    pub fn inline_body(&mut self, attribute: &str) -> OpResult<Vec<Value>> {
+    /// Puts the nodes of the subgraph `attribute`, on these inputs, in the place of this one.
+    pub fn inline_body(&mut self, attribute: &str, inputs: &[Value]) -> OpResult<Vec<Value>> {
         let graph = self.attr_graph(attribute)?;
-        if !graph.input.is_empty() {
-            bail!("`{attribute}` takes {} inputs, not 0", graph.input.len());
+        if graph.input.len() != inputs.len() {
+            bail!("`{attribute}` takes {} inputs, not {}", graph.input.len(), inputs.len());
         }
-        let built = self.importer.inline(graph);
+        let built = self.importer.inline(graph, inputs);
         self.caught(built)
     }
 

@@ -29,6 +29,9 @@ pub enum ImportError {
     /// The caller fixes a size that no input has.
     #[error("no input has a dimension `{}`; the inputs are {inputs}", name.escape_debug())]
     NoDim { name: String, inputs: String },
+    /// The caller feeds what is no input, or one that has to be fed anyway.
+    #[error("the model has no input `{}` with an initializer", name.escape_debug())]
+    NoDefault { name: String },
     #[error("the model is too large: {0}")]
     Limit(String),
     #[error("`{}` changed while it was read", .0.display())]
@@ -59,9 +62,6 @@ impl Unsupported {
             }
             ("", op) if op.contains("String") || op.contains("Regex") || op == "TfIdfVectorizer" => {
                 "strings are not supported; do the text processing outside of the model"
-            }
-            ("", op) if op.contains("Random") || matches!(op, "Bernoulli" | "Multinomial") => {
-                "random numbers are not supported; make them an input of the model"
             }
             ("", _) => "simplify the model or export it so that other ops express this one",
             ("ai.onnx.ml" | "ai.onnx.preview.training" | "ai.onnx.training", _) => {

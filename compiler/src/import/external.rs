@@ -1,4 +1,7 @@
 //! Tensor data in files beside the model. A model may only name files inside its own folder.
+//!
+//! In the cache of a model hub, a model's folder holds links into a folder of blobs that stands beside it: there a link
+//! may lead to the blobs.
 
 use std::cell::RefCell;
 use std::path::{Component, Path, PathBuf};
@@ -89,6 +92,25 @@ pub(super) fn take_in(graph: &mut GraphProto, files: &Files) -> Result<(), Impor
     Ok(())
 }
 
+/// Where a link leads that a file system without links holds as text, as git writes it there: to a blob of the hub's cache
+/// that the file is in.
+pub(super) fn followed(path: &Path) -> Option<PathBuf> {
+    const LONGEST: u64 = 255;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty())?.canonicalize().ok()?;
+    path.metadata().ok().filter(|m| m.is_file() && m.len() <= LONGEST)?;
+    let text = std::fs::read_to_string(path).ok().filter(|text| text.starts_with("../"))?;
+    let target = folder.join(text.trim_end()).canonicalize().ok()?;
+    is_blob(&folder, &target).then_some(target)
+}
+
+/// Whether a file lies in the blobs of the hub's cache that a folder is a snapshot in: `CACHE/blobs/NAME` beside
+/// `CACHE/snapshots/REVISION/…`. What else a cache holds is not the model's.
+fn is_blob(folder: &Path, path: &Path) -> bool {
+    let cache = folder.ancestors().find(|a| a.file_name().is_some_and(|n| n == "snapshots"));
+    let cache = cache.filter(|snapshots| *snapshots != folder).and_then(Path::parent);
+    cache.is_some_and(|cache| path.parent() == Some(&cache.join("blobs")))
+}
+
 /// The real path of a regular file that lies in `folder`, links followed.
 fn resolve(folder: &Path, location: &str) -> Result<PathBuf, String> {
     if location.is_empty() {
@@ -100,9 +122,10 @@ fn resolve(folder: &Path, location: &str) -> Result<PathBuf, String> {
     }
     let folder = folder.canonicalize().map_err(|e| e.to_string())?;
     let path = folder.join(relative).canonicalize().map_err(|e| e.to_string())?;
-    if !path.starts_with(&folder) {
+    if !path.starts_with(&folder) && !is_blob(&folder, &path) {
         return Err("the location leads out of the model's folder".into());
     }
+    let path = followed(&path).unwrap_or(path);
     // Asked before opening: opening a pipe or a device may wait for ever.
     match path.metadata() {
         Ok(m) if m.is_file() => Ok(path),

@@ -11,20 +11,19 @@ use trine_ir::{
 };
 
 use super::cx::NodeCx;
+use super::declared::Declared;
 use super::dims::Symbols;
 use super::error::{ImportError, Unsupported};
 use super::external::Files;
 use super::knowledge::{Finding, Knowledge};
 use super::model::{self, LocalFunction, Model, Opsets};
-use super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use super::proto::{AttributeProto, GraphProto, NodeProto};
 use super::shape::Elements;
-use super::{ops, shape, sort, tensor};
+use super::signature::{open_inputs, sparse_name};
+use super::{ops, schema, shape, sort, tensor};
 
 /// Nodes that a model may have once its functions are inlined.
 const MAX_NODES: usize = 1 << 18;
-
-/// How deep calls of the model's functions may nest.
-const MAX_CALLS: usize = 64;
 
 /// One import under way.
 pub(super) struct Importer<'m> {
@@ -35,6 +34,10 @@ pub(super) struct Importer<'m> {
     pub knowledge: Knowledge,
     /// Symbols of the inputs of the model, in order.
     pub inputs: Vec<Symbol>,
+    /// Names of inputs that are parameters though there are initializers for them.
+    pub fed: &'m [String],
+    /// Whether the caller gives no sizes, so that those which the model declares have to be right.
+    sizes_are_open: bool,
     /// What nodes of the model itself, which run always, require of these.
     pub required: Vec<Finding>,
     /// Functions that are being built, the outermost first.
@@ -59,18 +62,29 @@ pub(super) struct Level {
 
 /// The names of one graph or of one call of a function.
 pub(super) struct Scope<'m> {
-    level: usize,
-    /// `None` for what an unsupported op gives.
-    names: FxHashMap<&'m str, Option<Value>>,
+    pub level: usize,
+    pub names: FxHashMap<&'m str, Named>,
+    /// What the graph says of the types of values.
+    pub declared: Declared<'m>,
     /// Whether the names around this scope cannot be seen from it.
-    closed: bool,
+    pub closed: bool,
     /// Attributes of the call, which nodes of the function's body may refer to.
     pub attributes: FxHashMap<&'m str, &'m AttributeProto>,
     pub opsets: &'m Opsets,
     /// Stands before the names of values and nodes.
     pub prefix: Arc<str>,
     /// The function that is called, if the scope is a call's.
-    function: Option<&'m LocalFunction<'m>>,
+    pub function: Option<&'m LocalFunction<'m>>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy)]
+pub(super) enum Named {
+    Value(Value),
+    /// An input of a function that the call leaves out.
+    Absent,
+    /// What an unsupported op gives.
+    Unsupported,
 }
 
 /// Why there is no result: an error, or an op that is already among the unsupported.
@@ -88,6 +102,7 @@ impl From<ImportError> for Failure {
 impl<'m> Importer<'m> {
     pub fn new(model: &'m Model<'m>, files: &'m Files, knowledge: Knowledge) -> Importer<'m> {
         let symbols = Symbols::new(knowledge.symbols.clone());
+        let sizes_are_open = knowledge.given().next().is_none();
         Importer {
             model,
             files,
@@ -95,6 +110,8 @@ impl<'m> Importer<'m> {
             symbols,
             knowledge,
             inputs: vec![],
+            fed: &[],
+            sizes_are_open,
             required: vec![],
             levels: vec![],
             scopes: vec![],
@@ -104,7 +121,7 @@ impl<'m> Importer<'m> {
         }
     }
 
-    /// Builds a function of a graph. `types` are those of the inputs that are no initializers. Results are
+    /// Builds a function of a graph. `types` are those of the inputs that are open. Results are
     /// the function's graph and the values around it that it captures, whose parameters come last.
     pub fn function(
         &mut self,
@@ -116,6 +133,7 @@ impl<'m> Importer<'m> {
         let scope = Scope {
             level: self.levels.len() - 1,
             names: FxHashMap::default(),
+            declared: Declared::new(graph, outer.is_none() && self.sizes_are_open),
             closed: false,
             attributes: outer.map(|s| s.attributes.clone()).unwrap_or_default(),
             opsets: outer.map_or(&self.model.opsets, |s| s.opsets),
@@ -131,12 +149,13 @@ impl<'m> Importer<'m> {
         Ok((Function { kind: FunctionKind::Graph, graph: level.graph }, captures))
     }
 
-    /// Puts the nodes of a graph without inputs into the function that is being built.
-    pub fn inline(&mut self, graph: &'m GraphProto) -> Result<Vec<Value>, Failure> {
+    /// Puts the nodes of a graph, on these inputs, into the function that is being built.
+    pub fn inline(&mut self, graph: &'m GraphProto, inputs: &[Value]) -> Result<Vec<Value>, Failure> {
         let outer = self.scopes.last().expect("a graph is being built");
         let scope = Scope {
             level: self.levels.len() - 1,
             names: FxHashMap::default(),
+            declared: Declared::new(graph, false),
             closed: false,
             attributes: outer.attributes.clone(),
             opsets: outer.opsets,
@@ -144,7 +163,10 @@ impl<'m> Importer<'m> {
             function: None,
         };
         self.scopes.push(scope);
-        let outputs = self.body(graph);
+        let named = graph.input.iter().zip(inputs);
+        let defined: Result<(), ImportError> =
+            named.map(|(input, value)| self.define(graph, input.name(), Named::Value(*value))).collect();
+        let outputs = defined.map_err(Failure::from).and_then(|()| self.body(graph));
         self.scopes.pop();
         outputs
     }
@@ -182,37 +204,60 @@ impl<'m> Importer<'m> {
     }
 
     fn params(&mut self, graph: &'m GraphProto, types: Vec<Type>) -> Result<(), Failure> {
-        let inputs = open_inputs(graph);
+        let inputs = open_inputs(graph, self.fed_here());
         debug_assert_eq!(inputs.len(), types.len());
         for (name, ty) in inputs.into_iter().zip(types) {
             let value = self.level().graph.param(name, ty);
-            self.define(graph, name, Some(value))?;
+            self.define(graph, name, Named::Value(value))?;
         }
         Ok(())
     }
 
     /// Initializers, nodes and outputs of a graph whose inputs are defined.
     fn body(&mut self, graph: &'m GraphProto) -> Result<Vec<Value>, Failure> {
-        for proto in &graph.initializer {
+        let fed = self.fed_here();
+        let is_fed = |name: &str| fed.iter().any(|n| n == name);
+        for proto in graph.initializer.iter().filter(|i| !is_fed(i.name())) {
             let tensor = tensor::tensor(proto, self.files)?;
             let value = self.constant(proto.name(), tensor);
-            self.define(graph, proto.name(), Some(value))?;
+            self.define(graph, proto.name(), Named::Value(value))?;
         }
         for proto in &graph.sparse_initializer {
-            let name = proto.values.as_ref().map_or("", |v: &TensorProto| v.name());
-            let tensor = tensor::sparse(proto, self.files)?;
-            let value = self.constant(name, tensor);
-            self.define(graph, name, Some(value))?;
+            let name = sparse_name(proto);
+            if !is_fed(name) {
+                let tensor = tensor::sparse(proto, self.files)?;
+                let value = self.constant(name, tensor);
+                self.define(graph, name, Named::Value(value))?;
+            }
         }
         self.nodes(&graph.node, graph.name())?;
-        let outputs = graph.output.iter().map(|o| self.lookup(o.name()));
-        let outputs: Option<Vec<_>> = outputs
-            .collect::<Result<_, String>>()
-            .map_err(|e| graph_error(graph.name(), format!("output {e}")))?;
-        outputs.ok_or(Failure::Unsupported)
+        graph.output.iter().map(|o| self.output(graph.name(), o.name())).collect()
     }
 
-    fn nodes(&mut self, nodes: &'m [NodeProto], graph: &str) -> Result<(), Failure> {
+    /// Whether the type of a value is what the graph declares for its name.
+    fn agrees(&self, name: &str, value: Value) -> Result<(), String> {
+        let graph = &self.levels.last().expect("a graph is being built").graph;
+        self.scope().declared.contradicts(name, graph.ty(value))
+    }
+
+    /// Names of initializers of the graph that is being built which are parameters: the model's alone may be fed.
+    fn fed_here(&self) -> &'m [String] {
+        if self.scopes.len() == 1 { self.fed } else { &[] }
+    }
+
+    /// The value that an output of a graph or function is.
+    pub fn output(&mut self, graph: &str, name: &str) -> Result<Value, Failure> {
+        match self.lookup(name).map_err(|e| graph_error(graph, format!("output {e}")))? {
+            Named::Value(value) => Ok(value),
+            Named::Unsupported => Err(Failure::Unsupported),
+            Named::Absent => {
+                let message = format!("output `{}` is an input that is left out", name.escape_debug());
+                Err(graph_error(graph, message).into())
+            }
+        }
+    }
+
+    pub fn nodes(&mut self, nodes: &'m [NodeProto], graph: &str) -> Result<(), Failure> {
         for i in sort::sorted(nodes).map_err(|e| graph_error(graph, e))? {
             self.node(&nodes[i])?;
         }
@@ -225,12 +270,19 @@ impl<'m> Importer<'m> {
             return Err(ImportError::Limit(format!("more than {MAX_NODES} nodes")).into());
         }
         let inputs = node.input.iter().map(|name| match name.as_str() {
-            "" => Ok(Some(None)),
-            name => self.lookup(name).map(|v| v.map(Some)),
+            "" => Ok(Named::Absent),
+            name => self.lookup(name),
         });
-        let inputs: Vec<Option<Option<Value>>> =
+        let inputs: Vec<Named> =
             inputs.collect::<Result<_, _>>().map_err(|e| self.node_error(node, format!("input {e}")))?;
-        let known: Option<Vec<Option<Value>>> = inputs.iter().copied().collect();
+        let known: Option<Vec<Option<Value>>> = inputs
+            .iter()
+            .map(|input| match input {
+                Named::Value(value) => Some(Some(*value)),
+                Named::Absent => Some(None),
+                Named::Unsupported => None,
+            })
+            .collect();
         let function = self.model.function(node);
         let mapper = ops::find(model::domain(node.domain()), node.op_type());
         let results = match (known, function, mapper) {
@@ -240,13 +292,18 @@ impl<'m> Importer<'m> {
             }
             (None, ..) => None,
             (Some(inputs), Some(function), _) => Some(self.call(node, function, inputs)?),
-            (Some(inputs), None, Some(mapper)) => self.map(node, mapper, inputs)?,
+            (Some(inputs), None, Some(mapper)) => {
+                self.map(node, mapper, inputs)?.map(|results| results.into_iter().map(Some).collect())
+            }
         };
         for (i, name) in node.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             let value = match &results {
-                None => None,
-                Some(results) => match results.get(i) {
-                    Some(value) => Some(*value),
+                None => Named::Unsupported,
+                Some(results) => match results.get(i).copied().flatten() {
+                    Some(value) => {
+                        self.agrees(name, value).map_err(|e| self.node_error(node, format!("output {e}")))?;
+                        Named::Value(value)
+                    }
                     None => return Err(self.node_error(node, format!("there is no output {i}")).into()),
                 },
             };
@@ -271,6 +328,7 @@ impl<'m> Importer<'m> {
                 format!("the model does not say which opset of `{}` it uses", domain.escape_debug());
             return Err(self.node_error(node, message).into());
         };
+        schema::check(node, opset).map_err(|e| self.node_error(node, e))?;
         let first_new = self.level().graph.node_count();
         let loc = Loc { node: self.node_name(node).into(), op_type: node.op_type().into() };
         self.failure = None;
@@ -305,53 +363,6 @@ impl<'m> Importer<'m> {
         Ok(Some(results))
     }
 
-    /// Puts the body of one of the model's functions where a node calls it.
-    fn call(
-        &mut self,
-        node: &'m NodeProto,
-        function: &'m LocalFunction<'m>,
-        inputs: Vec<Option<Value>>,
-    ) -> Result<Vec<Value>, Failure> {
-        let calls = self.scopes.iter().filter_map(|s| s.function);
-        if calls.clone().any(|f| std::ptr::eq(f, function)) {
-            return Err(self.node_error(node, "the function calls itself".into()).into());
-        }
-        if calls.count() >= MAX_CALLS {
-            return Err(ImportError::Limit(format!("function calls nest deeper than {MAX_CALLS}")).into());
-        }
-        let proto = function.proto;
-        if inputs.len() > proto.input.len() {
-            let message = format!("the function takes {} inputs, got {}", proto.input.len(), inputs.len());
-            return Err(self.node_error(node, message).into());
-        }
-        let mut attributes: FxHashMap<_, _> = proto.attribute_proto.iter().map(|a| (a.name(), a)).collect();
-        for attribute in &node.attribute {
-            if let Some(resolved) = self.attribute(attribute) {
-                attributes.insert(attribute.name(), resolved);
-            }
-        }
-        let names = proto.input.iter().zip(inputs).filter_map(|(name, v)| Some((name.as_str(), Some(v?))));
-        let scope = Scope {
-            level: self.levels.len() - 1,
-            names: names.collect(),
-            closed: true,
-            attributes,
-            opsets: &function.opsets,
-            prefix: format!("{}/", self.node_name(node)).into(),
-            function: Some(function),
-        };
-        self.scopes.push(scope);
-        let outputs = self.nodes(&proto.node, proto.name()).and_then(|()| {
-            let outputs = proto.output.iter().map(|o| self.lookup(o));
-            let outputs: Option<Vec<_>> = outputs
-                .collect::<Result<_, String>>()
-                .map_err(|e| graph_error(proto.name(), format!("output {e}")))?;
-            outputs.ok_or(Failure::Unsupported)
-        });
-        self.scopes.pop();
-        outputs
-    }
-
     /// The attribute itself, or the one of the call around it that it refers to, if that is given.
     pub fn attribute(&self, attribute: &'m AttributeProto) -> Option<&'m AttributeProto> {
         match attribute.ref_attr_name() {
@@ -361,11 +372,14 @@ impl<'m> Importer<'m> {
     }
 
     /// The value of a name, captured into the function that is being built if it is from around it.
-    fn lookup(&mut self, name: &str) -> Result<Option<Value>, String> {
+    fn lookup(&mut self, name: &str) -> Result<Named, String> {
         for scope in self.scopes.iter().rev() {
             if let Some(found) = scope.names.get(name) {
                 let level = scope.level;
-                return Ok(found.map(|value| self.capture(value, level)));
+                return Ok(match *found {
+                    Named::Value(value) => Named::Value(self.capture(value, level)),
+                    other => other,
+                });
             }
             if scope.closed {
                 break;
@@ -393,7 +407,10 @@ impl<'m> Importer<'m> {
         value
     }
 
-    fn define(&mut self, graph: &GraphProto, name: &'m str, value: Option<Value>) -> Result<(), ImportError> {
+    fn define(&mut self, graph: &GraphProto, name: &'m str, value: Named) -> Result<(), ImportError> {
+        if let Named::Value(value) = value {
+            self.agrees(name, value).map_err(|e| graph_error(graph.name(), e))?;
+        }
         let scope = self.scopes.last_mut().expect("a graph is being built");
         if name.is_empty() {
             return Err(graph_error(graph.name(), "an input or initializer has no name".into()));
@@ -407,12 +424,12 @@ impl<'m> Importer<'m> {
         }
     }
 
-    fn note_unsupported(&mut self, node: &NodeProto, inputs: &[Option<Option<Value>>]) {
+    fn note_unsupported(&mut self, node: &NodeProto, inputs: &[Named]) {
         let graph = &self.levels.last().expect("a graph is being built").graph;
         let inputs = inputs.iter().map(|i| match i {
-            None => "?".into(),
-            Some(None) => "_".into(),
-            Some(Some(v)) => graph.ty(*v).to_string(),
+            Named::Unsupported => "?".into(),
+            Named::Absent => "_".into(),
+            Named::Value(v) => graph.ty(*v).to_string(),
         });
         let domain = model::domain(node.domain());
         let unsupported = Unsupported {
@@ -429,25 +446,17 @@ impl<'m> Importer<'m> {
     }
 
     /// The node's name, or that of its first output.
-    fn node_name(&self, node: &NodeProto) -> String {
+    pub fn node_name(&self, node: &NodeProto) -> String {
         let own = if node.name().is_empty() { node.output.first().map_or("", |o| o) } else { node.name() };
         let module = model::module_path(node).map_or(String::new(), |path| format!("{path}/"));
         format!("{}{module}{own}", self.scopes.last().map_or("", |s| &s.prefix))
     }
 
-    fn node_error(&self, node: &NodeProto, message: String) -> ImportError {
+    pub fn node_error(&self, node: &NodeProto, message: String) -> ImportError {
         ImportError::Node { node: self.node_name(node), op_type: node.op_type().into(), message }
     }
 }
 
-/// The names of the inputs that are not also initializers, which give them their values.
-pub(super) fn open_inputs(graph: &GraphProto) -> Vec<&str> {
-    let dense = graph.initializer.iter().map(|i| i.name());
-    let sparse = graph.sparse_initializer.iter().filter_map(|i| Some(i.values.as_ref()?.name()));
-    let given: rustc_hash::FxHashSet<_> = dense.chain(sparse).collect();
-    graph.input.iter().map(|i| i.name()).filter(|name| !given.contains(name)).collect()
-}
-
-fn graph_error(graph: &str, message: String) -> ImportError {
+pub(super) fn graph_error(graph: &str, message: String) -> ImportError {
     ImportError::Graph { graph: graph.into(), message }
 }

@@ -6,10 +6,10 @@ use super::error::ImportError;
 use super::proto::{FunctionProto, ModelProto, NodeProto, OperatorSetIdProto};
 
 /// Versions of ONNX's own operator set that the mappings know.
-const OPSETS: std::ops::RangeInclusive<i64> = 1..=27;
+const OPSETS: std::ops::RangeInclusive<i64> = 1..=28;
 
 /// Versions of the file format; before 3 there were no operator sets.
-const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=13;
+const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 
 /// The version of each domain's operator set.
 pub(super) type Opsets = FxHashMap<String, i64>;

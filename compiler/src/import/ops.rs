@@ -35,10 +35,13 @@ mod index;
 mod join;
 mod layout;
 mod math;
+mod ml;
 mod nn;
 mod quant;
+mod random;
 mod recurrent;
 mod resize;
+mod signal;
 
 /// Builds what a node means; a value for each of its outputs.
 pub type Mapper = fn(&mut NodeCx) -> OpResult<Vec<Value>>;
@@ -56,6 +59,9 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         quant::find,
         recurrent::find,
         control::find,
+        ml::find,
+        random::find,
+        signal::find,
         contrib::find,
     ];
     families.into_iter().find_map(|find| find(domain, op_type))

@@ -1,13 +1,32 @@
 //! The inputs of the model as parameters: element types, and shapes whose open dimensions are symbols.
 
+use rustc_hash::FxHashSet;
 use trine_ir::dim::{Factor, Symbol};
 use trine_ir::{Dim, DimEnv, Type};
 
 use super::dims::Symbols;
 use super::proto::tensor_shape_proto::dimension;
 use super::proto::type_proto;
-use super::proto::{TypeProto, ValueInfoProto};
+use super::proto::{GraphProto, SparseTensorProto, TypeProto, ValueInfoProto};
 use super::tensor::{MAX_RANK, elem};
+
+/// The names of the inputs that are not also initializers, which give them their values, and those that are `fed` all
+/// the same.
+pub(super) fn open_inputs<'m>(graph: &'m GraphProto, fed: &[String]) -> Vec<&'m str> {
+    let given = initialized(graph);
+    let open = |name: &&str| !given.contains(name) || fed.iter().any(|n| n == name);
+    graph.input.iter().map(|i| i.name()).filter(open).collect()
+}
+
+/// The names of the initializers of a graph.
+pub(super) fn initialized(graph: &GraphProto) -> FxHashSet<&str> {
+    let dense = graph.initializer.iter().map(|i| i.name());
+    dense.chain(graph.sparse_initializer.iter().map(sparse_name)).collect()
+}
+
+pub(super) fn sparse_name(proto: &SparseTensorProto) -> &str {
+    proto.values.as_ref().map_or("", |values| values.name())
+}
 
 /// What is written for one dimension of an input.
 enum Spec {

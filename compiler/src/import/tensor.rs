@@ -35,7 +35,17 @@ pub fn elem(data_type: i32) -> Result<Elem, String> {
         Ok(DataType::Uint4) => Elem::U4,
         Ok(DataType::Int2) => Elem::I2,
         Ok(DataType::Uint2) => Elem::U2,
+        Ok(DataType::Float8e4m3fn) => Elem::F8E4M3,
+        Ok(DataType::Float8e4m3fnuz) => Elem::F8E4M3Uz,
+        Ok(DataType::Float8e5m2) => Elem::F8E5M2,
+        Ok(DataType::Float8e5m2fnuz) => Elem::F8E5M2Uz,
+        Ok(DataType::Float8e8m0) => Elem::F8E8M0,
+        Ok(DataType::Float4e2m1) => Elem::F4E2M1,
         Ok(other) => return Err(format!("elements of type {} are not supported", other.as_str_name())),
+        // Types that came with opset 28.
+        Err(_) if (27..=28).contains(&data_type) => {
+            return Err("elements of 6-bit floats are not supported".into());
+        }
         Err(_) => return Err(format!("{data_type} is not a data type of ONNX")),
     })
 }
@@ -136,6 +146,9 @@ fn typed(proto: &TensorProto, elem: Elem) -> Result<Bytes, String> {
         Elem::Bool => Ok(ints.iter().map(|v| u8::from(*v != 0)).collect()),
         // Each entry is a byte of packed elements; writers differ in whether they extend its sign.
         Elem::I4 | Elem::U4 | Elem::I2 | Elem::U2 => Ok(ints.iter().map(|v| *v as u8).collect()),
+        Elem::F8E4M3 | Elem::F8E4M3Uz | Elem::F8E5M2 | Elem::F8E5M2Uz | Elem::F8E8M0 | Elem::F4E2M1 => {
+            Ok(ints.iter().map(|v| *v as u8).collect())
+        }
         Elem::Trit => Err("trits are no type of ONNX".into()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod arithmetic;
+mod bits;
 mod broadcast;
 mod cast;
 mod compare;
@@ -9,6 +10,7 @@ mod dropout;
 mod formulas;
 mod int;
 mod library;
+mod narrow;
 mod power;
 mod select;
 mod unary;
@@ -18,11 +20,13 @@ use crate::math::Float;
 
 pub use activation::*;
 pub use arithmetic::*;
+pub use bits::*;
 pub use broadcast::{broadcast, broadcast_dim, broadcast_dims, offsets};
 pub use cast::Cast;
 pub use compare::*;
 pub use dropout::Dropout;
 pub use library::*;
+pub use narrow::Narrow;
 pub use power::{Mod, Pow};
 pub use select::{Clip, Where};
 pub use unary::*;
@@ -49,6 +53,7 @@ pub fn is_elementwise(op: &Op) -> bool {
         Op::Equal(_) | Op::Greater(_) | Op::GreaterOrEqual(_) | Op::Less(_) | Op::LessOrEqual(_) => true,
         Op::And(_) | Op::Or(_) | Op::Xor(_) | Op::Not(_) | Op::IsNan(_) | Op::IsInf(_) => true,
         Op::Where(_) | Op::Cast(_) | Op::Pow(_) | Op::Mod(_) => true,
+        Op::BitAnd(_) | Op::BitOr(_) | Op::BitXor(_) | Op::BitNot(_) | Op::Shift(_) | Op::BitCast(_) => true,
         Op::Sin(_) | Op::Cos(_) | Op::Tan(_) | Op::Asin(_) | Op::Acos(_) | Op::Atan(_) => true,
         Op::Sinh(_) | Op::Cosh(_) | Op::Asinh(_) | Op::Acosh(_) | Op::Atanh(_) => true,
         _ => has_formula(),

@@ -4,6 +4,7 @@ use super::real::Real;
 use super::require::may_equal;
 use super::window::result_dims;
 use super::*;
+use crate::small_float::{decode, encode};
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -12,7 +13,8 @@ op! {
     ///
     /// Without `axis` there is one `scale`; with it one an element of that axis, `[n]`; with `block` too, one for
     /// each `block` consecutive elements of the axis, which then has as many fewer of them in the shape of `scale`
-    /// as in that of `x`. `zero` is shaped like `scale` and defaults to 0. Computed in f32; NaN gives `zero`.
+    /// as in that of `x`. `zero` is shaped like `scale` and defaults to 0. Computed in f32; NaN gives `zero`. To floats of
+    /// 8 bits or under the sum is rounded, not the quotient, and NaN stays.
     QuantizeLinear = "quantize_linear" (x, scale, zero: optional) {
         axis: Option<usize>,
         block: Option<usize>,
@@ -41,7 +43,8 @@ impl OpDef for QuantizeLinear {
         if !is_computed_in_f32(x.elem) && x.elem != Elem::I32 {
             bail!("cannot quantize {x}");
         }
-        if !is_quantized(self.to) || self.to == Elem::I32 || self.to == Elem::Trit {
+        let small = self.to.is_small_float() && self.to != Elem::F8E8M0;
+        if !small && (!is_quantized(self.to) || self.to == Elem::I32 || self.to == Elem::Trit) {
             bail!("cannot quantize to {}", self.to);
         }
         check_scales(x, scale, self.axis, self.block, module)?;
@@ -55,8 +58,17 @@ impl OpDef for QuantizeLinear {
             Elem::I32 => args[0].values::<i32>()?.iter().map(|v| *v as f32).collect(),
             _ => f32::read(&args[0])?,
         };
-        let (scale, zero) = (f32::read(&args[1])?, args.get(2).map(widened).transpose()?);
+        let scale = f32::read(&args[1])?;
         let scale_of = scale_index(args[0].dims(), self.axis, self.block);
+        if self.to.is_small_float() {
+            let zero = args.get(2).map(decoded).transpose()?;
+            let q = x.iter().enumerate().map(|(i, x)| {
+                let s = scale_of(i);
+                encode(self.to, x / scale[s] + zero.as_ref().map_or(0.0, |z| z[s]), true)
+            });
+            return Ok(vec![Tensor::pack(self.to, args[0].dims().to_vec(), &q.collect::<Vec<_>>())?]);
+        }
+        let zero = args.get(2).map(widened).transpose()?;
         let q = x.iter().enumerate().map(|(i, x)| {
             let s = scale_of(i);
             quantize(*x, scale[s], zero.as_ref().map_or(0, |z| z[s]), self.to)
@@ -68,7 +80,7 @@ impl OpDef for QuantizeLinear {
 impl OpDef for DequantizeLinear {
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, scale) = (&args[0], &args[1]);
-        if !is_quantized(x.elem) {
+        if !is_quantized(x.elem) && !x.elem.is_small_float() {
             bail!("cannot dequantize {x}");
         }
         if !is_computed_in_f32(self.to) {
@@ -81,9 +93,17 @@ impl OpDef for DequantizeLinear {
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let dims = result_dims(self, &args)?;
-        let (x, scale) = (widened(&args[0])?, f32::read(&args[1])?);
-        let zero = args.get(2).map(widened).transpose()?;
+        let scale = f32::read(&args[1])?;
         let scale_of = scale_index(args[0].dims(), self.axis, self.block);
+        if args[0].elem().is_small_float() {
+            let (x, zero) = (decoded(&args[0])?, args.get(2).map(decoded).transpose()?);
+            let y = x.iter().enumerate().map(|(i, x)| {
+                let s = scale_of(i);
+                (x - zero.as_ref().map_or(0.0, |z| z[s])) * scale[s]
+            });
+            return Ok(vec![f32::write(self.to, dims, y.collect())?]);
+        }
+        let (x, zero) = (widened(&args[0])?, args.get(2).map(widened).transpose()?);
         let y = x.iter().enumerate().map(|(i, x)| {
             let s = scale_of(i);
             let zero = zero.as_ref().map_or(0, |z| z[s]);
@@ -146,6 +166,11 @@ pub(super) fn widened(t: &Tensor) -> OpResult<Vec<i32>> {
         elem if elem.is_signed() => t.unpacked()?.iter().map(|v| (*v as i8).into()).collect(),
         _ => t.unpacked()?.iter().map(|v| (*v).into()).collect(),
     })
+}
+
+/// What floats of 8 bits and under stand for.
+fn decoded(t: &Tensor) -> OpResult<Vec<f32>> {
+    Ok(t.unpacked()?.iter().map(|code| decode(t.elem(), *code)).collect())
 }
 
 /// A tensor of values that are in the range of `elem`, of 16 bits and under.

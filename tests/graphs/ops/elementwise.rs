@@ -10,6 +10,7 @@ use crate::graphs::proto::{data_type, float, int, text};
 pub const FLOATS: &[Elem] = &[F32, F32, F32, F32, F32, F32, F16, Bf16, F64];
 const NUMBERS: &[Elem] =
     &[F32, F32, F32, F32, F32, F16, Bf16, F64, I64, I64, I32, I8, U8, I16, U16, U32, U64];
+const INTEGERS: &[Elem] = &[I64, I64, I32, I32, I8, U8, I16, U16, U32, U64];
 const ALL: &[Elem] = &[F32, F32, F32, F16, Bf16, F64, I64, I32, I8, U8, I16, U16, U32, U64, Bool];
 
 pub fn unary(b: &mut Builder) -> Option<()> {
@@ -69,6 +70,7 @@ pub fn activation(b: &mut Builder) -> Option<()> {
         ("Mish", 18),
         ("Gelu", 20),
         ("Swish", 24),
+        ("SwiGLU", 28),
         ("PRelu", 9),
         ("ms.Gelu", 9),
         ("ms.FastGelu", 9),
@@ -95,6 +97,9 @@ pub fn activation(b: &mut Builder) -> Option<()> {
     let mut attributes = vec![];
     let mut result = x.elem;
     match op {
+        // What only a run tells cannot be the size of anything new.
+        "SwiGLU" if !x.dims.iter().all(|d| d.known()) => return None,
+        "SwiGLU" => inputs.push(b.leaf(x.elem, &x.dims).name),
         "LeakyRelu" | "Elu" | "Celu" | "ThresholdedRelu" | "Swish" | "ms.QuickGelu"
             if b.choices.chance(60) =>
         {
@@ -203,6 +208,46 @@ pub fn logic(b: &mut Builder) -> Option<()> {
     let x = b.operand(&[Bool], 0..5);
     let (y, dims) = b.partner(&x);
     b.emit1(op, &[&x.name, &y.name], vec![], Bool, dims)?;
+    Some(())
+}
+
+/// Integers bit by bit, and elements read as another type.
+pub fn bits(b: &mut Builder) -> Option<()> {
+    const OPS: &[(&str, i64)] = &[
+        ("BitwiseAnd", 18),
+        ("BitwiseOr", 18),
+        ("BitwiseXor", 18),
+        ("BitwiseNot", 18),
+        ("BitShift", 11),
+        ("BitCast", 26),
+    ];
+    let (op, since) = b.choices.pick(OPS);
+    if b.opset < since {
+        return None;
+    }
+    if op == "BitCast" {
+        let (from, to) =
+            b.choices.pick(&[(F32, I32), (I32, F32), (F64, I64), (F16, U16), (U8, I8), (Bool, U8)]);
+        // Any bits of a float may be a NaN, whose payload is nobody's promise.
+        let x = b.operand(&[from], 0..5);
+        let to = if to == F32 { U32 } else { to };
+        b.emit1(op, &[&x.name], vec![int("to", data_type(to).into())], to, x.dims)?;
+        return Some(());
+    }
+    let x = b.operand(if op == "BitShift" { &[U8, U16, U32, U64] } else { INTEGERS }, 0..5);
+    if op == "BitwiseNot" {
+        b.emit1(op, &[&x.name], vec![], x.elem, x.dims)?;
+        return Some(());
+    }
+    let mut attributes = vec![];
+    let (y, dims) = if op == "BitShift" {
+        attributes.push(text("direction", b.choices.pick(&["LEFT", "RIGHT"])));
+        let dims = b.narrowed(&x.dims);
+        (b.drawn(x.elem, &dims, Draw::Whole(0, 7)), x.dims.clone())
+    } else {
+        b.partner(&x)
+    };
+    b.emit1(op, &[&x.name, &y.name], attributes, x.elem, dims)?;
     Some(())
 }
 

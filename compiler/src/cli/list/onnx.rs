@@ -9,7 +9,7 @@ pub struct Domain {
 pub const DOMAINS: &[Domain] =
     &[Domain { domain: "", ops: ONNX }, Domain { domain: "com.microsoft", ops: CONTRIB }];
 
-/// ONNX's own operators up to opset 26, without those that were withdrawn before opset 7.
+/// ONNX's own operators up to opset 28, without those that were withdrawn before opset 7.
 #[rustfmt::skip]
 const ONNX: &[&str] = &[
     "Abs", "Acos", "Acosh", "Add", "AffineGrid", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan",
@@ -37,7 +37,7 @@ const ONNX: &[&str] = &[
     "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SequenceMap", "Shape",
     "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax",
     "SoftmaxCrossEntropyLoss", "Softplus", "Softsign", "SpaceToDepth", "Split", "SplitToSequence",
-    "Sqrt", "Squeeze", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Sum", "Swish",
+    "Sqrt", "Squeeze", "StringConcat", "StringNormalizer", "StringSplit", "Sub", "Sum", "SwiGLU", "Swish",
     "Tan", "Tanh", "TensorScatter", "TfIdfVectorizer", "ThresholdedRelu", "Tile", "TopK",
     "Transpose", "Trilu", "Unique", "Unsqueeze", "Upsample", "Where", "Xor",
 ];

@@ -20,7 +20,7 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
 fn branch(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let cond = cx.input(0)?;
     if let Some(taken) = cx.const_tensor(cond).and_then(|t| t.bools().ok()?.next()) {
-        return cx.inline_body(if taken { "then_branch" } else { "else_branch" });
+        return cx.inline_body(if taken { "then_branch" } else { "else_branch" }, &[]);
     }
     let yes = cx.body("then_branch", &[])?;
     let no = cx.body("else_branch", &[])?;
@@ -61,14 +61,14 @@ fn chosen(cx: &mut NodeCx, a: &Dim, b: &Dim) -> OpResult<Vec<Value>> {
     if cx.choose_then() {
         // In a body that does not always run the branch itself fails where it is not the one to take, as reshaping does.
         cx.assume(a, b);
-        return cx.inline_body("then_branch");
+        return cx.inline_body("then_branch", &[]);
     }
     match (a.as_integer(), b.as_integer()) {
         (_, Some(1)) => require_not_one(cx, a)?,
         (Some(1), _) => require_not_one(cx, b)?,
         _ => bail!("the rank depends on whether `{a}` is `{b}`; fix them by `--dim`"),
     }
-    cx.inline_body("else_branch")
+    cx.inline_body("else_branch", &[])
 }
 
 /// A type for what may be of either: dimensions that differ, or that `inner` symbols say, are open.

@@ -268,7 +268,7 @@ fn depth_to_space(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     Ok(vec![reshaped(cx, moved, vec![b, depth, h, w])?])
 }
 
-/// `[b, c, h·s, w·s]` to `[b, s²·c, h, w]`.
+/// `[b, c, h·s, w·s]` to `[b, s²·c, h, w]`, the places in a block before the channels, or after them.
 fn space_to_depth(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (x, [b, c, h, w], s) = image(cx)?;
     let h = h.floordiv(&s).ok_or("is too large")?;
@@ -276,7 +276,12 @@ fn space_to_depth(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let w = w.floordiv(&s).ok_or("is too large")?;
     let apart = vec![b.clone(), c.clone(), h.clone(), s.clone(), w.clone(), s.clone()];
     let apart = reshaped(cx, rows, apart)?;
-    let moved = cx.add(Transpose { perm: vec![0, 3, 5, 1, 2, 4] }, &[apart])?;
+    let perm = match cx.attr_str("mode", "DCR")? {
+        "DCR" => vec![0, 3, 5, 1, 2, 4],
+        "CRD" => vec![0, 1, 3, 5, 2, 4],
+        mode => bail!("no mode `{}`", mode.escape_debug()),
+    };
+    let moved = cx.add(Transpose { perm }, &[apart])?;
     let depth = c.mul(&s).and_then(|d| d.mul(&s)).ok_or("is too large")?;
     Ok(vec![reshaped(cx, moved, vec![b, depth, h, w])?])
 }

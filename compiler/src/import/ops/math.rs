@@ -7,7 +7,7 @@ mod select;
 
 use trine_ir::op::{Args, OpDef};
 use trine_ir::ops::*;
-use trine_ir::{DimEnv, Elem, Op, OpResult, Tensor, Value};
+use trine_ir::{DimEnv, Elem, Op, OpResult, Tensor, Value, bail};
 
 use super::{Mapper, NodeCx};
 
@@ -41,6 +41,15 @@ fn element(op_type: &str) -> Option<Mapper> {
         "And" => |cx| binary(cx, And {}),
         "Or" => |cx| binary(cx, Or {}),
         "Xor" => |cx| binary(cx, Xor {}),
+        "BitwiseAnd" => |cx| binary(cx, BitAnd {}),
+        "BitwiseOr" => |cx| binary(cx, BitOr {}),
+        "BitwiseXor" => |cx| binary(cx, BitXor {}),
+        "BitwiseNot" => |cx| unary(cx, BitNot {}),
+        "BitShift" => |cx| match cx.attr_str("direction", "")? {
+            "LEFT" => binary(cx, Shift { left: true }),
+            "RIGHT" => binary(cx, Shift { left: false }),
+            other => bail!("attribute `direction` is `{}`, not `LEFT` or `RIGHT`", other.escape_debug()),
+        },
         "Sum" => |cx| variadic(cx, Add {}),
         "Min" => |cx| variadic(cx, Min {}),
         "Max" => |cx| variadic(cx, Max {}),

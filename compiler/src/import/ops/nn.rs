@@ -5,6 +5,7 @@ use super::{Mapper, NodeCx};
 mod attention;
 mod build;
 mod einsum;
+mod flex_attention;
 mod linear_attention;
 mod matmul;
 mod norm;
@@ -31,6 +32,7 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         ("", "MeanVarianceNormalization") => norm::mean_variance_normalization,
         ("", "BatchNormalization") => norm_batch::batch_normalization,
         ("", "Attention") => attention::attention,
+        ("ai.onnx.preview", "FlexAttention") => flex_attention::flex_attention,
         ("", "RotaryEmbedding") => rotary::rotary_embedding,
         ("", "LinearAttention") => linear_attention::linear_attention,
         ("", "CausalConvWithState") => linear_attention::causal_conv_with_state,

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use half::{bf16, f16};
 
 use super::*;
+use crate::small_float::decode;
 use crate::tensor::result_count;
 use crate::ty::Elem;
 use crate::{bail, op};
@@ -14,7 +15,8 @@ op! {
     ///
     /// To floats, rounds to nearest even. To integers, floats are cut towards zero; of what does not fit, types of
     /// 32 bits and more take the nearest value (NaN gives 0) and narrower ones the low bits of the 32-bit result,
-    /// as integers do. To `bool`, everything but zero is true. Trits cannot be cast to.
+    /// as integers do. To `bool`, everything but zero is true. Trits cannot be cast to, and neither can floats under 16
+    /// bits, which `narrow` makes.
     Cast = "cast" (x) { to: Elem }
 }
 
@@ -48,6 +50,9 @@ impl OpDef for Cast {
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         if self.to == Elem::Trit && args[0].elem != Elem::Trit {
             bail!("cannot cast {} to trit", args[0]);
+        }
+        if self.to.is_small_float() && args[0].elem != self.to {
+            bail!("cannot cast {} to {}", args[0], self.to);
         }
         Ok(vec![args[0].with(self.to)])
     }
@@ -114,6 +119,9 @@ impl Wide<'_> {
             Elem::I32 => widened!(i32),
             Elem::U32 => widened!(u32),
             Elem::Bool => Wide::I64(x.bools()?.map(i64::from).collect()),
+            elem if elem.is_small_float() => {
+                Wide::F32(x.unpacked()?.iter().map(|code| decode(elem, *code)).collect())
+            }
             elem if elem.is_signed() => {
                 Wide::I64(x.unpacked()?.iter().map(|v| i64::from(*v as i8)).collect())
             }

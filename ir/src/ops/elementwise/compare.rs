@@ -17,7 +17,7 @@ macro_rules! comparisons {
             const COMMUTES: bool = $commutes;
             fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
                 let (a, b) = (&args[0], &args[1]);
-                if a.elem != b.elem || $ordered && a.elem == Elem::Bool {
+                if a.elem != b.elem || $ordered && a.elem == Elem::Bool || a.elem.is_small_float() {
                     bail!("cannot compare {a} with {b}");
                 }
                 Ok(vec![Type { elem: Elem::Bool, dims: broadcast(&a.dims, &b.dims, module)? }])

@@ -21,7 +21,7 @@ op! {
 op! {
     /// The remainder of `a / b`, with the sign of `b`, or with `fmod` with that of `a` as in C.
     ///
-    /// Integers refuse a zero `b`.
+    /// Integers refuse a zero `b`. A zero of floats has the sign, too, that others have. ONNX Mod-28.
     Mod = "mod" (a, b) { fmod: bool }
 }
 
@@ -95,19 +95,24 @@ impl OpDef for Mod {
         let (a, b) = (&args[0], &args[1]);
         let fmod = self.fmod;
         Ok(vec![match a.elem() {
-            Elem::F32 => zip(a, b, |a: f32, b: f32| modulo(a % b, b, fmod))?,
-            Elem::F64 => zip(a, b, |a: f64, b: f64| modulo(a % b, b, fmod))?,
-            Elem::F16 => zip(a, b, |a: f16, b: f16| modulo(a % b, b, fmod))?,
-            Elem::Bf16 => zip(a, b, |a: bf16, b: bf16| modulo(a % b, b, fmod))?,
+            Elem::F32 => zip(a, b, |a: f32, b: f32| modulo(a % b, b, fmod, f32::copysign))?,
+            Elem::F64 => zip(a, b, |a: f64, b: f64| modulo(a % b, b, fmod, f64::copysign))?,
+            Elem::F16 => zip(a, b, |a: f16, b: f16| modulo(a % b, b, fmod, f16::copysign))?,
+            Elem::Bf16 => zip(a, b, |a: bf16, b: bf16| modulo(a % b, b, fmod, bf16::copysign))?,
             elem => match_int!(elem, I => zip(a, b, |a: I, b: I| int_modulo(a, b, fmod))?),
         }])
     }
 }
 
 /// The remainder `r`, whose sign is that of the dividend, or the one with the sign of `b`.
-fn modulo<T: Element + std::ops::Add<Output = T>>(r: T, b: T, fmod: bool) -> T {
+fn modulo<T: Element + std::ops::Add<Output = T>>(r: T, b: T, fmod: bool, copysign: fn(T, T) -> T) -> T {
     let zero = T::default();
-    if fmod || r == zero || (r < zero) == (b < zero) { r } else { r + b }
+    match () {
+        () if fmod => r,
+        () if r == zero => copysign(r, b),
+        () if (r < zero) == (b < zero) => r,
+        () => r + b,
+    }
 }
 
 fn int_modulo<I: Int>(a: I, b: I, fmod: bool) -> I {
@@ -144,5 +149,15 @@ mod tests {
         let (a, b) = (tensor(&[3], &[-7.5f64, 7.5, 6.0]), tensor(&[3], &[2.0f64, -2.0, 3.0]));
         assert_eq!(one(Mod { fmod: false }, &[&a, &b]).values::<f64>().unwrap()[..], [0.5, -0.5, 0.0]);
         assert_eq!(one(Mod { fmod: true }, &[&a, &b]).values::<f64>().unwrap()[..], [-1.5, 1.5, 0.0]);
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        let (a, b) = (
+            tensor(&[6], &[0f32, 6.0, 2.0, -2.0, inf, 2.0]),
+            tensor(&[6], &[-3f32, -3.0, inf, inf, 3.0, 0.0]),
+        );
+        let y = one(Mod { fmod: false }, &[&a, &b]).values::<f32>().unwrap().to_vec();
+        let bits = |v: &[f32]| {
+            v.iter().map(|v| if v.is_nan() { nan.to_bits() } else { v.to_bits() }).collect::<Vec<_>>()
+        };
+        assert_eq!(bits(&y), bits(&[-0.0, -0.0, 2.0, inf, nan, nan]));
     }
 }

@@ -5,7 +5,7 @@ use crate::{bail, op};
 
 op! {
     /// The reduction `by` over the axes that a vector of integers names, counted from the end where negative; over
-    /// all if it is empty, or with `noop`, over none.
+    /// all if it is empty, or with `noop`, over none, which reduces each element for itself.
     ///
     /// `dims` is the shape of the result.
     ReduceDynamic = "reduce_dynamic" (x, axes) { by: ReduceKind, keepdims: bool, noop: bool, dims: Vec<Dim> }
@@ -38,12 +38,9 @@ impl OpDef for ReduceDynamic {
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
         let (x, axes) = (&args[0], layout_args::integers(&args[1])?);
-        if axes.is_empty() && self.noop {
-            return Ok(vec![x.clone()]);
-        }
         let mut axes =
             axes.into_iter().map(|a| layout_args::axis(a, x.rank())).collect::<OpResult<Vec<_>>>()?;
-        if axes.is_empty() {
+        if axes.is_empty() && !self.noop {
             axes = (0..x.rank()).collect();
         }
         check_axes(&x.ty(), &axes)?;
@@ -70,6 +67,14 @@ mod tests {
         assert_eq!(reduce(&[0], false, false, &[3]), Ok(tensor(&[3], &[5i32, 7, 9])));
         assert_eq!(reduce(&[], false, false, &[]), Ok(Tensor::scalar(21i32)));
         assert_eq!(reduce(&[], true, true, &[2, 3]).unwrap().elem(), Elem::I32);
+        let square = ReduceDynamic {
+            by: ReduceKind::ReduceSumSquare,
+            keepdims: true,
+            noop: true,
+            dims: vec![2.into()],
+        };
+        let y = run(square, &[Some(&tensor(&[2], &[3i32, -4])), Some(&tensor::<i64>(&[0], &[]))]).unwrap();
+        assert_eq!(y, [tensor(&[2], &[9i32, 16])]);
         for axes in [vec![2], vec![1, -1], vec![0, 1, 0]] {
             assert!(reduce(&axes, true, false, &[1, 1]).is_err());
         }

@@ -39,6 +39,7 @@ pub(super) fn find(op_type: &str) -> Option<Mapper> {
             1.0 => unary(cx, Silu {}),
             alpha => unary(cx, Swish { alpha }),
         },
+        "SwiGLU" => swiglu,
         "Gelu" => gelu,
         "PRelu" => prelu,
         _ => return None,
@@ -59,6 +60,21 @@ fn gelu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         other => bail!("attribute `approximate` is `{}`, not `none` or `tanh`", other.escape_debug()),
     };
     unary(cx, Gelu { form })
+}
+
+/// The second operand by `Swish` of the first.
+fn swiglu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let (gate, x) = (cx.input(0)?, cx.input(1)?);
+    let act = match cx.attr_float("alpha", 1.0)? {
+        1.0 => cx.add(Silu {}, &[gate])?,
+        alpha => cx.add(Swish { alpha }, &[gate])?,
+    };
+    let (a, b) = (cx.ty(gate), cx.ty(x));
+    let differ = a.dims.iter().zip(&b.dims).any(|(a, b)| a.as_const() != b.as_const());
+    if a.rank() != b.rank() || differ {
+        bail!("the operands are of one shape, not {a} and {b}");
+    }
+    Ok(vec![cx.add(Mul {}, &[act, x])?])
 }
 
 /// Before opset 7, a slope of one axis is one a channel.

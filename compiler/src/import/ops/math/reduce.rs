@@ -39,7 +39,7 @@ pub(super) fn find(op_type: &str) -> Option<Mapper> {
 }
 
 /// Axes are an attribute up to opset 17 (12 for `ReduceSum`) and then an input; none are all, or with
-/// `noop_with_empty_axes` none.
+/// `noop_with_empty_axes` none, and then each element is reduced for itself.
 fn reduce(cx: &mut NodeCx, by: ReduceKind) -> OpResult<Vec<Value>> {
     let x = cx.input(0)?;
     let keepdims = cx.attr_bool("keepdims", true)?;
@@ -54,11 +54,33 @@ fn reduce(cx: &mut NodeCx, by: ReduceKind) -> OpResult<Vec<Value>> {
         },
     };
     let axes = match axes.as_slice() {
-        [] if noop => return Ok(vec![x]),
+        [] if noop => return each_alone(cx, by, x),
         [] => (0..cx.rank(x)).collect(),
         axes => cx.axes(axes, cx.rank(x))?,
     };
     unary(cx, by.op(axes, keepdims))
+}
+
+/// What a reduction gives of each element alone.
+fn each_alone(cx: &mut NodeCx, by: ReduceKind, x: Value) -> OpResult<Vec<Value>> {
+    let floats = cx.ty(x).elem.is_float();
+    Ok(vec![match by {
+        ReduceKind::ReduceL1 => cx.add(Abs {}, &[x])?,
+        ReduceKind::ReduceSumSquare => cx.add(Mul {}, &[x, x])?,
+        ReduceKind::ReduceL2 if floats => {
+            let square = cx.add(Mul {}, &[x, x])?;
+            cx.add(Sqrt {}, &[square])?
+        }
+        ReduceKind::ReduceLogSum if floats => cx.add(Log {}, &[x])?,
+        // Integers are rounded as the reduction rounds them.
+        ReduceKind::ReduceL2 | ReduceKind::ReduceLogSum => cx.add(by.op(vec![], true), &[x])?,
+        ReduceKind::ReduceSum
+        | ReduceKind::ReduceMean
+        | ReduceKind::ReduceMax
+        | ReduceKind::ReduceMin
+        | ReduceKind::ReduceProd
+        | ReduceKind::ReduceLogSumExp => x,
+    }])
 }
 
 fn reduce_dynamic(

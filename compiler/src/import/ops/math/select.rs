@@ -1,19 +1,24 @@
 //! Casts, choices and bounds.
 
 use trine_ir::ops::*;
-use trine_ir::{Literal, OpResult, Value, bail};
+use trine_ir::small_float::Round;
+use trine_ir::{Elem, Literal, OpResult, Value, bail};
 
 use super::{Mapper, NodeCx, scalar, unary};
 
 pub(super) fn find(op_type: &str) -> Option<Mapper> {
     Some(match op_type {
         "Cast" => |cx| match cx.attr_elem("to")? {
-            Some(to) => unary(cx, Cast { to }),
+            Some(to) => cast(cx, to),
+            None => bail!("attribute `to` is missing"),
+        },
+        "BitCast" => |cx| match cx.attr_elem("to")? {
+            Some(to) => unary(cx, BitCast { to }),
             None => bail!("attribute `to` is missing"),
         },
         "CastLike" => |cx| {
             let to = cx.ty(cx.input(1)?).elem;
-            unary(cx, Cast { to })
+            cast(cx, to)
         },
         "Where" => |cx| {
             let args = [cx.input(0)?, cx.input(1)?, cx.input(2)?];
@@ -23,6 +28,26 @@ pub(super) fn find(op_type: &str) -> Option<Mapper> {
         "Dropout" => dropout,
         _ => return None,
     })
+}
+
+/// To floats of 8 bits and under by way of f32.
+fn cast(cx: &mut NodeCx, to: Elem) -> OpResult<Vec<Value>> {
+    let mut x = cx.input(0)?;
+    let from = cx.ty(x).elem;
+    if !to.is_small_float() || from == to {
+        return Ok(vec![cx.add(Cast { to }, &[x])?]);
+    }
+    if from != Elem::F32 {
+        x = cx.add(Cast { to: Elem::F32 }, &[x])?;
+    }
+    let round = match cx.attr_str("round_mode", "up")? {
+        "up" => Round::Up,
+        "down" => Round::Down,
+        "nearest" => Round::Nearest,
+        other => bail!("attribute `round_mode` is `{}`, not `up`, `down` or `nearest`", other.escape_debug()),
+    };
+    let saturate = cx.attr_bool("saturate", true)?;
+    Ok(vec![cx.add(Narrow { to, saturate, round }, &[x])?])
 }
 
 /// The bounds are attributes before opset 11.

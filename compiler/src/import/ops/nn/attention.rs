@@ -2,16 +2,17 @@
 
 use trine_ir::attr::Flag;
 use trine_ir::ops::{
-    Add, And, Attention, Concat, Div, Greater, Less, LessOrEqual, Matmul, Mul, Softmax, Sub, Tanh, Where,
+    Add, And, Attention, Concat, Div, Equal, Greater, GreaterOrEqual, Less, LessOrEqual, Matmul, Mul, Range,
+    ReduceMax, Softmax, Sub, Tanh, Where,
 };
-use trine_ir::{Dim, Elem, OpResult, Value, bail};
+use trine_ir::{Dim, Elem, OpResult, Tensor, Value, bail};
 
 use super::{
     NodeCx, aligned, attr_count, cast, expand, positions, product, quotient, reshape, scalar, size, sum,
     transpose,
 };
 
-/// Attention-23, 24.
+/// Attention-23 to 25.
 pub fn attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (mut q, mut k, mut v) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (mut mask, past_k, past_v) = (cx.opt(3), cx.opt(4), cx.opt(5));
@@ -28,29 +29,38 @@ pub fn attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         Some(scale) => scale,
         None => default_scale(cx, q)?,
     };
-    let op = Attention {
+    let mut op = Attention {
         scale,
         causal: cx.attr_bool("is_causal", false)?,
         softcap: cx.attr_float("softcap", 0.0)?,
         hidden: None,
         nan_unseen: Flag(false),
     };
+    let mut window = Window { left: side(cx, "left_window_size")?, right: side(cx, "right_window_size")? };
+    let total = match past_k.map(|p| cx.ty(p).dims) {
+        Some(past) => sum(past.get(2).ok_or("`past_key` is not [b,h,p,d]")?, &cx.ty(k).dims[2])?,
+        None => cx.ty(k).dims[2].clone(),
+    };
+    if let Some(given) = mask {
+        mask = Some(padded(cx, given, &total)?);
+    }
     if let Some(lengths) = cx.opt(6) {
         if past_k.is_some() {
             bail!("`nonpad_kv_seqlen` goes with keys that hold the past already, not with `past_key`");
         }
-        mask = Some(within_lengths(cx, k, lengths, mask)?);
-    } else if let Some(given) = mask {
-        let new = cx.ty(k).dims[2].clone();
-        let total = match past_k.map(|p| cx.ty(p).dims) {
-            Some(past) => sum(past.get(2).ok_or("`past_key` is not [b,h,p,d]")?, &new)?,
-            None => new,
-        };
-        mask = Some(padded(cx, given, &total)?);
+        if std::mem::take(&mut op.causal) {
+            window.right = Some(0);
+        }
+        mask = Some(within_lengths(cx, [q, k], lengths, mask, &window)?);
+    } else if window.left.is_some() || window.right.is_some() {
+        mask = Some(within_window(cx, q, k, past_k, mask, &window)?);
     }
-    let (y, k, v, scores) = if cx.wants(3) {
+    let precision = cx.attr_elem("softmax_precision")?.unwrap_or(cx.ty(q).elem);
+    // Softmax is computed in f32 at least, of which what it is rounded to afterwards does not tell.
+    let narrow = precision.bits() < cx.ty(q).elem.bits();
+    let (y, k, v, scores) = if cx.wants(3) || narrow {
         let mode = cx.attr_int("qk_matmul_output_mode", 0)?;
-        in_primitives(cx, &op, [q, k, v], mask, past_k.zip(past_v), mode)?
+        in_primitives(cx, &op, [q, k, v], mask, past_k.zip(past_v), mode, precision)?
     } else {
         let results = cx.add_node(op, &present(&[Some(q), Some(k), Some(v), mask, past_k, past_v]))?;
         match results[..] {
@@ -110,15 +120,109 @@ fn padded(cx: &mut NodeCx, mask: Value, total: &Dim) -> OpResult<Value> {
     cx.add(Concat { axis: ty.rank() - 1 }, &[mask, hidden])
 }
 
-/// `mask`, and keys from `lengths[b]` on hidden.
-fn within_lengths(cx: &mut NodeCx, k: Value, lengths: Value, mask: Option<Value>) -> OpResult<Value> {
-    let index = positions(cx, k, 2)?;
+/// How far from its own position a query sees, to either side; `None` is without bound.
+struct Window {
+    left: Option<i64>,
+    right: Option<i64>,
+}
+
+fn side(cx: &NodeCx, name: &str) -> OpResult<Option<i64>> {
+    match cx.attr_int(name, -1)? {
+        -1 => Ok(None),
+        // There are not so many positions.
+        n @ 0.. => Ok(Some(n.min(i32::MAX.into()))),
+        n => bail!("`{name}` is {n}, neither a number of positions nor -1"),
+    }
+}
+
+/// `mask`, and keys from `lengths[b]` on hidden. The queries are the last of so many positions, and see of these what
+/// is in `window`.
+fn within_lengths(
+    cx: &mut NodeCx,
+    [q, k]: [Value; 2],
+    lengths: Value,
+    mask: Option<Value>,
+    window: &Window,
+) -> OpResult<Value> {
+    let keys = positions(cx, k, 2)?;
+    let keys = aligned(cx, keys, 4, &[3])?;
     let lengths = cast(cx, lengths, Elem::I64)?;
-    let (index, lengths) = (aligned(cx, index, 4, &[3])?, aligned(cx, lengths, 4, &[0])?);
-    let inside = cx.add(Less {}, &[index, lengths])?;
-    let Some(mask) = mask else { return Ok(inside) };
-    let mask = padded(cx, mask, &cx.ty(k).dims[2].clone())?;
-    hide(cx, inside, mask)
+    let lengths = aligned(cx, lengths, 4, &[0])?;
+    // The last query stands at the last valid key: a window that ends there leaves out what is not valid.
+    let inside = match window.right {
+        Some(0) => None,
+        _ => Some(cx.add(Less {}, &[keys, lengths])?),
+    };
+    let queries = positions(cx, q, 2)?;
+    let (queries, new) = (aligned(cx, queries, 4, &[2])?, size(cx, q, 2)?);
+    let before = cx.add(Sub {}, &[lengths, new])?;
+    let queries = cx.add(Add {}, &[queries, before])?;
+    let near = in_window(cx, keys, queries, window)?;
+    all_of(cx, [inside, near], mask)
+}
+
+/// `mask`, and keys outside of `window` hidden.
+fn within_window(
+    cx: &mut NodeCx,
+    q: Value,
+    k: Value,
+    past: Option<Value>,
+    mask: Option<Value>,
+    window: &Window,
+) -> OpResult<Value> {
+    let (mut keys, mut queries) = (positions(cx, k, 2)?, positions(cx, q, 2)?);
+    queries = aligned(cx, queries, 2, &[0])?;
+    if let Some(past) = past {
+        let count = sum(&cx.ty(past).dims[2], &cx.ty(k).dims[2])?;
+        let (start, before, new) = (scalar(cx, Elem::I64, 0.0)?, size(cx, past, 2)?, size(cx, k, 2)?);
+        let (limit, step) = (cx.add(Add {}, &[before, new])?, scalar(cx, Elem::I64, 1.0)?);
+        keys = cx.add(Range { count }, &[start, limit, step])?;
+        queries = cx.add(Add {}, &[queries, before])?;
+    }
+    let near = in_window(cx, keys, queries, window)?;
+    all_of(cx, [near, None], mask)
+}
+
+/// Which keys are in the window around queries, by positions; `None` where all are.
+fn in_window(cx: &mut NodeCx, keys: Value, queries: Value, window: &Window) -> OpResult<Option<Value>> {
+    let mut near = None;
+    if let Some(left) = window.left {
+        let left = integer(cx, left);
+        let first = cx.add(Sub {}, &[queries, left])?;
+        near = Some(cx.add(GreaterOrEqual {}, &[keys, first])?);
+    }
+    if let Some(right) = window.right {
+        let last = match right {
+            0 => queries,
+            right => {
+                let right = integer(cx, right);
+                cx.add(Add {}, &[queries, right])?
+            }
+        };
+        let before = cx.add(LessOrEqual {}, &[keys, last])?;
+        near = Some(match near {
+            Some(near) => cx.add(And {}, &[near, before])?,
+            None => before,
+        });
+    }
+    Ok(near)
+}
+
+fn integer(cx: &mut NodeCx, value: i64) -> Value {
+    cx.constant(Tensor::scalar(value))
+}
+
+/// What all of the given masks leave.
+fn all_of(cx: &mut NodeCx, seen: [Option<Value>; 2], mask: Option<Value>) -> OpResult<Value> {
+    let seen = match seen {
+        [Some(a), Some(b)] => cx.add(And {}, &[a, b])?,
+        [Some(seen), None] | [None, Some(seen)] => seen,
+        [None, None] => bail!("there is nothing to hide"),
+    };
+    match mask {
+        Some(mask) => hide(cx, seen, mask),
+        None => Ok(seen),
+    }
 }
 
 /// `mask` where `seen`, else hidden.
@@ -142,7 +246,7 @@ pub fn up_to(cx: &mut NodeCx, keys: Value, queries: Value, width: Option<usize>)
     cx.add(And {}, &[seen, near])
 }
 
-/// Result, present keys and values, and the scores that `mode` asks for.
+/// Result, present keys and values, and the scores that `mode` asks for; the softmax is in `precision`.
 fn in_primitives(
     cx: &mut NodeCx,
     op: &Attention,
@@ -150,6 +254,7 @@ fn in_primitives(
     mask: Option<Value>,
     past: Option<(Value, Value)>,
     mode: i64,
+    precision: Elem,
 ) -> OpResult<(Value, Value, Value, Value)> {
     if let Some((past_k, past_v)) = past {
         k = cx.add(Concat { axis: 2 }, &[past_k, k])?;
@@ -185,7 +290,16 @@ fn in_primitives(
         let seen = up_to(cx, keys, queries, None)?;
         masked = hide(cx, seen, masked)?;
     }
-    let weights = cx.add(Softmax { axis: 3 }, &[masked])?;
+    let scores = cast(cx, masked, precision)?;
+    let weights = cx.add(Softmax { axis: 3 }, &[scores])?;
+    let mut weights = cast(cx, weights, elem)?;
+    if op.causal || mask.is_some() {
+        // Weights of nothing are 0, not NaN.
+        let best = cx.add(ReduceMax { axes: vec![3], keepdims: true }, &[masked])?;
+        let (nothing, zero) = (scalar(cx, elem, f64::NEG_INFINITY)?, scalar(cx, elem, 0.0)?);
+        let blind = cx.add(Equal {}, &[best, nothing])?;
+        weights = cx.add(Where {}, &[blind, zero, weights])?;
+    }
     let y = cx.add(Matmul { trans_b: false }, &[weights, values])?;
     let scores = match mode {
         0 => raw,
@@ -198,7 +312,7 @@ fn in_primitives(
 }
 
 /// Key or value heads repeated for each query head that shares them.
-fn shared_heads(cx: &mut NodeCx, x: Value, q: Value) -> OpResult<Value> {
+pub fn shared_heads(cx: &mut NodeCx, x: Value, q: Value) -> OpResult<Value> {
     let (dims, h) = (cx.ty(x).dims, cx.ty(q).dims[1].clone());
     if dims[1] == h {
         return Ok(x);

@@ -17,6 +17,9 @@ pub fn quantize(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         (None, None) => Elem::U8,
     };
     let (axis, block) = scope(cx, x, scale)?;
+    if to.is_small_float() && !cx.attr_bool("saturate", true)? {
+        bail!("values that are too large saturate in {to}; `saturate` 0 is not supported");
+    }
     cx.add_node(QuantizeLinear { axis, block, to }, &[Some(x), Some(scale), zero])
 }
 
