@@ -7,12 +7,16 @@ use crate::ty::Type;
 
 mod attention;
 mod blocks;
+mod col2im;
 mod control;
 mod control_loop;
 mod conv;
 mod conv_patches;
+mod deform_conv;
+mod det;
 mod einsum;
 mod elementwise;
+mod grid_sample;
 mod index;
 mod index_offsets;
 mod index_scatter;
@@ -41,19 +45,26 @@ mod reduce;
 mod require;
 mod resize;
 mod resize_taps;
+mod roi;
 mod rotary;
+mod suppression;
 mod ternary;
 #[cfg(test)]
 mod testing;
+mod tf_idf;
 mod window;
 
 pub use attention::*;
 pub use blocks::*;
+pub use col2im::*;
 pub use control::*;
 pub use control_loop::*;
 pub use conv::*;
+pub use deform_conv::*;
+pub use det::*;
 pub use einsum::*;
 pub use elementwise::*;
+pub use grid_sample::*;
 pub use index::*;
 pub use index_scatter::*;
 pub use int8::*;
@@ -75,8 +86,11 @@ pub use recurrent::*;
 pub use recurrent_activation::Activation;
 pub use reduce::*;
 pub use resize::*;
+pub use roi::*;
 pub use rotary::*;
+pub use suppression::*;
 pub use ternary::*;
+pub use tf_idf::*;
 pub use window::WindowAxis;
 
 crate::op_set! {
@@ -88,9 +102,9 @@ crate::op_set! {
     Equal, Greater, GreaterOrEqual, Less, LessOrEqual, And, Or, Xor, Not, IsNan, IsInf, Where, Clip, Cast, Dropout,
     // reduce
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
-    ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
+    ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, CumProd, Softmax, LogSoftmax, Hardmax, TopK, Unique,
     // matmul
-    Matmul, Einsum, DequantizeBlocks,
+    Matmul, Einsum, DequantizeBlocks, Det,
     // norm
     RmsNorm, LayerNorm, Lrn,
     // attention
@@ -100,10 +114,13 @@ crate::op_set! {
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
     // index
     Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,
+    TfIdf,
     // resize
-    Resize,
+    Resize, GridSample,
     // convolution
-    Conv, ConvTranspose, MaxPool, AveragePool,
+    Conv, ConvTranspose, DeformConv, Col2Im, MaxPool, AveragePool,
+    // regions
+    RoiAlign, MaxRoiPool, NonMaxSuppression,
     // quantization
     QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatmulInteger,
     // recurrent
