@@ -12,6 +12,8 @@ mod product;
 mod quant;
 mod recurrent;
 mod reduce;
+mod select;
+mod vision;
 
 use super::build::Builder;
 
@@ -45,4 +47,8 @@ pub const STEPS: &[(usize, Step)] = &[
     (1, contrib::embed_norm), (1, contrib::simplified), (2, contrib::scaled), (1, contrib::lstm), (2, contrib::grouped),
     (3, contrib::linear_attention), (2, contrib::causal_conv),
     (2, recurrent::layer), (1, recurrent::linear),
+    (2, select::compress), (2, select::unique), (2, select::reversed), (1, select::eye), (1, select::shrink),
+    (4, select::products), (1, select::determinant), (1, select::grams), (3, select::loss),
+    (3, vision::grid_sample), (3, vision::affine), (2, vision::suppression), (3, vision::regions), (3, vision::deformed),
+    (1, vision::blocks), (2, vision::norms), (2, vision::unpooled), (2, vision::centred),
 ];

@@ -34,11 +34,13 @@ mod conv;
 mod index;
 mod join;
 mod layout;
+mod loss;
 mod math;
 mod nn;
 mod quant;
 mod recurrent;
 mod resize;
+mod vision;
 
 /// Builds what a node means; a value for each of its outputs.
 pub type Mapper = fn(&mut NodeCx) -> OpResult<Vec<Value>>;
@@ -56,6 +58,8 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         quant::find,
         recurrent::find,
         control::find,
+        loss::find,
+        vision::find,
         contrib::find,
     ];
     families.into_iter().find_map(|find| find(domain, op_type))
