@@ -107,7 +107,10 @@ const PRODUCTS: [Row; 24] = [
     ("y, h = GRU(x, w_gru, r_gru) {hidden_size: 2}", "linear_before_reset: 0", "linear_before_reset: 1"),
 ];
 
-const PLACES: [Row; 36] = [
+const PLACES: [Row; 39] = [
+    ("y = EyeLike(square)", "k: 0", "k: 1"),
+    ("y = ReverseSequence(square, ends)", "batch_axis: 1, time_axis: 0", "batch_axis: 0, time_axis: 1"),
+    ("y, i = Unique(ties)", "sorted: 1", "sorted: 0"),
     ("y = Hardmax(ties)", "axis: -1", "axis: 0"),
     ("y = Flatten(x)", "axis: 1", "axis: 2"),
     ("y = ArgMax(ties)", "axis: 0", "axis: 1"),
@@ -148,6 +151,36 @@ const PLACES: [Row; 36] = [
     ),
     ("y = QuantizeLinear(square, scales)", "axis: 1", "axis: 0"),
     ("y = DequantizeLinear(codes, scales)", "axis: 1", "axis: 0"),
+];
+
+const IMAGES: [Row; 23] = [
+    ("y = GridSample(image, grid)", "mode: linear", "mode: nearest"),
+    ("y = GridSample(image, grid)", "padding_mode: zeros", "padding_mode: border"),
+    ("y = GridSample(image, grid)", "align_corners: 0", "align_corners: 1"),
+    ("y = AffineGrid(theta, sizes4)", "align_corners: 0", "align_corners: 1"),
+    ("y = NonMaxSuppression(boxes, box_scores, six)", "center_point_box: 0", "center_point_box: 1"),
+    ("y = LpPool(image) {kernel_shape: [2 2]}", "p: 2", "p: 1"),
+    ("y = LpPool(image) {kernel_shape: [2 2]}", "strides: [1 1]", "strides: [2 2]"),
+    ("y = LpPool(image) {kernel_shape: [2 2]}", "dilations: [1 1]", "dilations: [2 2]"),
+    ("y = LpPool(image) {kernel_shape: [2 2]}", "pads: [0 0 0 0]", "pads: [1 0 0 1]"),
+    ("y = LpPool(image) {kernel_shape: [2 2], strides: [2 2]}", "ceil_mode: 0", "ceil_mode: 1"),
+    ("y = GlobalLpPool(image)", "p: 2", "p: 1"),
+    ("y = RoiAlign(image, rois, first)", "mode: avg", "mode: max"),
+    ("y = RoiAlign(image, rois, first)", "output_height: 1", "output_height: 2"),
+    ("y = RoiAlign(image, rois, first)", "output_width: 1", "output_width: 2"),
+    ("y = RoiAlign(image, rois, first)", "sampling_ratio: 0", "sampling_ratio: 1"),
+    ("y = RoiAlign(image, rois, first)", "spatial_scale: 1.0", "spatial_scale: 0.5"),
+    (
+        "y = RoiAlign(image, rois, first)",
+        "coordinate_transformation_mode: half_pixel",
+        "coordinate_transformation_mode: output_half_pixel",
+    ),
+    ("y = MaxRoiPool(image, regions) {pooled_shape: [2 2]}", "spatial_scale: 1.0", "spatial_scale: 0.5"),
+    ("y = MaxUnpool(pooled, places) {kernel_shape: [2 2]}", "strides: [1 1]", "strides: [2 2]"),
+    ("y = Shrink(x)", "bias: 0.0", "bias: 1.0"),
+    ("y = Shrink(x)", "lambd: 0.5", "lambd: 0.1"),
+    ("y = NegativeLogLikelihoodLoss(logits, picked)", "reduction: mean", "reduction: sum"),
+    ("y, l = SoftmaxCrossEntropyLoss(logits, picked)", "reduction: mean", "reduction: none"),
 ];
 
 const RESIZES: [Row; 8] = [
@@ -197,7 +230,7 @@ const MADE: [Row; 16] = [
 ];
 
 /// Of other versions: the node by itself is what it is with the attribute stated.
-const OTHERS: [(i64, &str, &str, &str); 11] = [
+const OTHERS: [(i64, &str, &str, &str); 13] = [
     // All axes from the second on are one.
     (12, "y = Softmax(x)", "axis: 1", "axis: 2"),
     (12, "y = LogSoftmax(x)", "axis: 1", "axis: 2"),
@@ -210,6 +243,8 @@ const OTHERS: [(i64, &str, &str, &str); 11] = [
     (25, "y = Attention(heads, heads, heads)", "right_window_size: -1", "right_window_size: 0"),
     (28, "y = SpaceToDepth(deep) {blocksize: 2}", "mode: DCR", "mode: CRD"),
     (28, "y = SwiGLU(x, wide)", "alpha: 1.0", "alpha: 1.702"),
+    (26, "y = CumProd(x, one)", "exclusive: 0", "exclusive: 1"),
+    (26, "y = CumProd(x, one)", "reverse: 0", "reverse: 1"),
 ];
 
 /// The version that the tables above are of.
@@ -233,6 +268,19 @@ fn of_products_and_recurrent_layers() {
 #[test]
 fn of_what_moves_and_chooses() {
     all_matter(&PLACES);
+}
+
+#[test]
+fn of_images_and_losses() {
+    all_matter(&IMAGES);
+}
+
+#[test]
+fn of_regions_whose_pixels_had_no_halves() {
+    let at = |version, attribute| result(version, "y = RoiAlign(image, rois, first)", attribute).unwrap();
+    let (early, stated) = (at(15, ""), at(16, "coordinate_transformation_mode: output_half_pixel"));
+    assert_eq!(early, stated);
+    assert_ne!(early, at(16, ""));
 }
 
 #[test]
@@ -265,22 +313,24 @@ fn all_matter(rows: &[Row]) {
 }
 
 fn matters(version: i64, (node, default, other): &Row) -> Result<(), String> {
-    let run = |attribute: &str| {
-        let (inputs, constants) = operands();
-        let mut model = proto(&inputs, &constants, &lines(node, attribute));
-        model.opset_import[0].version = Some(version);
-        let fail = |e: &dyn std::fmt::Display| format!("{node} {{{attribute}}}, opset {version}: {e}");
-        let module = trine::import::import_bytes(model.encode_to_vec().into(), None).map_err(|e| fail(&e))?;
-        eval::run(&module, inputs.into_iter().map(|(_, t)| t).collect()).map_err(|e| fail(&e))
-    };
-    let absent = run("")?;
-    if absent != run(default)? {
+    let absent = result(version, node, "")?;
+    if absent != result(version, node, default)? {
         return Err(format!("{node}, opset {version}: the default is not {default}"));
     }
-    if absent == run(other)? {
+    if absent == result(version, node, other)? {
         return Err(format!("{node}, opset {version}: {other} changes nothing"));
     }
     Ok(())
+}
+
+/// What a node gives with one more attribute.
+fn result(version: i64, node: &str, attribute: &str) -> Result<Vec<Tensor>, String> {
+    let (inputs, constants) = operands();
+    let mut model = proto(&inputs, &constants, &lines(node, attribute));
+    model.opset_import[0].version = Some(version);
+    let fail = |e: &dyn std::fmt::Display| format!("{node} {{{attribute}}}, opset {version}: {e}");
+    let module = trine::import::import_bytes(model.encode_to_vec().into(), None).map_err(|e| fail(&e))?;
+    eval::run(&module, inputs.into_iter().map(|(_, t)| t).collect()).map_err(|e| fail(&e))
 }
 
 /// The node with one more attribute, and its results as the model's.
@@ -326,6 +376,17 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("pairs", ints(&[2, 1], &[1, 0])),
         ("updates", noise(&[2, 6], 10)),
         ("signal", noise(&[2, 6, 1], 26)),
+        ("grid", scaled(&[2, 2, 3, 2], 26, 1.5)),
+        ("theta", noise(&[2, 2, 3], 27)),
+        ("boxes", floats(&[1, 3, 4], &[0.0, 0.0, 2.0, 2.0, 1.0, 1.0, 3.0, 3.0, 5.0, 5.0, 1.0, 1.0])),
+        ("box_scores", floats(&[1, 1, 3], &[0.9, 0.8, 0.7])),
+        ("rois", floats(&[2, 4], &[0.0, 0.0, 3.0, 3.0, 1.0, 1.0, 4.0, 2.5])),
+        ("first", ints(&[2], &[0, 1])),
+        ("regions", floats(&[1, 5], &[1.0, 0.0, 0.0, 3.0, 3.0])),
+        ("pooled", noise(&[1, 1, 2, 2], 28)),
+        ("places", ints(&[1, 1, 2, 2], &[0, 2, 5, 7])),
+        ("ends", ints(&[6], &[1, 2, 3, 4, 5, 6])),
+        ("logits", noise(&[3, 4], 29)),
     ];
     let constants = vec![
         ("g6", noise(&[6], 11)),

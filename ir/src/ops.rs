@@ -7,13 +7,17 @@ use crate::ty::Type;
 
 mod attention;
 mod blocks;
+mod col2im;
 mod control;
 mod control_loop;
 mod conv;
 mod conv_patches;
+mod deform_conv;
+mod det;
 mod einsum;
 mod elementwise;
 mod fourier;
+mod grid_sample;
 mod index;
 mod index_offsets;
 mod index_scatter;
@@ -42,20 +46,27 @@ mod reduce;
 mod require;
 mod resize;
 mod resize_taps;
+mod roi;
 mod rotary;
+mod suppression;
 mod ternary;
 #[cfg(test)]
 mod testing;
+mod tf_idf;
 mod window;
 
 pub use attention::*;
 pub use blocks::*;
+pub use col2im::*;
 pub use control::*;
 pub use control_loop::*;
 pub use conv::*;
+pub use deform_conv::*;
+pub use det::*;
 pub use einsum::*;
 pub use elementwise::*;
 pub use fourier::*;
+pub use grid_sample::*;
 pub use index::*;
 pub use index_scatter::*;
 pub use int8::*;
@@ -77,8 +88,11 @@ pub use recurrent::*;
 pub use recurrent_activation::Activation;
 pub use reduce::*;
 pub use resize::*;
+pub use roi::*;
 pub use rotary::*;
+pub use suppression::*;
 pub use ternary::*;
+pub use tf_idf::*;
 pub use window::WindowAxis;
 
 crate::op_set! {
@@ -91,9 +105,9 @@ crate::op_set! {
     BitAnd, BitOr, BitXor, BitNot, Shift, BitCast, Narrow,
     // reduce
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
-    ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
+    ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, CumProd, Softmax, LogSoftmax, Hardmax, TopK, Unique,
     // matmul
-    Matmul, Einsum, DequantizeBlocks,
+    Matmul, Einsum, DequantizeBlocks, Det,
     // norm
     RmsNorm, LayerNorm, Lrn,
     // attention
@@ -103,10 +117,13 @@ crate::op_set! {
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
     // index
     Gather, GatherElements, GatherNd, OneHot, NonZero, ScatterElements, ScatterNd, TensorScatter,
+    TfIdf,
     // resize
-    Resize,
+    Resize, GridSample,
     // convolution
-    Conv, ConvTranspose, MaxPool, AveragePool,
+    Conv, ConvTranspose, DeformConv, Col2Im, MaxPool, AveragePool,
+    // regions
+    RoiAlign, MaxRoiPool, NonMaxSuppression,
     // quantization
     QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, MatmulInteger,
     // recurrent

@@ -13,6 +13,8 @@ mod quant;
 mod recurrent;
 mod reduce;
 mod signal;
+mod select;
+mod vision;
 
 use super::build::Builder;
 
@@ -47,4 +49,8 @@ pub const STEPS: &[(usize, Step)] = &[
     (3, contrib::linear_attention), (2, contrib::causal_conv),
     (2, recurrent::layer), (1, recurrent::linear),
     (2, signal::transform), (1, signal::frames), (1, signal::made), (3, signal::random),
+    (2, select::compress), (2, select::unique), (2, select::reversed), (1, select::eye), (1, select::shrink),
+    (4, select::products), (1, select::determinant), (1, select::grams), (3, select::loss),
+    (3, vision::grid_sample), (3, vision::affine), (2, vision::suppression), (3, vision::regions), (3, vision::deformed),
+    (1, vision::blocks), (2, vision::norms), (2, vision::unpooled), (2, vision::centred),
 ];

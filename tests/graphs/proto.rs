@@ -40,6 +40,10 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     AttributeProto { f: Some(value), ..attribute(name, AttributeType::Float) }
 }
 
+pub fn floats(name: &str, values: &[f32]) -> AttributeProto {
+    AttributeProto { floats: values.to_vec(), ..attribute(name, AttributeType::Floats) }
+}
+
 pub fn text(name: &str, value: &str) -> AttributeProto {
     AttributeProto {
         s: Some(Bytes::copy_from_slice(value.as_bytes())),

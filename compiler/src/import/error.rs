@@ -60,7 +60,7 @@ impl Unsupported {
             ("", op) if op.contains("Sequence") || op.starts_with("Optional") => {
                 "sequences and optionals are not supported; export with plain tensors"
             }
-            ("", op) if op.contains("String") || op.contains("Regex") || op == "TfIdfVectorizer" => {
+            ("", op) if op.contains("String") || op.contains("Regex") => {
                 "strings are not supported; do the text processing outside of the model"
             }
             ("", _) => "simplify the model or export it so that other ops express this one",

@@ -34,6 +34,7 @@ mod conv;
 mod index;
 mod join;
 mod layout;
+mod loss;
 mod math;
 mod ml;
 mod nn;
@@ -42,6 +43,7 @@ mod random;
 mod recurrent;
 mod resize;
 mod signal;
+mod vision;
 
 /// Builds what a node means; a value for each of its outputs.
 pub type Mapper = fn(&mut NodeCx) -> OpResult<Vec<Value>>;
@@ -62,6 +64,8 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         ml::find,
         random::find,
         signal::find,
+        loss::find,
+        vision::find,
         contrib::find,
     ];
     families.into_iter().find_map(|find| find(domain, op_type))

@@ -6,6 +6,7 @@ mod fold;
 mod scan;
 mod softmax;
 mod top_k;
+mod unique;
 
 use super::layout_copy::{View, strides};
 use super::*;
@@ -14,9 +15,10 @@ use crate::bail;
 pub use arg::{ArgMax, ArgMin};
 pub use dynamic::ReduceDynamic;
 pub use fold::*;
-pub use scan::CumSum;
+pub use scan::{CumProd, CumSum};
 pub use softmax::{Hardmax, LogSoftmax, Softmax};
 pub use top_k::TopK;
+pub use unique::Unique;
 
 pub(super) use softmax::softmax;
 

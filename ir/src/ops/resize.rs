@@ -201,7 +201,7 @@ fn interpolate(x: &Tensor, axis: usize, taps: &[Taps], outside: f64) -> OpResult
 }
 
 /// Values of f64 within what `elem` holds, since cubic curves overshoot.
-fn saturate(x: &Tensor, elem: Elem) -> OpResult<Tensor> {
+pub(super) fn saturate(x: &Tensor, elem: Elem) -> OpResult<Tensor> {
     if elem.is_float() {
         return Ok(x.clone());
     }

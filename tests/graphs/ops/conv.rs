@@ -7,7 +7,7 @@ use crate::graphs::data::{self, Draw};
 use crate::graphs::proto::{float, int, ints, text};
 
 /// A value `[n,c,spatial…]` with a constant number of channels.
-fn image(b: &mut Builder, least: usize) -> Option<(Val, usize)> {
+pub fn image(b: &mut Builder, least: usize) -> Option<(Val, usize)> {
     let spatial = |v: &Val| v.dims[2..].iter().all(|d| d.least() >= least && d.known());
     let fit = |v: &Val| {
         v.elem == F32
@@ -38,13 +38,13 @@ fn image(b: &mut Builder, least: usize) -> Option<(Val, usize)> {
 }
 
 /// Windows: attributes, and the size of each spatial axis.
-struct Window {
-    attributes: Vec<trine::import::proto::AttributeProto>,
+pub struct Window {
+    pub attributes: Vec<trine::import::proto::AttributeProto>,
     kernel: Vec<usize>,
-    sizes: Vec<Size>,
+    pub sizes: Vec<Size>,
 }
 
-fn window(b: &mut Builder, x: &Val, pool: bool) -> Option<Window> {
+pub fn window(b: &mut Builder, x: &Val, pool: bool) -> Option<Window> {
     let spatial = &x.dims[2..];
     let n = spatial.len();
     let kernel: Vec<usize> = (0..n).map(|_| b.choices.pick(&[1, 2, 3, 3])).collect();

@@ -5,7 +5,9 @@ use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
 use super::{Mapper, NodeCx};
 
+mod lp_pool;
 mod pool;
+mod unpool;
 mod window;
 
 use window::{AutoPad, Window};
@@ -19,6 +21,11 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         ("", "ConvTranspose") => conv_transpose,
         ("", "MaxPool") => pool::max_pool,
         ("", "AveragePool") => pool::average_pool,
+        ("", "LpPool") => lp_pool::lp_pool,
+        ("", "GlobalLpPool") => lp_pool::global_lp_pool,
+        ("", "MaxUnpool") => unpool::max_unpool,
+        ("", "Col2Im") => unpool::col2im,
+        ("", "DeformConv") => unpool::deform_conv,
         ("", "GlobalMaxPool") => |cx| {
             let (x, axes) = spatial(cx)?;
             Ok(vec![cx.add(ReduceMax { axes, keepdims: true }, &[x])?])

@@ -2,9 +2,11 @@
 
 use trine_ir::attr::Attr;
 use trine_ir::ops::*;
-use trine_ir::{Dim, OpResult, Value, bail};
+use trine_ir::{Dim, OpResult, Tensor, Value, bail};
 
 use super::{Mapper, NodeCx};
+
+mod select;
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
     Some(match (domain, op_type) {
@@ -36,6 +38,10 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
             let (x, count) = (cx.input(0)?, cx.fresh_dim());
             Ok(vec![cx.add(NonZero { count }, &[x])?])
         },
+        ("", "Compress") => select::compress,
+        ("", "Unique") => select::unique,
+        ("", "ReverseSequence") => select::reverse_sequence,
+        ("", "TfIdfVectorizer") => select::tf_idf,
         _ => return None,
     })
 }
@@ -52,6 +58,13 @@ fn axis(cx: &NodeCx, default: i64) -> OpResult<usize> {
 
 fn reduction(cx: &NodeCx) -> OpResult<Reduction> {
     Ok(Reduction::parse(cx.attr_str("reduction", "none")?)?)
+}
+
+/// Indices of i64 that do not count from the end of an axis, as ours do: negative ones are made such that they are refused.
+pub(super) fn from_the_start(cx: &mut NodeCx, indices: Value) -> OpResult<Value> {
+    let (zero, nowhere) = (cx.constant(Tensor::scalar(0i64)), cx.constant(Tensor::scalar(i64::MIN)));
+    let negative = cx.add(Less {}, &[indices, zero])?;
+    cx.add(Where {}, &[negative, nowhere, indices])
 }
 
 fn tensor_scatter(cx: &mut NodeCx) -> OpResult<Vec<Value>> {

@@ -6,6 +6,7 @@ use trine_ir::ops::*;
 use trine_ir::{Dim, Elem, OpResult, Tensor, Value, bail};
 
 use super::layout::{elements, vector_len};
+use super::nn::{cast, reshape};
 use super::{Mapper, NodeCx};
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
@@ -14,6 +15,7 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         ("", "Split") => split,
         ("", "Slice") => slice,
         ("", "Pad") => pad,
+        ("", "CenterCropPad") => center_crop_pad,
         _ => return None,
     })
 }
@@ -223,6 +225,62 @@ fn pad(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let dims = from.into_iter().enumerate().map(padded).collect();
     let args: Vec<_> = (0..cx.input_count()).map(|i| cx.opt(i)).collect();
     cx.add_node(PadDynamic { mode, dims }, &args)
+}
+
+/// Pads that may be negative: what is cut off and what is added is as much on both sides, or one less before.
+fn center_crop_pad(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let (x, shape) = (cx.input(0)?, cx.input(1)?);
+    let (from, rank) = (cx.ty(x).dims, cx.rank(x));
+    let axes = match cx.attr_ints("axes")? {
+        Some(axes) => cx.axes(axes, rank)?,
+        None => (0..rank).collect(),
+    };
+    let shape = reshape(cx, shape, vec![Dim::constant(axes.len())])?;
+    let asked = elements(cx, shape, "shape")?;
+    let mut pads = vec![Dim::constant(0); 2 * rank];
+    for (axis, size) in axes.iter().zip(&asked) {
+        let Some(size) = size else { return center_crop_pad_dynamic(cx, x, shape, &axes, &asked) };
+        let (zero, two, len) = (Dim::constant(0), Dim::constant(2), &from[*axis]);
+        let both = || {
+            let half = |n: Dim| n.max_of(&zero)?.floordiv(&two);
+            let before = half(size.sub(len)?)?.sub(&half(len.sub(size)?)?)?;
+            Some((before.clone(), size.sub(len)?.sub(&before)?))
+        };
+        let Some((before, after)) = both() else { bail!("`{size}` is too large an expression") };
+        (pads[*axis], pads[rank + axis]) = (before, after);
+    }
+    cx.add_node(Pad { mode: PadMode::Constant, pads }, &[Some(x)])
+}
+
+/// The same with pads that are computed when the sizes are there.
+fn center_crop_pad_dynamic(
+    cx: &mut NodeCx,
+    x: Value,
+    shape: Value,
+    axes: &[usize],
+    asked: &[Option<Dim>],
+) -> OpResult<Vec<Value>> {
+    let mut dims = cx.ty(x).dims;
+    for (axis, size) in axes.iter().zip(asked) {
+        dims[*axis] = size.clone().unwrap_or_else(|| cx.fresh_dim());
+    }
+    let places = cx.constant(Tensor::vector(axes.iter().map(|a| *a as i64).collect::<Vec<i64>>()));
+    let (zero, two) = (cx.constant(Tensor::scalar(0i64)), cx.constant(Tensor::scalar(2i64)));
+    let lengths = cx.add(Shape { start: 0, end: cx.rank(x) }, &[x])?;
+    let lengths = cx.add(Gather { axis: 0 }, &[lengths, places])?;
+    let shape = cast(cx, shape, Elem::I64)?;
+    let half = |cx: &mut NodeCx, a: Value, b: Value| {
+        let more = cx.add(Sub {}, &[a, b])?;
+        let more = cx.add(Max {}, &[more, zero])?;
+        cx.add(Div {}, &[more, two])
+    };
+    let (added, cut) = (half(cx, shape, lengths)?, half(cx, lengths, shape)?);
+    let before = cx.add(Sub {}, &[added, cut])?;
+    let all = cx.add(Sub {}, &[shape, lengths])?;
+    let after = cx.add(Sub {}, &[all, before])?;
+    let pads = cx.add(Concat { axis: 0 }, &[before, after])?;
+    let op = PadDynamic { mode: PadMode::Constant, dims };
+    cx.add_node(op, &[Some(x), Some(pads), None, Some(places)])
 }
 
 /// The padding of opsets that have it as an attribute, and floats alone.

@@ -3,6 +3,7 @@
 use trine_ir::ops::*;
 use trine_ir::{Dim, Op, OpResult, Tensor, Value, bail};
 
+use super::nn::{cast, positions};
 use super::{Mapper, NodeCx};
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
@@ -23,6 +24,7 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         ("", "Shape") => shape,
         ("", "Size") => |cx| one(cx, Size {}),
         ("", "Range") => range,
+        ("", "EyeLike") => eye_like,
         _ => return None,
     })
 }
@@ -331,6 +333,20 @@ fn range_count(cx: &NodeCx, bounds: [Value; 3]) -> Option<Dim> {
     };
     let span = if span.is_nonnegative() { span } else { span.max_of(&Dim::constant(0))? };
     span.ceildiv(&Dim::integer(step))
+}
+
+/// Ones on diagonal `k` of a matrix of the shape of input 0, and zeros.
+fn eye_like(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let x = cx.input(0)?;
+    let ty = cx.ty(x);
+    let [rows, _] = ty.dims.as_slice() else { bail!("expects a matrix, got {ty}") };
+    let elem = cx.attr_elem("dtype")?.unwrap_or(ty.elem);
+    let k = cx.constant(Tensor::scalar(cx.attr_int("k", 0)?));
+    let (row, column) = (positions(cx, x, 0)?, positions(cx, x, 1)?);
+    let row = reshaped(cx, row, vec![rows.clone(), Dim::constant(1)])?;
+    let diagonal = cx.add(Add {}, &[row, k])?;
+    let one = cx.add(Equal {}, &[diagonal, column])?;
+    Ok(vec![cast(cx, one, elem)?])
 }
 
 fn one(cx: &mut NodeCx, op: impl Into<Op>) -> OpResult<Vec<Value>> {

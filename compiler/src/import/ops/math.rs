@@ -66,6 +66,7 @@ fn element(op_type: &str) -> Option<Mapper> {
         "Exp" => |cx| unary(cx, Exp {}),
         "Log" => |cx| unary(cx, Log {}),
         "Erf" => |cx| unary(cx, Erf {}),
+        "Det" => |cx| unary(cx, Det {}),
         "Sin" => |cx| unary(cx, Sin {}),
         "Cos" => |cx| unary(cx, Cos {}),
         "Tan" => |cx| unary(cx, Tan {}),

@@ -1,9 +1,10 @@
 //! Activations.
 
 use trine_ir::ops::*;
-use trine_ir::{OpResult, Value, bail};
+use trine_ir::{Elem, OpResult, Value, bail};
 
-use super::{Mapper, NodeCx, legacy, unary};
+use super::super::nn::cast;
+use super::{Mapper, NodeCx, legacy, scalar, unary};
 
 pub(super) fn find(op_type: &str) -> Option<Mapper> {
     Some(match op_type {
@@ -42,6 +43,7 @@ pub(super) fn find(op_type: &str) -> Option<Mapper> {
         "SwiGLU" => swiglu,
         "Gelu" => gelu,
         "PRelu" => prelu,
+        "Shrink" => shrink,
         _ => return None,
     })
 }
@@ -88,4 +90,24 @@ fn prelu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         bail!("slope {} is not broadcast to {}", cx.ty(slope), cx.ty(x));
     }
     Ok(vec![y])
+}
+
+/// `x + bias` below `-lambd`, `x - bias` above `lambd`, else 0; integers and narrow floats are widened in between.
+fn shrink(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let x = cx.input(0)?;
+    let from = cx.ty(x).elem;
+    let elem = match from {
+        Elem::F32 | Elem::F16 | Elem::Bf16 => Elem::F32,
+        _ if from == Elem::F64 || from.is_int() && from.bits() >= 8 => Elem::F64,
+        _ => bail!("expects numbers, got {}", cx.ty(x)),
+    };
+    let (bias, lambd) = (cx.attr_float("bias", 0.0)?, cx.attr_float("lambd", 0.5)?);
+    let [zero, bias, low, high] = [0.0, bias, -lambd, lambd].map(|v| scalar(cx, elem, v.into()));
+    let (zero, bias, low, high) = (zero?, bias?, low?, high?);
+    let x = cast(cx, x, elem)?;
+    let (below, above) = (cx.add(Less {}, &[x, low])?, cx.add(Greater {}, &[x, high])?);
+    let (more, less) = (cx.add(Add {}, &[x, bias])?, cx.add(Sub {}, &[x, bias])?);
+    let not_below = cx.add(Where {}, &[above, less, zero])?;
+    let y = cx.add(Where {}, &[below, more, not_below])?;
+    Ok(vec![cast(cx, y, from)?])
 }

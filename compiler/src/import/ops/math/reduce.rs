@@ -33,6 +33,11 @@ pub(super) fn find(op_type: &str) -> Option<Mapper> {
             let args = [cx.input(0)?, cx.input(1)?];
             Ok(vec![cx.add(CumSum { exclusive, reverse }, &args)?])
         },
+        "CumProd" => |cx| {
+            let (exclusive, reverse) = (cx.attr_bool("exclusive", false)?, cx.attr_bool("reverse", false)?);
+            let args = [cx.input(0)?, cx.input(1)?];
+            Ok(vec![cx.add(CumProd { exclusive, reverse }, &args)?])
+        },
         "TopK" => top_k,
         _ => return None,
     })
