@@ -7,6 +7,7 @@ use crate::ty::Type;
 
 mod attention;
 mod blocks;
+mod cached_attention;
 mod control;
 mod control_loop;
 mod conv;
@@ -17,6 +18,7 @@ mod index;
 mod index_offsets;
 mod index_scatter;
 mod int8;
+mod inverse;
 mod layout;
 mod layout_args;
 mod layout_copy;
@@ -49,6 +51,7 @@ mod window;
 
 pub use attention::*;
 pub use blocks::*;
+pub use cached_attention::*;
 pub use control::*;
 pub use control_loop::*;
 pub use conv::*;
@@ -57,6 +60,7 @@ pub use elementwise::*;
 pub use index::*;
 pub use index_scatter::*;
 pub use int8::*;
+pub use inverse::*;
 pub use layout::*;
 pub use layout_join::*;
 pub use layout_pad::*;
@@ -90,11 +94,11 @@ crate::op_set! {
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
     ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, Softmax, LogSoftmax, Hardmax, TopK,
     // matmul
-    Matmul, Einsum, DequantizeBlocks,
+    Matmul, Einsum, DequantizeBlocks, Inverse,
     // norm
     RmsNorm, LayerNorm, Lrn,
     // attention
-    Attention, LinearAttention, Rotary,
+    Attention, CachedAttention, LinearAttention, Rotary,
     // layout
     Identity, Reshape, ReshapeDynamic, SqueezeDynamic, UnsqueezeDynamic, Transpose, Expand, ExpandDynamic, Tile, TileDynamic, Trilu,
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,
