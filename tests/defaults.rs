@@ -183,6 +183,41 @@ const IMAGES: [Row; 23] = [
     ("y, l = SoftmaxCrossEntropyLoss(logits, picked)", "reduction: mean", "reduction: none"),
 ];
 
+const CONTRIB: [Row; 20] = [
+    ("y = ms.Attention(x, merged) {num_heads: 2}", "unidirectional: 0", "unidirectional: 1"),
+    ("y = ms.Attention(x, merged, _, keep) {num_heads: 2}", "mask_filter_value: -10000.0", "mask_filter_value: -1.0"),
+    ("y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}", "causal: 1", "causal: 0"),
+    (
+        "y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}",
+        "smooth_softmax: -1",
+        "smooth_softmax: 1",
+    ),
+    (
+        "y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}",
+        "local_window_size: -1",
+        "local_window_size: 1",
+    ),
+    (
+        "y = ms.GroupQueryAttention(x, x, x, _, _, last, total, turns, turns) {num_heads: 2, kv_num_heads: 2, do_rotary: 1}",
+        "rotary_interleaved: 0",
+        "rotary_interleaved: 1",
+    ),
+    ("y = ms.FusedGemm(square, square, b6) {activation: Elu}", "activation_alpha: 1.0", "activation_alpha: 0.5"),
+    ("y = ms.FusedGemm(square, square, b6) {activation: Relu}", "beta: 1.0", "beta: 2.0"),
+    ("y = ms.GroupNorm(dim, g4, b4) {groups: 2, activation: 0, channels_last: 0}", "epsilon: 0.00001", "epsilon: 0.001"),
+    ("y = ms.GroupNorm(four, g4, b4) {groups: 2, activation: 0}", "channels_last: 1", "channels_last: 0"),
+    ("y = ms.Trilu(square)", "upper: 1", "upper: 0"),
+    ("y = ms.UnfoldTensor(square) {size: 2}", "step: 1", "step: 2"),
+    ("y = ms.UnfoldTensor(square) {size: 2}", "dim: -1", "dim: 0"),
+    ("y = ms.SwiGLU(x)", "activation_alpha: 1.0", "activation_alpha: 1.702"),
+    ("y = ms.SwiGLU(x)", "activation_beta: 0.0", "activation_beta: 1.0"),
+    ("y = ms.SwiGLU(x)", "limit: 0.0", "limit: 0.25"),
+    ("y = ms.Rfft(deep)", "signal_ndim: 1", "signal_ndim: 2"),
+    ("y = ms.QLinearLeakyRelu(codes, step, _, step)", "alpha: 0.01", "alpha: 0.5"),
+    ("y = ms.QLinearSoftmax(codes, step, _, step, nothing) {opset: 13}", "axis: -1", "axis: 0"),
+    ("y = ms.CDist(square, square)", "metric: sqeuclidean", "metric: euclidean"),
+];
+
 const RESIZES: [Row; 8] = [
     ("y = Resize(image, _, scales4)", "mode: nearest", "mode: linear"),
     (
@@ -284,6 +319,11 @@ fn of_regions_whose_pixels_had_no_halves() {
 }
 
 #[test]
+fn of_onnxruntimes_own() {
+    all_matter(&CONTRIB);
+}
+
+#[test]
 fn of_resizes() {
     all_matter(&RESIZES);
 }
@@ -371,6 +411,7 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("infinite", floats(&[4], &infinite)),
         ("codes", Tensor::from_vec(vec![6, 6], codes).unwrap()),
         ("deep", noise(&[1, 8, 2, 2], 9)),
+        ("four", scaled(&[2, 4, 4, 4], 26, 1e-3)),
         ("picked", ints(&[3], &[0, 3, 1])),
         ("chosen", ints(&[2, 6], &[0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0])),
         ("pairs", ints(&[2, 1], &[1, 0])),
@@ -408,6 +449,12 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("r_lstm", noise(&[1, 8, 2], 23)),
         ("w_gru", noise(&[1, 6, 6], 24)),
         ("r_gru", noise(&[1, 6, 2], 25)),
+        ("merged", noise(&[6, 12], 27)),
+        ("last", Tensor::vector(vec![3i32; 2])),
+        ("total", Tensor::scalar(4i32)),
+        ("turns", noise(&[8, 1], 28)),
+        ("step", Tensor::scalar(0.03125f32)),
+        ("nothing", Tensor::scalar(-60i8)),
         ("one", Tensor::scalar(1i64)),
         ("two", Tensor::vector(vec![2i64])),
         ("four", Tensor::scalar(4i64)),

@@ -137,13 +137,15 @@ impl<'g> Plan<'g> {
             return None;
         }
         // Attention turns its operands itself.
-        let attends = ops().any(|op| matches!(op, Op::Attention(_)));
+        let attends = ops().any(attention::attends);
         let anchor = ops().find_map(|op| match op {
             Op::SignSelect(_) | Op::WeightProducts(_) => {
                 Some(sign_sum::Plan::new(graph, target).map(Box::new).map(Plan::SignSum))
             }
             Op::Matmul(_) => Some(matmul::Plan::new(graph, target).map(Box::new).map(Plan::Matmul)),
-            Op::Attention(_) => Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention)),
+            Op::Attention(_) | Op::CachedAttention(_) => {
+                Some(attention::Plan::new(graph, target).map(Box::new).map(Plan::Attention))
+            }
             Op::Rotary(_) if !attends => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
             Op::Gather(_) => Some(gather::Plan::new(graph, target).map(Plan::Gather)),
             Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),

@@ -10,6 +10,7 @@ use trine_ir::{Def, Dim, FunctionKind, Graph, MAIN, Module, NodeId, Op, Type, Va
 use trine_runtime::{Buffer, Derived, Place, Port, Size, State, Step, StepKind};
 
 use crate::build::BuildError;
+use crate::codegen::attention::attends;
 use crate::codegen::{ArgLayout, Plan, Target, verify_kernels};
 use crate::constants::Wanted;
 use crate::plan_buffers;
@@ -332,9 +333,7 @@ fn states(module: &Module, main: &Graph) -> Vec<State> {
         let Some(Op::Call(call)) = main.op(node) else { continue };
         let Some(kernel) = module.functions.get(&call.f.0) else { continue };
         let body = &kernel.graph;
-        let Some(attention) =
-            body.order().into_iter().find(|n| matches!(body.op(*n), Some(Op::Attention(_))))
-        else {
+        let Some(attention) = body.order().into_iter().find(|n| body.op(*n).is_some_and(attends)) else {
             continue;
         };
         for (slot, result) in [(4, 1), (5, 2)] {

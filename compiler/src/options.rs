@@ -27,6 +27,9 @@ pub enum Activations {
     F32,
     /// int8 with one scale a row: faster, and lossy.
     I8,
+    /// int8 with a scale for each block of so many inputs, where blocks fill the rows: lossy too, but what is large in
+    /// one block costs others nothing.
+    I8Blocks(usize),
 }
 
 /// What runs the ops.
@@ -119,8 +122,13 @@ impl Options {
         if self.head == Head::I8 || (self.head == Head::Auto && self.ternarize.is_some()) {
             pipeline = pipeline.with("quantize-head", BEFORE_LOWERING)?;
         }
-        if self.activations == Activations::I8 && module.stage <= Stage::Ternary {
-            pipeline = pipeline.with("quantize-activations", BEFORE_LOWERING)?;
+        if module.stage <= Stage::Ternary {
+            let step = match self.activations {
+                Activations::I8 => "quantize-activations".into(),
+                Activations::I8Blocks(block) => format!("quantize-activations{{block={block}}}"),
+                Activations::Auto | Activations::F32 => return Ok(pipeline),
+            };
+            pipeline = pipeline.with(&step, BEFORE_LOWERING)?;
         }
         Ok(pipeline)
     }
@@ -128,7 +136,8 @@ impl Options {
     fn ternarize_step(&self, text: &str) -> String {
         let (method, rest) = name_and_options(text);
         let activations = match self.activations {
-            Activations::F32 => "f32",
+            // Blocks are rounded by the pass that comes after.
+            Activations::F32 | Activations::I8Blocks(_) => "f32",
             Activations::Auto | Activations::I8 => "i8",
         };
         format!("ternarize{{method={method},activations={activations},{rest}}}")

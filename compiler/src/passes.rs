@@ -71,8 +71,8 @@ passes! {
     "ternarize" = ternarize: Lossy ["method", "group", "planes", "scales", "lambda", "gamma", "seed", "keep", "activations"];
     /// Round the weights of the last linear layer to int8, a scale a row
     "quantize-head" = quantize_head: Lossy [];
-    /// Round what ternary matmuls sum to int8, with one scale a row
-    "quantize-activations" = quantize_activations: Lossy [];
+    /// Round what ternary matmuls sum to int8, with one scale a row or, with `block`, one for each block of inputs
+    "quantize-activations" = quantize_activations: Lossy ["block"];
     /// Join ternary matmuls of one input, such as q, k and v
     "fuse-siblings" = fuse_siblings: Exact [];
     /// Lower ternary matmuls to sign selection, sums and one rescaling

@@ -7,6 +7,7 @@ use crate::ty::Type;
 
 mod attention;
 mod blocks;
+mod cached_attention;
 mod col2im;
 mod control;
 mod control_loop;
@@ -22,6 +23,7 @@ mod index;
 mod index_offsets;
 mod index_scatter;
 mod int8;
+mod inverse;
 mod layout;
 mod layout_args;
 mod layout_copy;
@@ -57,6 +59,7 @@ mod window;
 
 pub use attention::*;
 pub use blocks::*;
+pub use cached_attention::*;
 pub use col2im::*;
 pub use control::*;
 pub use control_loop::*;
@@ -70,6 +73,7 @@ pub use grid_sample::*;
 pub use index::*;
 pub use index_scatter::*;
 pub use int8::*;
+pub use inverse::*;
 pub use layout::*;
 pub use layout_join::*;
 pub use layout_pad::*;
@@ -107,11 +111,11 @@ crate::op_set! {
     ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp,
     ReduceSumSquare, ReduceDynamic, ArgMax, ArgMin, CumSum, CumProd, Softmax, LogSoftmax, Hardmax, TopK, Unique,
     // matmul
-    Matmul, Einsum, DequantizeBlocks, Det,
+    Matmul, Einsum, DequantizeBlocks, Det, Inverse,
     // norm
     RmsNorm, LayerNorm, Lrn,
     // attention
-    Attention, LinearAttention, Rotary,
+    Attention, CachedAttention, LinearAttention, Rotary,
     // layout
     Identity, Reshape, ReshapeDynamic, SqueezeDynamic, UnsqueezeDynamic, Transpose, Expand, ExpandDynamic, Tile, TileDynamic, Trilu,
     Slice, SliceDynamic, Concat, Split, SplitDynamic, Pad, PadDynamic, Shape, Size, Range,

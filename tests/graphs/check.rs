@@ -194,7 +194,7 @@ fn other_order(module: &Module) -> Vec<bool> {
 }
 
 fn sums_in_another_order(module: &Module, op: &trine_ir::Op) -> bool {
-    let dense = matches!(op.kind(), Kind::Matmul | Kind::Attention);
+    let dense = matches!(op.kind(), Kind::Matmul | Kind::Attention | Kind::CachedAttention);
     let inside = |name: &String| {
         module.functions.get(name).is_some_and(|f| {
             f.graph

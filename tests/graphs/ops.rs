@@ -4,7 +4,9 @@ mod attention;
 mod contrib;
 mod control;
 mod conv;
+mod eight_bits;
 mod elementwise;
+mod fused;
 mod index;
 mod layout;
 mod norm;
@@ -47,6 +49,10 @@ pub const STEPS: &[(usize, Step)] = &[
     (4, control::branch), (3, control::repeat), (3, control::scan),
     (1, contrib::embed_norm), (1, contrib::simplified), (2, contrib::scaled), (1, contrib::lstm), (2, contrib::grouped),
     (3, contrib::linear_attention), (2, contrib::causal_conv),
+    (2, eight_bits::binary), (3, eight_bits::unary), (2, eight_bits::pool), (2, eight_bits::product),
+    (2, eight_bits::transformer), (2, eight_bits::gathered),
+    (3, fused::convolution), (2, fused::product), (3, fused::piece), (2, fused::group_norm), (2, fused::transform),
+    (3, fused::moved),
     (2, recurrent::layer), (1, recurrent::linear),
     (2, signal::transform), (1, signal::frames), (1, signal::made), (3, signal::random),
     (2, select::compress), (2, select::unique), (2, select::reversed), (1, select::eye), (1, select::shrink),

@@ -49,9 +49,10 @@ pub struct CompileArgs {
     #[arg(long, value_name = "FORM", value_parser = parse_features)]
     features: Option<String>,
 
-    /// What ternary layers sum: as the model says, f32, or int8 (lossy where the model does not say so)
-    #[arg(long, value_name = "TYPE", default_value = "auto")]
-    activations: ActivationsArg,
+    /// What ternary layers sum: as the model says (auto), f32, or int8 (i8) with a scale a row, or a scale for each block of so
+    /// many inputs (i8:128) (lossy where the model does not say so)
+    #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = activations)]
+    activations: Activations,
 
     /// What becomes of the last linear layer: kept, or rounded to int8 (lossy; the default with --ternarize)
     #[arg(long, value_name = "TYPE", default_value = "auto")]
@@ -72,29 +73,21 @@ pub struct CompileArgs {
 }
 
 #[derive(Clone, Copy)]
-struct ActivationsArg(Activations);
-
-#[derive(Clone, Copy)]
 struct HeadArg(Head);
 
 #[derive(Clone, Copy)]
 struct BackendArg(Backend);
 
-impl ValueEnum for ActivationsArg {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            ActivationsArg(Activations::Auto),
-            ActivationsArg(Activations::F32),
-            ActivationsArg(Activations::I8),
-        ]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self.0 {
-            Activations::Auto => "auto",
-            Activations::F32 => "f32",
-            Activations::I8 => "i8",
-        }))
+fn activations(text: &str) -> Result<Activations, String> {
+    match text.split_once(':') {
+        None if text == "auto" => Ok(Activations::Auto),
+        None if text == "f32" => Ok(Activations::F32),
+        None if text == "i8" => Ok(Activations::I8),
+        Some(("i8", block)) => match block.parse() {
+            Ok(block) if block > 0 => Ok(Activations::I8Blocks(block)),
+            _ => Err(format!("a block has at least 1 input, not `{}`", block.escape_debug())),
+        },
+        _ => Err("it is `auto`, `f32`, `i8` or, with a scale a block, such as `i8:128`".into()),
     }
 }
 
@@ -145,7 +138,7 @@ impl CompileArgs {
             ternarize: self.ternarize.clone(),
             states: self.states.clone(),
             features: self.features.clone(),
-            activations: self.activations.0,
+            activations: self.activations,
             head: self.head.0,
             backend: self.backend.0,
             verify_kernels: self.verify_kernels,

@@ -6,7 +6,9 @@
 //! same bytes. Queries and new keys that a rotary embedding turns are turned on the way.
 
 mod cache;
+mod form;
 mod mask;
+mod past;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -22,6 +24,9 @@ use super::rows::{outer_offset, row_stride};
 use super::target::Target;
 use super::view::View;
 use super::{CodegenError, Shape};
+use form::Form;
+pub use form::attends;
+use past::Past;
 
 /// Queries that a call takes.
 const BLOCK: i64 = 64;
@@ -34,12 +39,16 @@ pub struct Plan<'g> {
     hidden: Option<f32>,
     nan_unseen: bool,
     causal: bool,
+    /// Keys that a query sees at most, where not all before it.
+    window: Option<usize>,
     q: Heads,
     k: Heads,
     v: Heads,
     mask: Option<View>,
     checks: Checks,
     past: Option<Past>,
+    /// Where the new rows of each sequence begin, if not behind the past.
+    starts: Option<View>,
     /// The result that `y` is, and whether it is stored as `[b,s,h,dv]`.
     y: usize,
     transposed: bool,
@@ -52,26 +61,12 @@ enum Heads {
     Rotated(Box<Rotary>),
 }
 
-/// Arguments of the past, and the results they grow into.
-struct Past {
-    rows: Dim,
-    keys: Cache,
-    values: Cache,
-}
-
-#[derive(Clone, Copy)]
-struct Cache {
-    past: usize,
-    /// Where nobody wants what it grows into, it is scratch.
-    present: Option<usize>,
-}
-
 impl<'g> Plan<'g> {
     pub fn new(graph: &'g Graph, target: &Target) -> Option<Plan<'g>> {
         let order = graph.order();
-        let mut hits = order.iter().filter(|n| matches!(graph.op(**n), Some(Op::Attention(_))));
+        let mut hits = order.iter().filter(|n| graph.op(**n).is_some_and(attends));
         let node = hits.next().copied().filter(|_| hits.next().is_none())?;
-        let Some(Op::Attention(op)) = graph.op(node) else { return None };
+        let form = Form::of(graph.op(node)?)?;
         let mut y = Value { node, result: 0 };
         let transposed = behind(graph, y);
         if let Some(t) = transposed {
@@ -100,11 +95,28 @@ impl<'g> Plan<'g> {
         if !order.iter().filter(|n| graph.op(**n).is_some()).all(known) {
             return None;
         }
-        let total = match &past {
-            Some(past) => past.rows.add(&k.dims()[2])?,
-            None => k.dims()[2].clone(),
+        let total = match (&form.rows, &past) {
+            (Some(rows), Some(_)) => rows.clone(),
+            (None, Some(past)) => past.rows.add(&k.dims()[2])?,
+            (_, None) => k.dims()[2].clone(),
         };
+        // A cache of rows by number is one with a past, and its queries have no sinks.
+        let of_cache = form.rows.is_none() || past.is_some() && graph.operand(node, 7).is_none();
+        let starts = match graph.operand(node, 6) {
+            Some(starts) => Some(View::of(graph, starts)?),
+            None => None,
+        };
+        if !of_cache || starts.as_ref().is_some_and(|starts| starts.elem != Elem::I64) {
+            return None;
+        }
         let mut checks = operands_fit(&q, &k, &v);
+        if let Some(starts) = &starts {
+            checks.equal(starts.dims.first()?, &q.dims()[0]);
+        }
+        if let (Some(rows), Some(past)) = (&form.rows, &past) {
+            checks.at_most(&past.rows, rows);
+            checks.at_most(&k.dims()[2], rows);
+        }
         if let Some(past) = &past {
             past.fits(graph, &k, &v, &mut checks)?;
         }
@@ -132,17 +144,19 @@ impl<'g> Plan<'g> {
         Some(Plan {
             graph,
             symbol: best(attention::VARIANTS, target.features)?.symbol,
-            scale: op.scale,
-            softcap: op.softcap,
-            hidden: op.hidden,
-            nan_unseen: op.nan_unseen.0,
-            causal: op.causal,
+            scale: form.scale,
+            softcap: form.softcap,
+            hidden: form.hidden,
+            nan_unseen: form.nan_unseen,
+            causal: form.causal,
+            window: form.window,
             q,
             k,
             v,
             mask,
             checks,
             past,
+            starts,
             y: result(y)?,
             transposed: transposed.is_some(),
             total,
@@ -203,34 +217,6 @@ impl Heads {
     }
 }
 
-impl Past {
-    fn new(graph: &Graph, node: NodeId, past_k: Value) -> Option<Past> {
-        let cache = |past: Value, result: u32| {
-            let present = Value { node, result };
-            Some(Cache {
-                past: graph.params().iter().position(|p| *p == past)?,
-                present: graph.outputs().iter().position(|o| *o == present),
-            })
-        };
-        Some(Past {
-            rows: graph.ty(past_k).dims.get(2)?.clone(),
-            keys: cache(past_k, 1)?,
-            values: cache(graph.operand(node, 5)?, 2)?,
-        })
-    }
-
-    /// What must hold for rows of the past to lie before the new ones.
-    fn fits(&self, graph: &Graph, k: &Heads, v: &Heads, checks: &mut Checks) -> Option<()> {
-        for (cache, new) in [(self.keys, k), (self.values, v)] {
-            let past = &graph.ty(*graph.params().get(cache.past)?).dims;
-            for (axis, (past, new)) in past.iter().zip(new.dims()).enumerate() {
-                checks.equal(past, if axis == 2 { &self.rows } else { new });
-            }
-        }
-        Some(())
-    }
-}
-
 /// What must hold for keys to be read by the batch and width of queries, and values by the length of keys.
 fn operands_fit(q: &Heads, k: &Heads, v: &Heads) -> Checks {
     let mut checks = Checks::default();
@@ -274,6 +260,16 @@ struct Sizes {
 struct Rows {
     start: ClifValue,
     stride: ClifValue,
+}
+
+/// What queries see of a cache: rows from the first that any of them does.
+struct Seen {
+    keys: Rows,
+    values: Rows,
+    mask: Rows,
+    /// How many the first query sees.
+    first: ClifValue,
+    total: ClifValue,
 }
 
 /// The scratch of a part.
@@ -342,6 +338,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let of_key_head = e.b.ins().smax(of_key_head, one);
     let (first, last) = e.share(units, 1);
     let status = plan.checks.emit(e)?;
+    let status = cache::in_range(plan, e, &sizes, (batch, status))?;
     let last = e.b.ins().select(status, first, last);
     let single = e.b.ins().icmp_imm_s(IntCC::Equal, sizes.rows, 1);
     let most = e.int(BLOCK);
@@ -435,17 +432,25 @@ impl Queries {
         let place = e.b.ins().imul(place, sizes.dv);
         let y = e.arg(shape.result(plan.y));
         let out = e.at(y, place, 4);
-        let (visible, more) = match plan.causal {
-            false => (sizes.total, e.int(0)),
-            true => {
-                let first = e.b.ins().iadd(sizes.past, i);
+        let sequence = e.b.ins().udiv(head, sizes.heads);
+        let start = cache::start(plan, e, sizes, sequence)?;
+        let (visible, more) = match (plan.causal, &plan.starts) {
+            (false, None) => (sizes.total, e.int(0)),
+            (false, Some(_)) => (e.b.ins().iadd(start, sizes.new), e.int(0)),
+            (true, _) => {
+                let first = e.b.ins().iadd(start, i);
                 (e.b.ins().iadd_imm_s(first, 1), e.int(1))
             }
         };
-        let Rows { start: mask, stride: mask_row } = match &plan.mask {
+        let mask = match &plan.mask {
             None => Rows { start: e.int(0), stride: e.int(0) },
             Some(view) => mask::rows(e, view, (row, rows), sizes.total, room.mask)?,
         };
+        let mut seen = Seen { keys, values, mask, first: visible, total: sizes.total };
+        if let Some(width) = plan.window {
+            mask::cut(e, &mut seen, width, (rows, single), sizes.total, room.mask)?;
+        }
+        let Seen { keys, values, mask, first: visible, total } = seen;
         let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
         let scalars = e.int(scalars);
         let hides = if plan.hidden.is_some() { attention::HIDES } else { 0 };
@@ -459,15 +464,15 @@ impl Queries {
             keys.stride,
             values.start,
             values.stride,
-            mask,
-            mask_row,
+            mask.start,
+            mask.stride,
             room.work,
             out,
             out_row,
             rows,
             sizes.d,
             sizes.dv,
-            sizes.total,
+            total,
             visible,
             more,
             e.b.ins().uextend(I64, single),

@@ -41,6 +41,8 @@ pub struct Plan<'g> {
     weights: usize,
     scale: usize,
     row_scale: Option<usize>,
+    /// Factors a row: one for each group, or one.
+    row_scales: usize,
     bias: Option<usize>,
     geometry: Geometry,
     int8: bool,
@@ -77,6 +79,10 @@ impl<'g> Plan<'g> {
             Some(s) => Some(View::of(graph, s).filter(View::is_plain)?.arg),
             None => None,
         };
+        let row_scales = match graph.operand(rescale, 2) {
+            Some(s) => graph.ty(s).back(0)?.as_const()?,
+            None => 1,
+        };
         let bias = match graph.operand(rescale, 3) {
             Some(b) => Some(param(b)?),
             None => None,
@@ -96,6 +102,7 @@ impl<'g> Plan<'g> {
             weights: param(w)?,
             scale: param(graph.operand(rescale, 1)?)?,
             row_scale,
+            row_scales,
             bias,
             geometry,
             int8,

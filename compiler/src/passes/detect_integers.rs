@@ -8,9 +8,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{Int8Matmul, Matmul};
 use trine_ir::{Elem, Kind, Module, Op, Stage, Tensor};
 
+use super::quantize_activations::in_blocks;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, constant, matmul, maybe, op, refuse, rule};
 use crate::ternarize;
@@ -20,16 +22,25 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         return Ok(0);
     }
     let notes = Rc::new(RefCell::new(vec![]));
-    let count = cx.apply(module, &[detect(notes.clone(), false)]);
+    let count = cx.apply(module, &[detect(notes.clone(), Asked::No)]);
     notes.take().into_iter().for_each(|note| cx.note(note));
     module.stage = Stage::Ternary;
     Ok(count)
 }
 
+/// Whether int8 activations are what the user wants, whatever the model says.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Asked {
+    No,
+    /// With a scale a row, or for each block of so many inputs, or fewer.
+    Yes {
+        block: Option<usize>,
+    },
+}
+
 /// The rule. Weights stay exactly what they are where they are of 4 or 8 bits, less their zeros are int8, and have scales
-/// of f32; what activations lose is what the model allows. With `asked`, int8 activations are what the user wants,
-/// whatever the model says.
-pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: bool) -> Rule {
+/// of f32; what activations lose is what the model allows.
+pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: Asked) -> Rule {
     let (x, q, scale, zero) = (any(), constant(), constant(), constant());
     let blocks = op(Kind::DequantizeBlocks, [&q, &scale, &maybe(&zero)]);
     let root = matmul(&x, &blocks);
@@ -39,7 +50,7 @@ pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: bool) -> Rule {
         else {
             return refuse("not a product with rows of blocks");
         };
-        if !layout.int8 && !asked {
+        if !layout.int8 && asked == Asked::No {
             return refuse("the model wants activations of f32");
         }
         if !matches!(layout.bits, 4 | 8) {
@@ -57,12 +68,23 @@ pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: bool) -> Rule {
         let dims = vec![scale.dims()[0], layout.k];
         let base = ternarize::weights_name(g, m[&blocks]);
         notes.borrow_mut().push(match asked {
-            true => format!("@{base}: int8 activations, weights of {elem}"),
-            false => format!("@{base}: weights of {elem}, activations of i8, as the model says"),
+            Asked::Yes { .. } => format!("@{base}: int8 activations, weights of {elem}"),
+            Asked::No => format!("@{base}: weights of {elem}, activations of i8, as the model says"),
         });
         let w =
             g.constant(&format!("{base}.{elem}"), Tensor::pack(elem, dims, bytemuck::cast_slice(&codes))?);
         let scale = g.constant(&format!("{base}.scale"), scale);
-        Ok(g.add(Int8Matmul { group: layout.block.min(layout.k) }, &[m[&x], w, scale])?)
+        let group = layout.block.min(layout.k);
+        // As onnxruntime rounds them: by the blocks of weights. Those that do not fill a row are rounded as one.
+        let wanted = match asked {
+            Asked::No => Some(group),
+            Asked::Yes { block } => block.map(|block| block.min(group)),
+        };
+        if let Some(block) = wanted.filter(|block| *block < layout.k)
+            && let Some(scale) = in_blocks(g, scale, (layout.k, group), block)?
+        {
+            return Ok(g.add(Int8Matmul { group: block, blocks: Flag(true) }, &[m[&x], w, scale])?);
+        }
+        Ok(g.add(Int8Matmul { group, blocks: Flag(false) }, &[m[&x], w, scale])?)
     })
 }

@@ -36,8 +36,13 @@ fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
         let matrix = ternarize::weights(g, m[&root], m[&w], false)?;
         let Some(ternary) = ternarize::find(&matrix) else { return refuse("the weights are not ternary") };
         let base = ternarize::weights_name(g, m[&w]);
-        let int8 = matches!(g.op(m[&w]), Some(Op::DequantizeBlocks(blocks)) if blocks.int8);
-        let y = ternary.matmul(g, m[&x], &base, int8)?;
+        let y = match g.op(m[&w]) {
+            Some(Op::DequantizeBlocks(blocks)) if blocks.int8 => {
+                let block = blocks.block;
+                ternary.matmul_of_blocks(g, m[&x], &base, block)?
+            }
+            _ => ternary.matmul(g, m[&x], &base, false)?,
+        };
         let spelling = match g.graph().kind(m[&w].node) {
             None => "ternary as stored",
             Some(Kind::DequantizeBlocks) => "ternary in blocks of bits",

@@ -138,7 +138,7 @@ impl<'g> Former<'g> {
                 let blocks = source(node, 1).filter(|w| self.graph.kind(*w) == Some(Kind::DequantizeBlocks));
                 vec![with(&[rank_of(blocks)]), with(&[])]
             }
-            Op::Attention(_) | Op::Rotary(_) => {
+            Op::Attention(_) | Op::CachedAttention(_) | Op::Rotary(_) => {
                 vec![with(&[self.first_result_transposed(node)]), with(&[])]
             }
             _ => vec![with(&[])],

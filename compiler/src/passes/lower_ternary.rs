@@ -3,8 +3,8 @@
 //! or, where activations stay f32, the same on `x` without `s`. No multiplication by a weight is left, and
 //! layers of the same input share one quantization. int8 weights take `weight_products` for `sign_select`.
 
-use trine_ir::ops::{GroupSum, QuantizeRows, Rescale, SignSelect, WeightProducts};
-use trine_ir::{Kind, Module, Op, Stage, Value};
+use trine_ir::ops::{GroupSum, QuantizeRows, Rescale, Reshape, SignSelect, WeightProducts};
+use trine_ir::{Dim, Kind, Module, NodeId, Op, Stage, Value};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Refusal, Rewrite, Rule, any, constant, maybe, op, refuse, rule};
@@ -22,7 +22,7 @@ fn lower() -> Rule {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&root]) else { return refuse("not a ternary matmul") };
         let (group, int8, floor) = (matmul.group, matmul.int8, matmul.floor);
         let (rows, row_scale) = match int8 {
-            true => quantized(g, m[&x], floor)?,
+            true => quantized(g, m[&x], floor, matmul.blocks.0.then_some(group))?,
             false => (m[&x], None),
         };
         let signed = g.add(SignSelect {}, &[rows, m[&w]])?;
@@ -37,17 +37,36 @@ fn lower_int8() -> Rule {
     rule("lower-int8", root.clone(), move |m, g| {
         let Some(Op::Int8Matmul(matmul)) = g.op(m[&root]) else { return refuse("not an int8 matmul") };
         let group = matmul.group;
-        let (rows, row_scale) = quantized(g, m[&x], None)?;
+        let (rows, row_scale) = quantized(g, m[&x], None, matmul.blocks.0.then_some(group))?;
         let products = g.add(WeightProducts {}, &[rows, m[&w]])?;
         let sums = g.add(GroupSum { group }, &[products])?;
         rescaled(g, sums, m[&scale], row_scale, m.get(&bias))
     })
 }
 
-/// `x` in int8, and the scales of its rows.
-fn quantized(g: &mut Rewrite, x: Value, floor: Option<f32>) -> Result<(Value, Option<Value>), Refusal> {
-    let node = g.share(QuantizeRows { floor }, &[Some(x)])?;
-    Ok((Value { node, result: 0 }, Some(Value { node, result: 1 })))
+/// `x` in int8, and the scales of its rows, or of blocks of them.
+fn quantized(
+    g: &mut Rewrite,
+    x: Value,
+    floor: Option<f32>,
+    block: Option<usize>,
+) -> Result<(Value, Option<Value>), Refusal> {
+    let of = |node: NodeId| (Value { node, result: 0 }, Value { node, result: 1 });
+    let Some(block) = block else {
+        let (q, s) = of(g.share(QuantizeRows { floor }, &[Some(x)])?);
+        return Ok((q, Some(s)));
+    };
+    let dims = g.ty(x).dims.clone();
+    let Some((k, lead)) = dims.split_last() else { return refuse("not rows") };
+    let Some(groups) = k.as_const().map(|k| k / block) else { return refuse("rows of unknown length") };
+    let mut reshaped = |g: &mut Rewrite, v: Value, last: &[usize]| {
+        let shape = lead.iter().cloned().chain(last.iter().map(|n| Dim::constant(*n))).collect();
+        let node = g.share(Reshape { shape }, &[Some(v)])?;
+        Ok::<_, Refusal>(Value { node, result: 0 })
+    };
+    let rows = reshaped(g, x, &[groups, block])?;
+    let (q, s) = of(g.share(QuantizeRows { floor }, &[Some(rows)])?);
+    Ok((reshaped(g, q, &[groups * block])?, Some(reshaped(g, s, &[groups])?)))
 }
 
 fn rescaled(

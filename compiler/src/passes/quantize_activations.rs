@@ -1,5 +1,5 @@
-//! `ternary_matmul(x, w, scale)` on f32  →  the same on `x` rounded to int8, with one scale a row; and so for weights of 4
-//! and 8 bits, as in [`detect-integers`](super::detect_integers)
+//! `ternary_matmul(x, w, scale)` on f32  →  the same on `x` rounded to int8, with one scale a row, or with `block` one for
+//! each block of so many inputs; and so for weights of 4 and 8 bits, as in [`detect-integers`](super::detect_integers)
 //!
 //! Lossy, and only on request: integer sums are the fastest that a ternary layer can be, and what a model that
 //! was trained on f32 activations loses by them is for its owner to judge.
@@ -7,13 +7,14 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use trine_ir::attr::Flag;
 use trine_ir::graph::Operands;
-use trine_ir::ops::TernaryMatmul;
-use trine_ir::{Graph, Kind, Module, Op, Stage, Value};
+use trine_ir::ops::{TernaryMatmul, groups};
+use trine_ir::{Dim, Graph, Kind, Module, Op, Stage, Tensor, Value};
 
-use super::detect_integers;
+use super::detect_integers::{self, Asked};
 use crate::pass::{Cx, PassError};
-use crate::pattern::{Rule, any, constant, maybe, op, refuse, rule};
+use crate::pattern::{Refusal, Rewrite, Rule, any, constant, maybe, op, refuse, rule};
 use crate::ternarize;
 
 const NAME: &str = "quantize-activations";
@@ -24,12 +25,18 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         return Err(PassError::Refused { pass: NAME, message });
     }
     let notes = Rc::new(RefCell::new(vec![]));
-    let count = cx.apply(module, &[quantize(notes.clone()), detect_integers::detect(notes.clone(), true)]);
+    let block = match cx.options.value(NAME, "block", 0usize)? {
+        0 => None,
+        block => Some(block),
+    };
+    let asked = Asked::Yes { block };
+    let count =
+        cx.apply(module, &[quantize(notes.clone(), block), detect_integers::detect(notes.clone(), asked)]);
     notes.take().into_iter().for_each(|note| cx.note(note));
     Ok(count)
 }
 
-fn quantize(notes: Rc<RefCell<Vec<String>>>) -> Rule {
+fn quantize(notes: Rc<RefCell<Vec<String>>>, block: Option<usize>) -> Rule {
     let (x, w, scale, bias) = (any(), constant(), any(), any());
     let on_floats =
         |y: Value, graph: &Graph| matches!(graph.op(y.node), Some(Op::TernaryMatmul(matmul)) if !matmul.int8);
@@ -37,11 +44,51 @@ fn quantize(notes: Rc<RefCell<Vec<String>>>) -> Rule {
         .filter(move |scope, y| on_floats(y, scope.graph));
     rule(NAME, root.clone(), move |m, g| {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&root]) else { return refuse("not a ternary matmul") };
-        let rounded = TernaryMatmul { int8: true, ..matmul.clone() };
-        let operands = [Some(m[&x]), Some(m[&w]), Some(m[&scale]), m.get(&bias)];
+        let mut rounded = TernaryMatmul { int8: true, ..matmul.clone() };
+        let mut scale = m[&scale];
+        if let Some(block) = block {
+            match in_blocks(g, scale, (matmul_inputs(g, m[&w])?, rounded.group), block)? {
+                Some(finer) => {
+                    rounded = TernaryMatmul { group: block, blocks: Flag(true), ..rounded };
+                    scale = finer;
+                }
+                None => notes.borrow_mut().push(format!(
+                    "@{}: a scale a row, as blocks of {block} do not fill its groups",
+                    ternarize::weights_name(g, m[&w])
+                )),
+            }
+        }
+        let operands = [Some(m[&x]), Some(m[&w]), Some(scale), m.get(&bias)];
         let args: Operands = operands.into_iter().flatten().map(Some).collect();
         notes.borrow_mut().push(format!("@{}: int8 activations", ternarize::weights_name(g, m[&w])));
         let node = g.add_node(rounded, &args)?;
         Ok(Value { node, result: 0 })
     })
+}
+
+fn matmul_inputs(g: &Rewrite, w: Value) -> Result<usize, Refusal> {
+    match g.ty(w).back(0).and_then(Dim::as_const) {
+        Some(k) => Ok(k),
+        None => refuse("weights of unknown length"),
+    }
+}
+
+/// Scales of groups of `group` of `k` inputs as those of blocks, if blocks fill groups and rows.
+pub fn in_blocks(
+    g: &mut Rewrite,
+    scale: Value,
+    (k, group): (usize, usize),
+    block: usize,
+) -> Result<Option<Value>, Refusal> {
+    let group = group.min(k);
+    if block > group || !group.is_multiple_of(block) || !k.is_multiple_of(block) {
+        return Ok(None);
+    }
+    let scales = g.tensor(scale)?;
+    let (values, from, to) = (scales.values::<f32>()?, groups(k, group), k / block);
+    let of_block = |i: usize| values[i / to * from + i % to * block / group];
+    let n = scales.dims()[0];
+    let finer = Tensor::from_vec(vec![n, to], (0..n * to).map(of_block).collect())?;
+    let name = g.graph().const_key(scale).unwrap_or("scale").to_string();
+    Ok(Some(g.constant(&name, finer)))
 }

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::Int8Matmul;
 use trine_ir::{Module, Stage, Tensor};
 
@@ -45,7 +46,7 @@ fn quantize(head: Option<trine_ir::NodeId>, layers: Rc<RefCell<Vec<Layer>>>) -> 
         let Int8 { n, k, codes, scales } = rows;
         let q = g.constant(&format!("{base}.int8"), Tensor::from_vec(vec![n, k], codes)?);
         let scale = g.constant(&format!("{base}.scale"), Tensor::from_vec(vec![n, 1], scales)?);
-        Ok(g.add(Int8Matmul { group: k }, &[m[&x], q, scale])?)
+        Ok(g.add(Int8Matmul { group: k, blocks: Flag(false) }, &[m[&x], q, scale])?)
     })
 }
 

@@ -1,6 +1,7 @@
 //! Linear layers in graphs: where their weights are, and how they become ternary.
 
-use trine_ir::ops::{Add, Matmul, Mul, TernaryMatmul};
+use trine_ir::attr::Flag;
+use trine_ir::ops::{Add, Matmul, Mul, TernaryMatmul, groups};
 use trine_ir::{Dim, Elem, Kind, Op, Tensor, Value};
 
 use super::find::could_be;
@@ -67,6 +68,45 @@ impl Quantized {
     /// `x` times these weights: a ternary matmul for each plane, and one with ones for an offset. Constants are named
     /// after `base`.
     pub fn matmul(&self, g: &mut Rewrite, x: Value, base: &str, int8: bool) -> Result<Value, Refusal> {
+        self.product(g, x, base, (int8, Flag(false)))
+    }
+
+    /// `matmul` with activations that are rounded to int8 a block of so many at a time; a row at a time where blocks do not fill
+    /// rows, or scales serve parts of a block.
+    pub fn matmul_of_blocks(
+        &self,
+        g: &mut Rewrite,
+        x: Value,
+        base: &str,
+        block: usize,
+    ) -> Result<Value, Refusal> {
+        let whole = |group: usize| group >= self.k || group.is_multiple_of(block);
+        let fit =
+            block < self.k && self.k.is_multiple_of(block) && self.planes.iter().all(|p| whole(p.group));
+        if !fit {
+            return self.matmul(g, x, base, true);
+        }
+        let mut finer = self.clone();
+        for plane in &mut finer.planes {
+            let (n, from, to) = (self.n, groups(self.k, plane.group), self.k / block);
+            let spread = |scales: &[f32]| -> Vec<f32> {
+                let of_block = |i: usize| scales[i / to * from + i % to * block / plane.group];
+                (0..n * to).map(of_block).collect()
+            };
+            plane.scales = spread(&plane.scales);
+            plane.offset = plane.offset.as_deref().map(spread);
+            plane.group = block;
+        }
+        finer.product(g, x, base, (true, Flag(true)))
+    }
+
+    fn product(
+        &self,
+        g: &mut Rewrite,
+        x: Value,
+        base: &str,
+        (int8, blocks): (bool, Flag),
+    ) -> Result<Value, Refusal> {
         let x = match &self.column_scale {
             Some(scale) => {
                 let scale =
@@ -78,7 +118,7 @@ impl Quantized {
         let mut sum = None;
         for (p, plane) in self.planes.iter().enumerate() {
             let base = if p == 0 { base.to_string() } else { format!("{base}.{p}") };
-            self.add_plane(g, x, &mut sum, plane, &base, int8)?;
+            self.add_plane(g, x, &mut sum, plane, &base, (int8, blocks))?;
             if let Some(offset) = &plane.offset {
                 let ones = Plane {
                     trits: vec![1; self.n * self.k],
@@ -86,7 +126,7 @@ impl Quantized {
                     offset: None,
                     ..plane.clone()
                 };
-                self.add_plane(g, x, &mut sum, &ones, &format!("{base}.offset"), int8)?;
+                self.add_plane(g, x, &mut sum, &ones, &format!("{base}.offset"), (int8, blocks))?;
             }
         }
         let Some(sum) = sum else { return refuse("weights without a plane") };
@@ -106,11 +146,11 @@ impl Quantized {
         sum: &mut Option<Value>,
         plane: &Plane,
         base: &str,
-        int8: bool,
+        (int8, blocks): (bool, Flag),
     ) -> Result<(), Refusal> {
         let w = g.constant(&format!("{base}.trits"), plane.weights(self.n, self.k)?);
         let scale = g.constant(&format!("{base}.scale"), plane.scale(self.n, self.k)?);
-        let y = g.add(TernaryMatmul { group: plane.group, int8, floor: None }, &[x, w, scale])?;
+        let y = g.add(TernaryMatmul { group: plane.group, int8, floor: None, blocks }, &[x, w, scale])?;
         *sum = Some(match *sum {
             Some(sum) => g.add(Add {}, &[sum, y])?,
             None => y,

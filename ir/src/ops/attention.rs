@@ -166,13 +166,13 @@ fn attend<T: Real + Number>(
 }
 
 /// What is added to scores `[b,h,s,t]`, with a stride of zero along axes that broadcast.
-struct Mask<T> {
+pub(super) struct Mask<T> {
     values: Vec<T>,
     strides: [usize; 4],
 }
 
 impl<T: Real> Mask<T> {
-    fn new(mask: &Tensor, scores: [usize; 4]) -> OpResult<Mask<T>> {
+    pub(super) fn new(mask: &Tensor, scores: [usize; 4]) -> OpResult<Mask<T>> {
         let mut strides = [0; 4];
         let mut stride = 1;
         for (i, d) in mask.dims().iter().rev().enumerate() {
@@ -192,7 +192,7 @@ impl<T: Real> Mask<T> {
         Ok(Mask { values, strides })
     }
 
-    fn apply(&self, at: [usize; 3], row: &mut [T], hidden: Option<f32>) {
+    pub(super) fn apply(&self, at: [usize; 3], row: &mut [T], hidden: Option<f32>) {
         let start: usize = at.iter().zip(self.strides).map(|(i, s)| i * s).sum();
         for (j, score) in row.iter_mut().enumerate() {
             let mask = self.values[start + j * self.strides[3]];

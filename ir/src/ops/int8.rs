@@ -1,8 +1,9 @@
 //! Linear layers over integer weights of 8 bits, or 4, whole and lowered: the products, whose sums and rescaling are those of
 //! [ternary](super::ternary) layers.
 
-use super::ternary::{infer_linear, sum_wrapping, weight_dims};
+use super::ternary::{check_blocks, infer_linear, quantized, sum_wrapping, weight_dims};
 use super::*;
+use crate::attr::Flag;
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -15,6 +16,8 @@ op! {
     Int8Matmul = "int8_matmul" (x, w, scale, bias: optional) {
         /// Inputs a scale serves.
         group: usize,
+        /// Whether each group of inputs is quantized by itself, as a row is.
+        blocks: Flag,
     }
 }
 
@@ -27,14 +30,15 @@ impl OpDef for Int8Matmul {
     const STAGES: (Stage, Stage) = (Stage::Ternary, Stage::Ternary);
 
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
+        check_blocks(self.blocks.0, true, &args[0], self.group)?;
         infer_linear(args, &WEIGHTS, self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let mut quantized = QuantizeRows { floor: None }.eval(Args::new(&[Some(&args[0])]), cx)?;
-        let row_scale = quantized.pop();
-        let sums = product_sums(&quantized[0], &args[1], self.group)?;
-        let operands = [Some(&sums), Some(&args[2]), row_scale.as_ref(), args.get(3)];
+        let blocks = self.blocks.0.then_some(self.group);
+        let (q, s) = quantized(QuantizeRows { floor: None }, &args[0], blocks, cx)?;
+        let sums = product_sums(&q, &args[1], self.group)?;
+        let operands = [Some(&sums), Some(&args[2]), Some(&s), args.get(3)];
         Rescale {}.eval(Args::new(&operands), cx)
     }
 }

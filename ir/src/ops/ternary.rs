@@ -6,6 +6,7 @@
 
 use super::int8::product_sums;
 use super::*;
+use crate::attr::Flag;
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -21,6 +22,8 @@ op! {
         int8: bool,
         /// The `floor` of that.
         floor: Option<f32>,
+        /// Whether each group of inputs is quantized by itself, as a row is.
+        blocks: Flag,
     }
 }
 
@@ -44,7 +47,8 @@ op! {
 
 op! {
     /// `y[b,j] = ((f32(t[b,j,0])·scale[j,0]) + f32(t[b,j,1])·scale[j,1] + …) · s[b] [+ bias[j]]`, left to right; `t` is i32 or f32,
-    /// and without `s` the factor is left out.
+    /// and without `s` the factor is left out. Where `s` has as many elements a row as there are groups, more than one, each
+    /// group has its own: `(f32(t[b,j,g])·scale[j,g])·s[b,g]`.
     Rescale = "rescale" (t, scale, s: optional, bias: optional) {}
 }
 
@@ -61,15 +65,16 @@ impl OpDef for TernaryMatmul {
         if self.floor.is_some() && !self.int8 {
             bail!("a floor is for rows that are quantized");
         }
+        check_blocks(self.blocks.0, self.int8, &args[0], self.group)?;
         infer_linear(args, &[Elem::Trit], self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
         let (mut x, mut row_scale) = (args[0].clone(), None);
         if self.int8 {
-            let mut quantized = QuantizeRows { floor: self.floor }.eval(Args::new(&[Some(&x)]), cx)?;
-            row_scale = quantized.pop();
-            x = quantized.remove(0);
+            let blocks = self.blocks.0.then_some(self.group);
+            let (q, s) = quantized(QuantizeRows { floor: self.floor }, &x, blocks, cx)?;
+            (x, row_scale) = (q, Some(s));
         }
         let sums = sign_sums(&x, &args[1], self.group)?;
         let operands = [Some(&sums), Some(&args[2]), row_scale.as_ref(), args.get(3)];
@@ -206,6 +211,10 @@ impl OpDef for Rescale {
         if let Some(s) = args.get(2) {
             let mut rows = y.clone();
             *rows.dims.last_mut().expect("has an axis") = Dim::constant(1);
+            let of_groups = groups > 1 && s.back(0).and_then(Dim::as_const) == Some(groups);
+            if of_groups {
+                *rows.dims.last_mut().expect("has an axis") = Dim::constant(groups);
+            }
             if *s != rows {
                 bail!("row scales of {t} are {rows}, got {s}");
             }
@@ -222,13 +231,18 @@ impl OpDef for Rescale {
         };
         let row_scales = args.get(2).map(|s| s.values::<f32>()).transpose()?;
         let bias = args.get(3).map(|b| b.values::<f32>()).transpose()?;
+        let by_group = groups > 1 && args.get(2).and_then(|s| s.dims().last()) == Some(&groups);
         let y = sums.chunks(groups).enumerate().map(|(i, sums)| {
             let scales = &scale[i % n * groups..][..groups];
-            let mut y = sums[0] * scales[0];
-            for (sum, scale) in sums.iter().zip(scales).skip(1) {
-                y += sum * scale;
+            let of_group = |g: usize| match &row_scales {
+                Some(s) if by_group => sums[g] * scales[g] * s[i / n * groups + g],
+                _ => sums[g] * scales[g],
+            };
+            let mut y = of_group(0);
+            for g in 1..groups {
+                y += of_group(g);
             }
-            if let Some(s) = &row_scales {
+            if let Some(s) = row_scales.as_ref().filter(|_| !by_group) {
                 y *= s[i / n];
             }
             if let Some(b) = &bias {
@@ -239,6 +253,39 @@ impl OpDef for Rescale {
         let dims = t.dims()[..t.rank() - 1].to_vec();
         Ok(vec![Tensor::from_vec(dims, y.collect())?])
     }
+}
+
+/// Rows of `x`, or blocks of them, as int8, and their scales, one an element of the last axis.
+pub(super) fn quantized(
+    op: QuantizeRows,
+    x: &Tensor,
+    block: Option<usize>,
+    cx: &dyn Context,
+) -> OpResult<(Tensor, Tensor)> {
+    let dims = x.dims().to_vec();
+    let mut rows = dims.clone();
+    if let (Some(block), Some(k)) = (block, rows.pop()) {
+        rows.extend([groups(k, block), block]);
+    } else {
+        rows = dims.clone();
+    }
+    let x = x.reshape(rows)?;
+    let mut results = op.eval(Args::new(&[Some(&x)]), cx)?;
+    let (s, q) = (results.pop().ok_or("no scales")?, results.pop().ok_or("no rows")?);
+    let mut s_dims = s.dims().to_vec();
+    if block.is_some() {
+        s_dims.pop();
+    }
+    Ok((q.reshape(dims)?, s.reshape(s_dims)?))
+}
+
+/// Blocks are of rows that are quantized, and fill them.
+pub(super) fn check_blocks(blocks: bool, int8: bool, x: &Type, group: usize) -> OpResult<()> {
+    let fill = |k: usize| group > 0 && k.is_multiple_of(group);
+    if blocks && !(int8 && x.back(0).and_then(Dim::as_const).is_some_and(fill)) {
+        bail!("blocks of {group} are not those of quantized rows of {x}");
+    }
+    Ok(())
 }
 
 fn check_floor(floor: Option<f32>) -> OpResult<()> {

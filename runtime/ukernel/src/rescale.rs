@@ -4,6 +4,8 @@
 //! out[b, j] = s[b] · Σ_g scale[g, j] · sum[b, g, j]  [+ bias[j]]  [+ addend[b, j]]
 //! ```
 //!
+//! or, with a factor for each group of a row, `Σ_g s[b, g] · (scale[g, j] · sum[b, g, j])`.
+//!
 //! Groups are added left to right, and every product and sum is rounded: the meaning of the op to the bit.
 #![allow(unsafe_code)]
 
@@ -22,7 +24,7 @@ pub struct RescaleF32 {
     pub scales: *const f32,
     /// Scales from a group to the next.
     pub scales_stride: usize,
-    /// f32[rows].
+    /// f32[rows] or, where `group_scales` is not zero, f32[rows, groups].
     pub row_scales: *const f32,
     /// f32[n].
     pub bias: *const f32,
@@ -36,6 +38,7 @@ pub struct RescaleF32 {
     pub groups: usize,
     pub n: usize,
     pub floats: usize,
+    pub group_scales: usize,
 }
 
 variants! {
@@ -49,10 +52,13 @@ variants! {
 unsafe fn rescale<L: Lanes>(args: &RescaleF32) {
     // SAFETY: the caller's.
     unsafe {
+        let by_group = args.group_scales != 0 && !args.row_scales.is_null();
         match (args.floats, args.groups) {
-            (0, 1) => rescale_rows::<L, false, true>(*args),
-            (0, _) => rescale_rows::<L, false, false>(*args),
-            _ => rescale_rows::<L, true, false>(*args),
+            (0, _) if by_group => rescale_rows::<L, false, false, true>(*args),
+            _ if by_group => rescale_rows::<L, true, false, true>(*args),
+            (0, 1) => rescale_rows::<L, false, true, false>(*args),
+            (0, _) => rescale_rows::<L, false, false, false>(*args),
+            _ => rescale_rows::<L, true, false, false>(*args),
         }
     }
 }
@@ -60,22 +66,25 @@ unsafe fn rescale<L: Lanes>(args: &RescaleF32) {
 /// # Safety
 /// The arguments describe live buffers.
 #[inline(always)]
-unsafe fn rescale_rows<L: Lanes, const FLOATS: bool, const ALONE: bool>(args: RescaleF32) {
+unsafe fn rescale_rows<L: Lanes, const FLOATS: bool, const ALONE: bool, const BY_GROUP: bool>(
+    args: RescaleF32,
+) {
     for row in 0..args.rows {
         // SAFETY: the caller's; columns are below `n`.
         unsafe {
             let row = Row {
                 sums: args.sums.add(row * args.sums_stride),
-                scale: (!args.row_scales.is_null()).then(|| L::splat(*args.row_scales.add(row))),
+                scale: (!BY_GROUP && !args.row_scales.is_null()).then(|| L::splat(*args.row_scales.add(row))),
+                of_groups: if BY_GROUP { args.row_scales.add(row * args.groups) } else { args.row_scales },
                 addend: (!args.addend.is_null()).then(|| args.addend.add(row * args.out_stride)),
                 out: args.out.add(row * args.out_stride),
             };
             let whole = args.n - args.n % LANES;
             for i in (0..whole).step_by(LANES) {
-                rescale_at::<L, FLOATS, ALONE, true>(&args, &row, i);
+                rescale_at::<L, FLOATS, ALONE, BY_GROUP, true>(&args, &row, i);
             }
             if whole < args.n {
-                rescale_at::<L, FLOATS, ALONE, false>(&args, &row, whole);
+                rescale_at::<L, FLOATS, ALONE, BY_GROUP, false>(&args, &row, whole);
             }
         }
     }
@@ -85,6 +94,8 @@ unsafe fn rescale_rows<L: Lanes, const FLOATS: bool, const ALONE: bool>(args: Re
 struct Row<L> {
     sums: *const i32,
     scale: Option<L>,
+    /// The factors of groups.
+    of_groups: *const f32,
     addend: Option<*const f32>,
     out: *mut f32,
 }
@@ -95,7 +106,13 @@ struct Row<L> {
 /// # Safety
 /// The arguments describe live buffers, and the columns exist.
 #[inline(always)]
-unsafe fn rescale_at<L: Lanes, const FLOATS: bool, const ALONE: bool, const WHOLE: bool>(
+unsafe fn rescale_at<
+    L: Lanes,
+    const FLOATS: bool,
+    const ALONE: bool,
+    const BY_GROUP: bool,
+    const WHOLE: bool,
+>(
     args: &RescaleF32,
     row: &Row<L>,
     i: usize,
@@ -112,10 +129,17 @@ unsafe fn rescale_at<L: Lanes, const FLOATS: bool, const ALONE: bool, const WHOL
             (false, false) => L::load_i32_at(from, i, args.n),
         };
         let mut y = sums(row.sums).mul(read(args.scales));
+        if BY_GROUP {
+            y = y.mul(L::splat(*row.of_groups));
+        }
         if !ALONE {
             for group in 1..args.groups {
                 let scale = read(args.scales.add(group * args.scales_stride));
-                y = y.add_product(sums(row.sums.add(group * args.group_stride)), scale);
+                let sums = sums(row.sums.add(group * args.group_stride));
+                y = match BY_GROUP {
+                    true => y.add_product(sums.mul(scale), L::splat(*row.of_groups.add(group))),
+                    false => y.add_product(sums, scale),
+                };
             }
         }
         if let Some(scale) = row.scale {
@@ -148,7 +172,7 @@ mod tests {
             (rows, groups, n) in (1usize..4, 1usize..5, 1usize..70),
             seed in any::<u32>(),
             (floats, in_place) in any::<(bool, bool)>(),
-            (scaled, biased, added) in any::<(bool, bool, bool)>(),
+            (scaled, biased, added, by_group) in any::<(bool, bool, bool, bool)>(),
         ) {
             let number = |i: usize| (seed.wrapping_add(i as u32).wrapping_mul(2_654_435_761) >> 8) as i32 - (1 << 23);
             let values = |len: usize, at: usize| -> Vec<f32> {
@@ -159,16 +183,21 @@ mod tests {
                 true => sums.iter().map(|v| (*v as f32).to_bits() as i32).collect(),
                 false => sums,
             };
-            let (scales, row_scales) = (values(groups * n, 1), values(rows, 2));
+            let (scales, row_scales) = (values(groups * n, 1), values(rows * groups, 2));
+            let by_group = by_group && scaled;
             let (bias, addend) = (values(n, 3), values(rows * groups * n, 4));
             let stride = if in_place { groups * n } else { n };
             let sum = |i: usize| if floats { f32::from_bits(sums[i] as u32) } else { sums[i] as f32 };
             let expected = |row: usize, j: usize| {
-                let mut y = sum(row * groups * n + j) * scales[j];
+                let of_group = |g: usize| {
+                    let y = sum((row * groups + g) * n + j) * scales[g * n + j];
+                    if by_group { y * row_scales[row * groups + g] } else { y }
+                };
+                let mut y = of_group(0);
                 for g in 1..groups {
-                    y += sum((row * groups + g) * n + j) * scales[g * n + j];
+                    y += of_group(g);
                 }
-                let y = if scaled { y * row_scales[row] } else { y };
+                let y = if scaled && !by_group { y * row_scales[row] } else { y };
                 let y = if biased { y + bias[j] } else { y };
                 if added { y + addend[row * stride + j] } else { y }
             };
@@ -192,6 +221,7 @@ mod tests {
                     groups,
                     n,
                     floats: usize::from(floats),
+                    group_scales: usize::from(by_group),
                 };
                 // SAFETY: the buffers have these sizes; only variants that run here are passed.
                 unsafe { (v.entry)(&args) };

@@ -45,11 +45,19 @@ const ONNX: &[&str] = &[
 /// Operators of onnxruntime that exported models contain.
 #[rustfmt::skip]
 const CONTRIB: &[&str] = &[
-    "Attention", "BiasGelu", "DequantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul",
-    "EmbedLayerNormalization", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul",
-    "GatherBlockQuantized", "Gelu", "GroupQueryAttention", "MatMulIntegerToFloat", "MatMulNBits",
-    "MultiHeadAttention", "QAttention", "QLinearAdd", "QLinearConcat", "QLinearGlobalAveragePool",
-    "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear",
-    "QuickGelu", "RotaryEmbedding", "SimplifiedLayerNormalization", "SkipLayerNormalization",
-    "SkipSimplifiedLayerNormalization",
+    "Attention", "BeamSearch", "BiasAdd", "BiasGelu", "BiasSoftmax", "BiasSplitGelu", "CDist",
+    "ConvTransposeWithDynamicPads", "CropAndResize", "DecoderMaskedMultiHeadAttention",
+    "DequantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "EmbedLayerNormalization",
+    "ExpandDims", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation",
+    "GatedRelativePositionBias", "GatherBlockQuantized", "GatherND", "Gelu", "GreedySearch",
+    "GridSample", "GroupNorm", "GroupQueryAttention", "Inverse", "Irfft", "MatMulBnb4",
+    "MatMulInteger16", "MatMulIntegerToFloat", "MatMulNBits", "MaxpoolWithMask", "MoE",
+    "MultiHeadAttention", "NGramRepeatBlock", "NhwcConv", "NhwcFusedConv", "NhwcMaxPool",
+    "PackedAttention", "PackedMultiHeadAttention", "Pad", "QAttention", "QEmbedLayerNormalization",
+    "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearConv",
+    "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearReduceMean",
+    "QLinearSigmoid", "QLinearSoftmax", "QLinearWhere", "QMoE", "QuantizeLinear", "QuickGelu",
+    "Range", "RelativePositionBias", "Rfft", "RotaryEmbedding", "SimplifiedLayerNormalization",
+    "SkipGroupNorm", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
+    "SparseAttention", "SwiGLU", "TransposeMatMul", "Trilu", "UnfoldTensor", "Unique",
 ];

@@ -232,7 +232,7 @@ fn rescale(
     let row_scales = match plan.row_scale {
         Some(arg) => {
             let row_scales = e.arg(arg);
-            e.at(row_scales, rows.first, 4)
+            e.at(row_scales, rows.first, 4 * plan.row_scales as i64)
         }
         None => null,
     };
@@ -259,6 +259,7 @@ fn rescale(
         e.int(g.groups as i64),
         count,
         e.int(i64::from(!plan.int8)),
+        e.int(i64::from(plan.row_scales > 1)),
     ];
     e.call_with_struct(plan.rescale, &fields)
 }

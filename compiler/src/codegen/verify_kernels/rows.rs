@@ -140,15 +140,21 @@ fn rescale(variant: &Variant<RescaleF32>, oracle: &Variant<RescaleF32>) -> Resul
         let floats = rows(count, groups * n, [127.0, -127.0], 2, random_float);
         let scales = rows(1, groups * n, [1.0, -1.0], 3, random_float);
         let factors = rows(1, count, [1.0, -1.0], 4, random_float);
+        let of_groups = rows(1, count * groups, [1.0, -1.0], 7, random_float);
         let (bias, addend) =
             (rows(1, n, [1.0, -1.0], 5, random_float), rows(count, n, [1.0, -1.0], 6, random_float));
-        for (whole, with) in [(true, true), (true, false), (false, true), (false, false)] {
+        let forms = [(true, true), (true, false), (false, true), (false, false)];
+        for ((whole, with), by_group) in forms.iter().flat_map(|form| [(*form, false), (*form, true)]) {
             let run = |v: &Variant<RescaleF32>, some: Range<usize>| {
                 let sums = some.start * groups * n..some.end * groups * n;
                 let sums = if whole { Sums::Integers(&integers[sums]) } else { Sums::Floats(&floats[sums]) };
                 let given = |values| Some(values).filter(|_| with);
                 let (rows, outputs) = (some.clone(), some.start * n..some.end * n);
-                let by = (&scales[..], given(&factors[rows]), given(&bias[..]), given(&addend[outputs]));
+                let factors = match by_group {
+                    true => &of_groups[rows.start * groups..rows.end * groups],
+                    false => &factors[rows],
+                };
+                let by = (&scales[..], given(factors), given(&bias[..]), given(&addend[outputs]));
                 let mut out = vec![0.0; some.len() * n];
                 Call::rescale_f32(v, (some.len(), groups, n), (sums, by), &mut out)
                     .map_err(CodegenError::refused)?

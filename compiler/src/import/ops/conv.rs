@@ -10,6 +10,7 @@ mod pool;
 mod unpool;
 mod window;
 
+pub(super) use pool::{average_pool_of, max_pool_of};
 use window::{AutoPad, Window};
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
@@ -18,14 +19,23 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
             let (x, w, bias) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
             Ok(vec![conv(cx, x, w, bias)?])
         },
-        ("", "ConvTranspose") => conv_transpose,
-        ("", "MaxPool") => pool::max_pool,
-        ("", "AveragePool") => pool::average_pool,
         ("", "LpPool") => lp_pool::lp_pool,
         ("", "GlobalLpPool") => lp_pool::global_lp_pool,
         ("", "MaxUnpool") => unpool::max_unpool,
         ("", "Col2Im") => unpool::col2im,
         ("", "DeformConv") => unpool::deform_conv,
+        ("", "ConvTranspose") => |cx| {
+            let bias = cx.opt(2);
+            conv_transpose_of(cx, bias, None)
+        },
+        ("", "MaxPool") => |cx| {
+            let x = cx.input(0)?;
+            max_pool_of(cx, x)
+        },
+        ("", "AveragePool") => |cx| {
+            let x = cx.input(0)?;
+            average_pool_of(cx, x)
+        },
         ("", "GlobalMaxPool") => |cx| {
             let (x, axes) = spatial(cx)?;
             Ok(vec![cx.add(ReduceMax { axes, keepdims: true }, &[x])?])
@@ -51,9 +61,13 @@ pub(super) fn conv(cx: &mut NodeCx, x: Value, w: Value, bias: Option<Value>) -> 
     Ok(results[0])
 }
 
-/// ConvTranspose gives the pads, or the shape of the result, or neither.
-fn conv_transpose(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
-    let (x, w, bias) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
+/// ConvTranspose gives the pads, or the shape of the result, or neither; `given` pads come before its own.
+pub(super) fn conv_transpose_of(
+    cx: &mut NodeCx,
+    bias: Option<Value>,
+    given: Option<Vec<i64>>,
+) -> OpResult<Vec<Value>> {
+    let (x, w) = (cx.input(0)?, cx.input(1)?);
     let kernel = kernel(cx, w)?;
     let (n, mode) = (kernel.len(), AutoPad::of_node(cx)?);
     let from = cx.ty(x);
@@ -69,7 +83,10 @@ fn conv_transpose(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         shape => shape,
     };
     if shape.is_none() && mode == AutoPad::Explicit {
-        window.pads = window::counts(cx, "pads", 2 * n, 0)?;
+        window.pads = match given {
+            Some(pads) => window::as_counts("pads", &pads, 2 * n)?,
+            None => window::counts(cx, "pads", 2 * n, 0)?,
+        };
     }
     for (i, axis) in window.axes()?.iter().enumerate() {
         // Neither is larger than a window may be; output padding is what the node says.

@@ -298,7 +298,7 @@ fn image(cx: &NodeCx) -> OpResult<(Value, [Dim; 4], Dim)> {
     }
 }
 
-fn trilu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+pub(super) fn trilu(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let upper = cx.attr_bool("upper", true)?;
     let args = [Some(cx.input(0)?), cx.opt(1)];
     cx.add_node(Trilu { upper }, &args[..cx.input_count().min(2)])
@@ -318,7 +318,7 @@ fn range(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 }
 
 /// How many numbers there are, when the bounds are constants, or whole and one apart.
-fn range_count(cx: &NodeCx, bounds: [Value; 3]) -> Option<Dim> {
+pub(super) fn range_count(cx: &NodeCx, bounds: [Value; 3]) -> Option<Dim> {
     if let [Some(start), Some(limit), Some(delta)] = bounds.map(|b| cx.const_tensor(b)) {
         let op = Op::from(Range { count: Dim::constant(0) });
         let args = [Some(&start), Some(&limit), Some(&delta)];

@@ -14,9 +14,9 @@ mod rotary;
 
 pub(super) use attention::{default_scale, hide, merge_heads, present, split_heads, up_to};
 pub(super) use build::*;
-pub(super) use matmul::scaled;
+pub(super) use matmul::{gemm, scaled};
 pub(super) use norm::{inverse_deviation, inverse_root_mean_square, layer_norm, rms_norm};
-pub(super) use rotary::{gather_tables, rotary};
+pub(super) use rotary::{gather_tables, rotary, rotary_of_part};
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
     Some(match (domain, op_type) {

@@ -5,9 +5,10 @@ use trine_ir::ops::DynamicQuantizeLinear;
 
 use super::{Mapper, NodeCx};
 
-mod contrib;
 mod linear;
 mod product;
+
+pub(super) use product::{centred, column, requantize, row_scale};
 
 pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
     Some(match (domain, op_type) {
@@ -21,14 +22,11 @@ pub(super) fn find(domain: &str, op_type: &str) -> Option<Mapper> {
         ("", "ConvInteger") => product::conv_integer,
         ("", "QLinearMatMul") => product::qlinear_matmul,
         ("", "QLinearConv") => product::qlinear_conv,
-        ("com.microsoft", "MatMulIntegerToFloat") => contrib::matmul_integer_to_float,
-        ("com.microsoft", "DynamicQuantizeMatMul") => contrib::dynamic_quantize_matmul,
-        ("com.microsoft", "DynamicQuantizeLSTM") => contrib::dynamic_quantize_lstm,
         _ => return None,
     })
 }
 
 /// Whether a value is one element that stands for all.
-fn is_single(cx: &NodeCx, v: Value) -> bool {
+pub(super) fn is_single(cx: &NodeCx, v: Value) -> bool {
     cx.ty(v).dims.iter().all(|d| d.as_const() == Some(1))
 }

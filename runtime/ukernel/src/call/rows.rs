@@ -107,8 +107,11 @@ impl<'a> Call<'a, RescaleF32> {
         }
         length("sums", len, of_group.and_then(|of_group| of_group.checked_mul(rows)))?;
         length("scales", scales.len(), of_group)?;
+        // As many as rows, or for each of them as many as groups.
+        let by_group = groups > 1 && row_scales.is_some_and(|s| s.len() != rows);
+        let factors = if by_group { rows.checked_mul(groups) } else { Some(rows) };
         for (what, values, expected) in
-            [("row scales", row_scales, Some(rows)), ("biases", bias, Some(n)), ("addends", addend, of_rows)]
+            [("row scales", row_scales, factors), ("biases", bias, Some(n)), ("addends", addend, of_rows)]
         {
             values.map_or(Ok(()), |values| length(what, values.len(), expected))?;
         }
@@ -129,6 +132,7 @@ impl<'a> Call<'a, RescaleF32> {
             groups,
             n,
             floats,
+            group_scales: usize::from(by_group),
         };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }

@@ -1,12 +1,13 @@
 //! onnxruntime's attention with as many key heads as query heads.
 
 use trine_ir::attr::Flag;
-use trine_ir::ops::{Add, Attention, Less, Split, Where};
-use trine_ir::{Elem, OpResult, Value, bail};
+use trine_ir::ops::{Add, And, Attention, Greater, GreaterOrEqual, Less, Range, Split, Where};
+use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
 use super::NodeCx;
 use super::nn::{
-    aligned, attr_count, cast, default_scale, merge_heads, positions, present, scalar, split_heads,
+    aligned, attr_count, cast, default_scale, merge_heads, present, reshape, scalar, size, split_heads, sum,
+    transpose,
 };
 
 /// MultiHeadAttention-1.
@@ -17,17 +18,19 @@ pub fn multi_head_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     }
     let [q, k, v] = projections(cx, heads)?;
     let (past_k, past_v) = (cx.opt(6), cx.opt(7));
-    let padding = cx.opt(4).map(|mask| key_padding(cx, mask, k)).transpose()?;
-    let mask = match (padding, cx.opt(5)) {
-        (Some(padding), Some(bias)) => Some(cx.add(Add {}, &[padding, bias])?),
-        (padding, bias) => padding.or(bias),
+    let keys: Vec<_> = past_k.into_iter().chain([k]).map(|x| (x, 2)).collect();
+    let batch = cx.ty(k).dims[0].clone();
+    let hidden = cx.opt(4).map(|mask| key_mask(cx, mask, &batch, &keys)).transpose()?;
+    let mask = match (hidden, cx.opt(5)) {
+        (Some(hidden), Some(bias)) => Some(cx.add(Add {}, &[hidden, bias])?),
+        (hidden, bias) => hidden.or(bias),
     };
     let scale = match cx.attr_float("scale", 0.0)? {
         0.0 => default_scale(cx, q)?,
         scale => scale,
     };
     let causal = cx.attr_bool("unidirectional", false)?;
-    let op = Attention { scale, causal, softcap: 0.0, hidden: None, nan_unseen: Flag(false) };
+    let op = plain(scale, causal, 0.0);
     let results = cx.add_node(op, &present(&[Some(q), Some(k), Some(v), mask, past_k, past_v]))?;
     let (present_k, present_v) = match results[..] {
         [_, k, v] => (k, v),
@@ -36,18 +39,38 @@ pub fn multi_head_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     Ok(vec![merge_heads(cx, results[0])?, present_k, present_v])
 }
 
-/// Queries, keys and values as `[b,h,s,d]`, with their biases.
+/// Attention as onnxruntime means it: what sees nothing is 0.
+pub fn plain(scale: f32, causal: bool, softcap: f32) -> Attention {
+    Attention { scale, causal, softcap, hidden: None, nan_unseen: Flag(false) }
+}
+
+/// Queries, keys and values as `[b,h,s,d]`, with their biases. They may come as one, `[b,s,h,3,d]`, and keys and values as
+/// one, `[b,s,h,2,d]`.
 fn projections(cx: &mut NodeCx, heads: usize) -> OpResult<[Value; 3]> {
-    let (Some(k), Some(v)) = (cx.opt(1), cx.opt(2)) else {
-        bail!("queries, keys and values in one are not supported")
+    let q = cx.input(0)?;
+    let mut all = match (cx.opt(1), cx.opt(2)) {
+        (Some(k), Some(v)) => [q, k, v],
+        (None, None) => match parts(cx, q, 3)?[..] {
+            [q, k, v] => [q, k, v],
+            _ => bail!("expects queries, keys and values"),
+        },
+        (Some(kv), None) => match parts(cx, kv, 2)?[..] {
+            [k, v] => [q, k, v],
+            _ => bail!("expects keys and values"),
+        },
+        (None, Some(_)) => bail!("has values without keys"),
     };
-    let mut all = [cx.input(0)?, k, v];
     if let Some(bias) = cx.opt(3) {
-        let width = |cx: &NodeCx, x: Value| cx.ty(x).back(0).cloned().ok_or("expects an axis of heads");
-        let sizes = all.iter().map(|x| Ok(width(cx, *x)?)).collect::<OpResult<Vec<_>>>()?;
-        let biases = cx.add_node(Split { axis: 0, sizes }, &[Some(bias)])?;
-        for (x, bias) in all.iter_mut().zip(biases) {
-            *x = cx.add(Add {}, &[*x, bias])?;
+        let each = biases(cx, bias, &all, heads)?;
+        for (x, bias) in all.iter_mut().zip(each) {
+            *x = match cx.rank(*x) {
+                3 => cx.add(Add {}, &[*x, bias])?,
+                _ => {
+                    let dims = cx.ty(*x).dims;
+                    let bias = reshape(cx, bias, vec![dims[1].clone(), Dim::constant(1), dims[3].clone()])?;
+                    cx.add(Add {}, &[*x, bias])?
+                }
+            };
         }
     }
     for x in &mut all {
@@ -62,22 +85,87 @@ fn projections(cx: &mut NodeCx, heads: usize) -> OpResult<[Value; 3]> {
     Ok(all)
 }
 
-/// What is added to the scores of keys that are padding: `[b,t]` says which are none, `[b]` how many.
-fn key_padding(cx: &mut NodeCx, mask: Value, k: Value) -> OpResult<Value> {
-    let (mask, elem) = (cast(cx, mask, Elem::I64)?, cx.ty(k).elem);
-    let seen = match cx.rank(mask) {
-        1 if cx.ty(mask).dims[0] == cx.ty(k).dims[0] => {
-            let (keys, counts) = (positions(cx, k, 2)?, aligned(cx, mask, 4, &[0])?);
-            cx.add(Less {}, &[keys, counts])?
+/// `[b,s,h,n,d]` as `n` times `[b,h,s,d]`.
+fn parts(cx: &mut NodeCx, x: Value, n: usize) -> OpResult<Vec<Value>> {
+    let ty = cx.ty(x);
+    let [b, s, h, count, d] = ty.dims.as_slice() else { bail!("expects [b,s,h,{n},d], got {ty}") };
+    if count.as_const() != Some(n) {
+        bail!("expects [b,s,h,{n},d], got {ty}");
+    }
+    let apart = cx.add_node(Split { axis: 3, sizes: vec![Dim::constant(1); n] }, &[Some(x)])?;
+    let flat = |cx: &mut NodeCx, part: Value| {
+        let part = reshape(cx, part, vec![b.clone(), s.clone(), h.clone(), d.clone()])?;
+        transpose(cx, part, &[0, 2, 1, 3])
+    };
+    apart.into_iter().map(|part| flat(cx, part)).collect()
+}
+
+/// The biases of queries, keys and values, which lie behind each other.
+fn biases(cx: &mut NodeCx, bias: Value, all: &[Value; 3], heads: usize) -> OpResult<Vec<Value>> {
+    let width = |x: &Value| {
+        let dims = cx.ty(*x).dims;
+        match dims.as_slice() {
+            [_, _, width] => Some(width.clone()),
+            [_, _, _, d] => d.mul(&Dim::constant(heads)),
+            _ => None,
         }
-        2 | 3 => {
-            let axes: &[usize] = if cx.rank(mask) == 2 { &[0, 3] } else { &[0, 2, 3] };
+    };
+    let sizes = all.iter().map(|x| width(x).ok_or("expects an axis of heads")).collect::<Result<_, _>>()?;
+    cx.add_node(Split { axis: 0, sizes }, &[Some(bias)])
+}
+
+/// What is added to the scores of keys that are not to be seen. A mask `[b,t]` or `[b,s,t]` says which are, `[b]` how many, and
+/// `[2b]` where those end, then where they begin. There are as many keys as the axes `keys` have elements together.
+pub fn key_mask(cx: &mut NodeCx, mask: Value, batch: &Dim, keys: &[(Value, usize)]) -> OpResult<Value> {
+    let (elem, ty) = (cx.ty(keys[0].0).elem, cx.ty(mask));
+    let seen = match ty.dims.as_slice() {
+        [n] if n == batch => before(cx, mask, keys)?,
+        [n] if Some(n) == batch.mul(&Dim::constant(2)).as_ref() => {
+            let sizes = vec![batch.clone(); 2];
+            let halves = cx.add_node(Split { axis: 0, sizes }, &[Some(mask)])?;
+            let index = positions(cx, keys)?;
+            let start = cast(cx, halves[1], Elem::I64)?;
+            let start = aligned(cx, start, 4, &[0])?;
+            let (behind, inside) =
+                (before(cx, halves[0], keys)?, cx.add(GreaterOrEqual {}, &[index, start])?);
+            cx.add(And {}, &[behind, inside])?
+        }
+        [_, _] | [_, _, _] => {
+            let axes: &[usize] = if ty.rank() == 2 { &[0, 3] } else { &[0, 2, 3] };
             let mask = aligned(cx, mask, 4, axes)?;
-            cast(cx, mask, Elem::Bool)?
+            if ty.elem == Elem::Bool {
+                mask
+            } else {
+                let zero = scalar(cx, ty.elem, 0.0)?;
+                cx.add(Greater {}, &[mask, zero])?
+            }
         }
-        _ => bail!("a key padding mask {} is not supported", cx.ty(mask)),
+        _ => bail!("a mask of keys {ty} is not supported"),
     };
     let shown = scalar(cx, elem, 0.0)?;
     let hidden = scalar(cx, elem, cx.attr_float("mask_filter_value", -10000.0)?.into())?;
     cx.add(Where {}, &[seen, shown, hidden])
+}
+
+/// Which keys are before `ends`, one a sequence.
+fn before(cx: &mut NodeCx, ends: Value, keys: &[(Value, usize)]) -> OpResult<Value> {
+    let ends = cast(cx, ends, Elem::I64)?;
+    let (index, ends) = (positions(cx, keys)?, aligned(cx, ends, 4, &[0])?);
+    cx.add(Less {}, &[index, ends])
+}
+
+/// `0, 1, …`, as many as the axes have elements together.
+fn positions(cx: &mut NodeCx, keys: &[(Value, usize)]) -> OpResult<Value> {
+    let (mut count, mut limit) = (Dim::constant(0), None);
+    for (x, axis) in keys {
+        let dims = cx.ty(*x).dims;
+        count = sum(&count, dims.get(*axis).ok_or("an axis is missing")?)?;
+        let n = size(cx, *x, *axis)?;
+        limit = Some(match limit {
+            Some(limit) => cx.add(Add {}, &[limit, n])?,
+            None => n,
+        });
+    }
+    let (start, delta) = (scalar(cx, Elem::I64, 0.0)?, scalar(cx, Elem::I64, 1.0)?);
+    cx.add(Range { count }, &[start, limit.ok_or("there are no keys")?, delta])
 }

@@ -6,11 +6,16 @@ use trine_ir::{Dim, Elem, OpResult, Value, bail};
 use super::NodeCx;
 use super::nn::{attr_count, reshape, scaled, transpose};
 
-/// FusedMatMul-1: `alpha · a·b`, operands transposed first.
+/// FusedMatMul-1: `alpha · a·b`, operands transposed first, each with its first axis taken behind its batch where that is asked
+/// for.
 pub fn fused_matmul(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
-    let (mut a, b) = (cx.input(0)?, cx.input(1)?);
-    if cx.attr_bool("transBatchA", false)? || cx.attr_bool("transBatchB", false)? {
-        bail!("transposed batches are not supported");
+    let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
+    for (x, name) in [(&mut a, "transBatchA"), (&mut b, "transBatchB")] {
+        let rank = cx.rank(*x);
+        if cx.attr_bool(name, false)? && rank > 2 {
+            let perm: Vec<_> = (1..rank - 1).chain([0, rank - 1]).collect();
+            *x = transpose(cx, *x, &perm)?;
+        }
     }
     let rank = cx.rank(a);
     if cx.attr_bool("transA", false)? && rank > 1 {
@@ -28,6 +33,9 @@ pub fn fused_matmul(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 pub fn matmul_nbits(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (a, q, scale) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (n, k) = (attr_count(cx, "N")?, attr_count(cx, "K")?);
+    if cx.attr_int("weight_prepacked", 0)? != 0 {
+        bail!("weights in the layout of another machine are not supported");
+    }
     let bits = if cx.attr_int_opt("bits")?.is_some() { attr_count(cx, "bits")? } else { 4 };
     let block = attr_count(cx, "block_size")?;
     if cx.opt(4).is_some() {

@@ -7,6 +7,7 @@ use super::NodeCx;
 use super::nn::{
     cast, expand, inverse_deviation, inverse_root_mean_square, layer_norm, positions, rms_norm, scalar,
 };
+use super::quantized::dequantized_by;
 
 /// SkipLayerNormalization-1.
 pub fn skip_layer_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
@@ -34,20 +35,37 @@ pub fn skip_simplified_layer_normalization(cx: &mut NodeCx) -> OpResult<Vec<Valu
 
 /// EmbedLayerNormalization-1. The mask's result counts the tokens of each sequence.
 pub fn embed_layer_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let tables = [cx.input(2)?, cx.input(3)?, cx.input(5)?, cx.input(6)?];
+    embedded(cx, tables, cx.opt(4), cx.opt(8))
+}
+
+/// QEmbedLayerNormalization-1: the same with tables of eight bits, whose scales and zeros follow from input 8 on.
+pub fn quantized_embed_layer_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
+    let table = |cx: &mut NodeCx, slot: usize| dequantized_by(cx, [slot, slot + 6, slot + 11]);
+    let tables = [table(cx, 2)?, table(cx, 3)?, table(cx, 5)?, table(cx, 6)?];
+    let kinds = if cx.opt(4).is_some() { Some(table(cx, 4)?) } else { None };
+    embedded(cx, tables, kinds, None)
+}
+
+/// Tables of words and of places, gain and bias, with a table of segments and where the words stand.
+fn embedded(
+    cx: &mut NodeCx,
+    [words, places, gain, bias]: [Value; 4],
+    kinds: Option<Value>,
+    at: Option<Value>,
+) -> OpResult<Vec<Value>> {
     let (ids, segments) = (cx.input(0)?, cx.opt(1));
-    let (words, places) = (cx.input(2)?, cx.input(3)?);
-    let (gain, bias) = (cx.input(5)?, cx.input(6)?);
     if cx.rank(ids) != 2 {
         bail!("token ids are [b,s], got {}", cx.ty(ids));
     }
-    let at = match cx.opt(8) {
+    let at = match at {
         Some(ids) => ids,
         None => positions(cx, ids, 1)?,
     };
     let (word, place) =
         (cx.add(Gather { axis: 0 }, &[words, ids])?, cx.add(Gather { axis: 0 }, &[places, at])?);
     let mut sum = cx.add(Add {}, &[word, place])?;
-    if let (Some(segments), Some(table)) = (segments, cx.opt(4)) {
+    if let (Some(segments), Some(table)) = (segments, kinds) {
         let segment = cx.add(Gather { axis: 0 }, &[table, segments])?;
         sum = cx.add(Add {}, &[sum, segment])?;
     }

@@ -7,8 +7,8 @@ use trine_ir::{Dim, Elem, OpResult, Tensor, Value, bail};
 use super::super::NodeCx;
 use super::window::{Window, counts};
 
-pub fn max_pool(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
-    let x = cx.input(0)?;
+/// The node's MaxPool of `x`.
+pub fn max_pool_of(cx: &mut NodeCx, x: Value) -> OpResult<Vec<Value>> {
     let (window, ceil) = read(cx, x)?;
     let order = match cx.attr_int("storage_order", 0)? {
         0 => IndexOrder::RowMajor,
@@ -30,8 +30,8 @@ pub fn max_pool(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     cx.add_node(MaxPool { kernel, strides, pads, dilations, ceil, indices }, &[Some(x)])
 }
 
-pub fn average_pool(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
-    let x = cx.input(0)?;
+/// The node's AveragePool of `x`.
+pub fn average_pool_of(cx: &mut NodeCx, x: Value) -> OpResult<Vec<Value>> {
     let (window, ceil) = read(cx, x)?;
     let count_pads = cx.attr_bool("count_include_pad", false)?;
     let open = window.open_pads(cx, x)?;

@@ -117,7 +117,14 @@ fn open_padding(axis: &WindowAxis, extent: &Dim, mode: AutoPad) -> Option<(Dim, 
 
 /// An attribute of `n` numbers that are not negative, or `default` for each.
 pub fn counts(cx: &NodeCx, name: &str, n: usize, default: usize) -> OpResult<Vec<usize>> {
-    let Some(ints) = cx.attr_ints(name)? else { return Ok(vec![default; n]) };
+    match cx.attr_ints(name)? {
+        Some(ints) => as_counts(name, ints, n),
+        None => Ok(vec![default; n]),
+    }
+}
+
+/// `n` numbers that are not negative.
+pub fn as_counts(name: &str, ints: &[i64], n: usize) -> OpResult<Vec<usize>> {
     if ints.len() != n {
         bail!("`{name}` has {} elements, not {n}", ints.len());
     }

@@ -50,3 +50,13 @@ pub fn rotary(
         None => reshape(cx, y, cx.ty(x).dims),
     }
 }
+
+/// Rotates the first elements of heads `[b,h,s,d]`, as many as tables `[b|1,s,r/2]` are for.
+pub fn rotary_of_part(
+    cx: &mut NodeCx,
+    x: Value,
+    tables: (Value, Value),
+    interleaved: bool,
+) -> OpResult<Value> {
+    cx.add(Rotary { interleaved }, &[x, tables.0, tables.1])
+}

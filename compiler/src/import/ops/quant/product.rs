@@ -41,7 +41,7 @@ pub fn qlinear_conv(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 }
 
 /// `sums·(a·b/scale)` quantized with scale 1 and `zero`: one rounding, as onnxruntime does it.
-fn requantize(
+pub fn requantize(
     cx: &mut NodeCx,
     sums: Value,
     [a, b]: [Value; 2],
@@ -62,7 +62,7 @@ pub fn row_scale(cx: &mut NodeCx, scale: Value) -> OpResult<Value> {
 }
 
 /// A vector of more than one element along the first of `rank` axes.
-fn column(cx: &mut NodeCx, v: Value, rank: usize) -> OpResult<Value> {
+pub fn column(cx: &mut NodeCx, v: Value, rank: usize) -> OpResult<Value> {
     if cx.rank(v) != 1 || is_single(cx, v) {
         return Ok(v);
     }
@@ -72,7 +72,7 @@ fn column(cx: &mut NodeCx, v: Value, rank: usize) -> OpResult<Value> {
 }
 
 /// `x - zero` in i32, with a zero for all or for each element of axis 0.
-fn centred(cx: &mut NodeCx, x: Value, zero: Option<Value>) -> OpResult<Value> {
+pub fn centred(cx: &mut NodeCx, x: Value, zero: Option<Value>) -> OpResult<Value> {
     let wide = cast(cx, x, Elem::I32)?;
     let Some(zero) = zero else { return Ok(wide) };
     let zero = column(cx, zero, cx.rank(x))?;

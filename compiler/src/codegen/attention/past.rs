@@ -1,0 +1,48 @@
+//! The cache that attention appends to.
+
+use trine_ir::{Dim, Graph, NodeId, Value};
+
+use super::super::checks::Checks;
+use super::Heads;
+
+/// Arguments of the past, and the results they grow into.
+pub struct Past {
+    pub rows: Dim,
+    pub keys: Cache,
+    pub values: Cache,
+}
+
+#[derive(Clone, Copy)]
+pub struct Cache {
+    pub past: usize,
+    /// Where nobody wants what it grows into, it is scratch.
+    pub present: Option<usize>,
+}
+
+impl Past {
+    pub fn new(graph: &Graph, node: NodeId, past_k: Value) -> Option<Past> {
+        let cache = |past: Value, result: u32| {
+            let present = Value { node, result };
+            Some(Cache {
+                past: graph.params().iter().position(|p| *p == past)?,
+                present: graph.outputs().iter().position(|o| *o == present),
+            })
+        };
+        Some(Past {
+            rows: graph.ty(past_k).dims.get(2)?.clone(),
+            keys: cache(past_k, 1)?,
+            values: cache(graph.operand(node, 5)?, 2)?,
+        })
+    }
+
+    /// What must hold for rows of the past to lie before the new ones.
+    pub fn fits(&self, graph: &Graph, k: &Heads, v: &Heads, checks: &mut Checks) -> Option<()> {
+        for (cache, new) in [(self.keys, k), (self.values, v)] {
+            let past = &graph.ty(*graph.params().get(cache.past)?).dims;
+            for (axis, (past, new)) in past.iter().zip(new.dims()).enumerate() {
+                checks.equal(past, if axis == 2 { &self.rows } else { new });
+            }
+        }
+        Some(())
+    }
+}
