@@ -34,6 +34,7 @@ pub fn attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         softcap: cx.attr_float("softcap", 0.0)?,
         hidden: None,
         nan_unseen: Flag(false),
+        zero_nan: Flag(false),
     };
     if let Some(lengths) = cx.opt(6) {
         if past_k.is_some() {
