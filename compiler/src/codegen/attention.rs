@@ -14,10 +14,11 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
-use trine_ukernel::{attention, best};
+use trine_ukernel::{attention, best, widen};
 
 use super::checks::Checks;
 use super::emit::{ClifValue, Emit, Result};
+use super::halves::is_real;
 use super::matmul::ceil_div;
 use super::rotary::Rotary;
 use super::rows::{outer_offset, row_stride};
@@ -34,10 +35,13 @@ const BLOCK: i64 = 64;
 pub struct Plan<'g> {
     graph: &'g Graph,
     symbol: &'static str,
+    /// Makes f32 of halves.
+    widen: &'static str,
     scale: f32,
     softcap: f32,
     hidden: Option<f32>,
-    nan_unseen: bool,
+    /// [`attention::NAN_UNSEEN`] and its like.
+    modes: u32,
     causal: bool,
     /// Keys that a query sees at most, where not all before it.
     window: Option<usize>,
@@ -144,10 +148,11 @@ impl<'g> Plan<'g> {
         Some(Plan {
             graph,
             symbol: best(attention::VARIANTS, target.features)?.symbol,
+            widen: best(widen::VARIANTS, target.features)?.symbol,
             scale: form.scale,
             softcap: form.softcap,
             hidden: form.hidden,
-            nan_unseen: form.nan_unseen,
+            modes: form.modes,
             causal: form.causal,
             window: form.window,
             q,
@@ -179,8 +184,8 @@ impl<'g> Plan<'g> {
         let Some(past) = &self.past else { return Some(Dim::constant(0)) };
         let (cache, heads) = if keys { (past.keys, &self.k) } else { (past.values, &self.v) };
         match cache.present {
-            Some(_) => Some(Dim::constant(0)),
-            None => self.total.mul(&heads.dims()[3])?.mul(&Dim::constant(4)),
+            Some(_) if past.elem == Elem::F32 => Some(Dim::constant(0)),
+            _ => self.total.mul(&heads.dims()[3])?.mul(&Dim::constant(4)),
         }
     }
 
@@ -453,9 +458,7 @@ impl Queries {
         let Seen { keys, values, mask, first: visible, total } = seen;
         let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
         let scalars = e.int(scalars);
-        let hides = if plan.hidden.is_some() { attention::HIDES } else { 0 };
-        let modes = hides | if plan.nan_unseen { attention::NAN_UNSEEN } else { 0 };
-        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(modes) << 32;
+        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(plan.modes) << 32;
         let modes = e.int(modes);
         let fields = [
             q.start,

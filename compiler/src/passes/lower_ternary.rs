@@ -3,6 +3,7 @@
 //! or, where activations stay f32, the same on `x` without `s`. No multiplication by a weight is left, and
 //! layers of the same input share one quantization. int8 weights take `weight_products` for `sign_select`.
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{GroupSum, QuantizeRows, Rescale, Reshape, SignSelect, WeightProducts};
 use trine_ir::{Dim, Kind, Module, NodeId, Op, Stage, Value};
 
@@ -20,9 +21,10 @@ fn lower() -> Rule {
     let root = op(Kind::TernaryMatmul, [&x, &w, &scale, &maybe(&bias)]);
     rule("lower-ternary", root.clone(), move |m, g| {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&root]) else { return refuse("not a ternary matmul") };
-        let (group, int8, floor) = (matmul.group, matmul.int8, matmul.floor);
+        let (group, int8) = (matmul.group, matmul.int8);
+        let quantize = QuantizeRows { floor: matmul.floor, reciprocal: matmul.reciprocal };
         let (rows, row_scale) = match int8 {
-            true => quantized(g, m[&x], floor, matmul.blocks.0.then_some(group))?,
+            true => quantized(g, m[&x], quantize, matmul.blocks.0.then_some(group))?,
             false => (m[&x], None),
         };
         let signed = g.add(SignSelect {}, &[rows, m[&w]])?;
@@ -37,7 +39,8 @@ fn lower_int8() -> Rule {
     rule("lower-int8", root.clone(), move |m, g| {
         let Some(Op::Int8Matmul(matmul)) = g.op(m[&root]) else { return refuse("not an int8 matmul") };
         let group = matmul.group;
-        let (rows, row_scale) = quantized(g, m[&x], None, matmul.blocks.0.then_some(group))?;
+        let quantize = QuantizeRows { floor: None, reciprocal: Flag(false) };
+        let (rows, row_scale) = quantized(g, m[&x], quantize, matmul.blocks.0.then_some(group))?;
         let products = g.add(WeightProducts {}, &[rows, m[&w]])?;
         let sums = g.add(GroupSum { group }, &[products])?;
         rescaled(g, sums, m[&scale], row_scale, m.get(&bias))
@@ -48,12 +51,12 @@ fn lower_int8() -> Rule {
 fn quantized(
     g: &mut Rewrite,
     x: Value,
-    floor: Option<f32>,
+    op: QuantizeRows,
     block: Option<usize>,
 ) -> Result<(Value, Option<Value>), Refusal> {
     let of = |node: NodeId| (Value { node, result: 0 }, Value { node, result: 1 });
     let Some(block) = block else {
-        let (q, s) = of(g.share(QuantizeRows { floor }, &[Some(x)])?);
+        let (q, s) = of(g.share(op, &[Some(x)])?);
         return Ok((q, Some(s)));
     };
     let dims = g.ty(x).dims.clone();
@@ -65,7 +68,7 @@ fn quantized(
         Ok::<_, Refusal>(Value { node, result: 0 })
     };
     let rows = reshaped(g, x, &[groups, block])?;
-    let (q, s) = of(g.share(QuantizeRows { floor }, &[Some(rows)])?);
+    let (q, s) = of(g.share(op, &[Some(rows)])?);
     Ok((reshaped(g, q, &[groups * block])?, Some(reshaped(g, s, &[groups])?)))
 }
 

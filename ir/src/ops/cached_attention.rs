@@ -1,6 +1,6 @@
 //! Attention over a cache in which each sequence has a length of its own.
 
-use super::attention::Mask;
+use super::attention::{Mask, keeps, kept};
 use super::matmul::{Number, product};
 use super::real::{Real, in_real};
 use super::require::{may_broadcast, may_equal};
@@ -14,7 +14,7 @@ op! {
     /// rows that begins with the past (com.microsoft GroupQueryAttention-1).
     ///
     /// `q` is `[b,h,s,d]`, `k` `[b,hkv,s,d]`, `v` `[b,hkv,s,dv]`, the past `[b,hkv,p,d]` and `[b,hkv,p,dv]`, `starts`
-    /// `i64[b]`; without starts, new rows come behind the past. Rows of the cache that neither fills are 0. With `causal`,
+    /// `i64[b]`; without starts, new rows come after the past. It may be f16 or bf16 as there. Rows of the cache that neither fills are 0. With `causal`,
     /// query `i` sees rows up to `starts[b]+i`, with a `window` the last so many of them; without, all rows up to the last new
     /// one. `mask` is as in attention, and broadcasts to `[b,h,s,rows]`. `sink`, `[h]`, is a score that weighs nothing:
     /// the denominators of a head's softmax have `exp(sink)` more (arXiv 2309.17453).
@@ -55,7 +55,7 @@ impl OpDef for CachedAttention {
             (Some(past_k), Some(past_v)) => {
                 for (past, new) in [(past_k, k), (past_v, v)] {
                     let same = |i: usize| may_equal(&past.dims[i], &new.dims[i], module);
-                    if past.elem != new.elem || past.rank() != 4 || !(same(0) && same(1) && same(3)) {
+                    if !keeps(past, new) || past.rank() != 4 || !(same(0) && same(1) && same(3)) {
                         bail!("past {past} does not go before {new}");
                     }
                 }
@@ -86,7 +86,9 @@ impl OpDef for CachedAttention {
                 bail!("mask {mask} does not broadcast to scores of {q} with `{}` keys", self.rows);
             }
         }
-        let [mut y, mut cache_k, mut cache_v] = [q.clone(), k.clone(), v.clone()];
+        let mut y = q.clone();
+        let [mut cache_k, mut cache_v] =
+            [(4, k), (5, v)].map(|(past, new)| new.with(args.get(past).map_or(new.elem, |past| past.elem)));
         y.dims[3] = v.dims[3].clone();
         cache_k.dims[2] = self.rows.clone();
         cache_v.dims[2] = self.rows.clone();
@@ -110,8 +112,12 @@ impl OpDef for CachedAttention {
                 _ => bail!("{s} rows from {start} on exceed a cache of {rows}"),
             };
         let starts = starts.iter().map(at).collect::<OpResult<Vec<_>>>()?;
-        let k = cache(args.get(4), &args[1], &starts, rows)?;
-        let v = cache(args.get(5), &args[2], &starts, rows)?;
+        let cached = |past: usize, new: usize| {
+            let past = args.get(past);
+            let new = kept(&args[new], past.map_or(args[new].elem(), Tensor::elem))?;
+            cache(past, &new, &starts, rows)
+        };
+        let (k, v) = (cached(4, 1)?, cached(5, 2)?);
         let y = in_real!(args[0].elem(), attend(self, &args, &k, &v, &starts))?;
         Ok(vec![y, k, v])
     }

@@ -36,7 +36,7 @@ impl OpDef for Int8Matmul {
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
         let blocks = self.blocks.0.then_some(self.group);
-        let (q, s) = quantized(QuantizeRows { floor: None }, &args[0], blocks, cx)?;
+        let (q, s) = quantized(QuantizeRows { floor: None, reciprocal: Flag(false) }, &args[0], blocks, cx)?;
         let sums = product_sums(&q, &args[1], self.group)?;
         let operands = [Some(&sums), Some(&args[2]), Some(&s), args.get(3)];
         Rescale {}.eval(Args::new(&operands), cx)

@@ -2,13 +2,16 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, F32X4, I8, I64};
+use cranelift_codegen::ir::types::{F32, F32X4, I8, I16, I64};
+use trine_ir::Elem;
 use trine_runtime::kernel::STATUS_INDEX;
 
 use super::super::emit::{ClifValue, Emit, Result};
+use super::super::halves::{is_half, round, store, store_sixteen};
 use super::super::rotary::Rotary;
 use super::super::rows::outer_offset;
 use super::super::{CodegenError, Shape};
+use super::past::Cache;
 use super::{Heads, Plan, Room, Rows, Sizes, in_place};
 
 /// Where rows of a cache come from.
@@ -37,74 +40,21 @@ pub fn present(
         (None, Appended::Rotated(_)) => return Err(CodegenError::malformed("attention")),
     };
     let cache = if keys { past.keys } else { past.values };
-    let zero = e.int(0);
-    let from = e.arg(cache.past);
-    let (start, moved) = match cache.present {
-        None => (if keys { room.keys } else { room.values }, e.b.ins().iconst(I8, 1)),
-        Some(result) => {
-            let to = e.arg(shape.result(result));
-            let capacity = e.capacity();
-            let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
-            let rows = e.b.ins().select(dense, sizes.total, capacity);
-            let head = e.b.ins().imul(unit, rows);
-            let head = e.b.ins().imul(head, width);
-            (e.at(to, head, 4), e.b.ins().icmp(IntCC::NotEqual, from, to))
-        }
-    };
+    let room = if keys { room.keys } else { room.values };
     let sequence = e.b.ins().udiv(unit, sizes.key_heads);
     let first = self::start(plan, e, sizes, sequence)?;
-    let head = e.b.ins().imul(unit, sizes.past);
-    let head = e.b.ins().imul(head, width);
-    let from = e.at(from, head, 4);
-    let span = |e: &mut Emit, begin: ClifValue, end: ClifValue| {
-        // Nothing where the end is before the beginning.
-        let count = e.b.ins().isub(end, begin);
-        let zero = e.int(0);
-        let count = e.b.ins().smax(count, zero);
-        let (offset, count) = (e.b.ins().imul(begin, width), e.b.ins().imul(count, width));
-        (offset, count)
-    };
-    let copied = |e: &mut Emit, begin: ClifValue, end: ClifValue| {
-        let (offset, count) = span(e, begin, end);
-        let (from, to) = (e.at(from, offset, 4), e.at(start, offset, 4));
-        copy(e, from, to, count)
-    };
-    // Rows that are new are written once: other parts may read them already.
     let last = e.b.ins().iadd(first, sizes.new);
-    e.when(moved, |e| {
-        let before = e.b.ins().smin(sizes.past, first);
-        copied(e, zero, before)?;
-        match plan.starts {
-            Some(_) => copied(e, last, sizes.past),
-            None => Ok(()),
-        }
-    })?;
-    if plan.starts.is_some() {
-        let behind = e.b.ins().smax(last, sizes.past);
-        for (begin, end) in [(sizes.past, first), (behind, sizes.total)] {
-            let (offset, count) = span(e, begin, end);
-            let to = e.at(start, offset, 4);
-            clear(e, to, count)?;
-        }
+    let held = Held { plan, cache, unit, width, elem: past.elem, sizes, first, last };
+    if is_half(past.elem) {
+        return held.halves(e, shape, &new, room);
     }
-    let behind = e.b.ins().imul(first, width);
-    let to = e.at(start, behind, 4);
-    match &new {
-        Appended::Copied(new) => {
-            e.for_range(zero, sizes.new, 1, &[], |e, i, _| {
-                let [from, to] = [(new.start, new.stride), (to, width)].map(|(start, stride)| {
-                    let offset = e.b.ins().imul(i, stride);
-                    e.at(start, offset, 4)
-                });
-                copy(e, from, to, width)?;
-                Ok(vec![])
-            })?;
-        }
-        Appended::Rotated(rotary) => {
-            let row = e.b.ins().imul(unit, sizes.new);
-            rotary.rows(e, row, sizes.new, to)?;
-        }
-    }
+    let (start, moved) = match cache.present {
+        None => (room, e.b.ins().iconst(I8, 1)),
+        Some(result) => held.place(e, shape, result)?,
+    };
+    e.when(moved, |e| held.copy_past(e, start))?;
+    held.clear_gaps(e, start, Elem::F32)?;
+    held.append(e, &new, start)?;
     Ok(Rows { start, stride: width })
 }
 
@@ -141,14 +91,199 @@ pub fn in_range(
     Ok(found[0])
 }
 
-/// Writes `count` zeros.
-fn clear(e: &mut Emit, to: ClifValue, count: ClifValue) -> Result<()> {
+/// The rows of a key head in a cache.
+struct Held<'p> {
+    plan: &'p Plan<'p>,
+    cache: Cache,
+    unit: ClifValue,
+    width: ClifValue,
+    elem: Elem,
+    sizes: &'p Sizes,
+    /// Rows from here on are new,
+    first: ClifValue,
+    /// up to here.
+    last: ClifValue,
+}
+
+impl Held<'_> {
+    /// Where the rows of the past lie.
+    fn past(&self, e: &mut Emit) -> ClifValue {
+        let head = e.b.ins().imul(self.unit, self.sizes.past);
+        let head = e.b.ins().imul(head, self.width);
+        let from = e.arg(self.cache.past);
+        e.at(from, head, bytes(self.elem))
+    }
+
+    /// Where the rows of result `result` begin, and whether those of the past are elsewhere.
+    fn place(&self, e: &mut Emit, shape: &Shape, result: usize) -> Result<(ClifValue, ClifValue)> {
+        let (from, to) = (e.arg(self.cache.past), e.arg(shape.result(result)));
+        let (capacity, zero) = (e.capacity(), e.int(0));
+        let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
+        let rows = e.b.ins().select(dense, self.sizes.total, capacity);
+        let head = e.b.ins().imul(self.unit, rows);
+        let head = e.b.ins().imul(head, self.width);
+        Ok((e.at(to, head, bytes(self.elem)), e.b.ins().icmp(IntCC::NotEqual, from, to)))
+    }
+
+    /// The offset of row `begin`, and how many elements lie from there up to row `end`: none where that is before it.
+    fn span(&self, e: &mut Emit, begin: ClifValue, end: ClifValue) -> (ClifValue, ClifValue) {
+        let count = e.b.ins().isub(end, begin);
+        let zero = e.int(0);
+        let count = e.b.ins().smax(count, zero);
+        (e.b.ins().imul(begin, self.width), e.b.ins().imul(count, self.width))
+    }
+
+    /// Copies rows of the past but those that new ones take the place of: rows that are new are written once, as other
+    /// parts may read them already.
+    fn copy_past(&self, e: &mut Emit, to: ClifValue) -> Result<()> {
+        let zero = e.int(0);
+        let before = e.b.ins().smin(self.sizes.past, self.first);
+        self.copy_rows(e, to, zero, before)?;
+        match self.plan.starts {
+            Some(_) => self.copy_rows(e, to, self.last, self.sizes.past),
+            None => Ok(()),
+        }
+    }
+
+    fn copy_rows(&self, e: &mut Emit, to: ClifValue, begin: ClifValue, end: ClifValue) -> Result<()> {
+        let (offset, count) = self.span(e, begin, end);
+        let from = self.past(e);
+        let [from, to] = [from, to].map(|start| e.at(start, offset, bytes(self.elem)));
+        if is_half(self.elem) { copy_halves(e, from, to, count) } else { copy(e, from, to, count) }
+    }
+
+    /// Writes zeros of `elem` to rows that neither the past nor new ones fill.
+    fn clear_gaps(&self, e: &mut Emit, start: ClifValue, elem: Elem) -> Result<()> {
+        if self.plan.starts.is_none() {
+            return Ok(());
+        }
+        let behind = e.b.ins().smax(self.last, self.sizes.past);
+        for (begin, end) in [(self.sizes.past, self.first), (behind, self.sizes.total)] {
+            let (offset, count) = self.span(e, begin, end);
+            let to = e.at(start, offset, bytes(elem));
+            clear(e, to, count, elem)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the new rows as f32 to those that begin at `start`.
+    fn append(&self, e: &mut Emit, new: &Appended, start: ClifValue) -> Result<()> {
+        let (zero, width) = (e.int(0), self.width);
+        let before = e.b.ins().imul(self.first, width);
+        let to = e.at(start, before, 4);
+        match new {
+            Appended::Copied(new) => {
+                e.for_range(zero, self.sizes.new, 1, &[], |e, i, _| {
+                    let [from, to] = [(new.start, new.stride), (to, width)].map(|(start, stride)| {
+                        let offset = e.b.ins().imul(i, stride);
+                        e.at(start, offset, 4)
+                    });
+                    copy(e, from, to, width)?;
+                    Ok(vec![])
+                })?;
+            }
+            Appended::Rotated(rotary) => {
+                let row = e.b.ins().imul(self.unit, self.sizes.new);
+                rotary.rows(e, row, self.sizes.new, to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of a cache of halves, as f32 in `room`: what is appended is rounded before it is read.
+    fn halves(&self, e: &mut Emit, shape: &Shape, new: &Appended, room: ClifValue) -> Result<Rows> {
+        let before = e.b.ins().imul(self.first, self.width);
+        let count = e.b.ins().imul(self.sizes.new, self.width);
+        let behind = e.at(room, before, 4);
+        match self.cache.present {
+            Some(result) => {
+                let (start, moved) = self.place(e, shape, result)?;
+                e.when(moved, |e| self.copy_past(e, start))?;
+                self.clear_gaps(e, start, self.elem)?;
+                self.append(e, new, room)?;
+                let place = e.at(start, before, 2);
+                narrow(e, behind, place, count, self.elem)?;
+                let all = e.b.ins().imul(self.sizes.total, self.width);
+                self.widen(e, start, room, all)?;
+            }
+            None => {
+                let from = self.past(e);
+                let past = e.b.ins().imul(self.sizes.past, self.width);
+                self.widen(e, from, room, past)?;
+                self.clear_gaps(e, room, Elem::F32)?;
+                self.append(e, new, room)?;
+                let zero = e.int(0);
+                e.for_range(zero, count, 1, &[], |e, i, _| {
+                    let place = e.at(behind, i, 4);
+                    let v = e.load(F32, place, 0);
+                    let v = round(e, v, self.elem);
+                    e.store(v, place, 0);
+                    Ok(vec![])
+                })?;
+            }
+        }
+        Ok(Rows { start: room, stride: self.width })
+    }
+
+    fn widen(&self, e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue) -> Result<()> {
+        let bf16 = e.int(i64::from(self.elem == Elem::Bf16));
+        e.call_with_struct(self.plan.widen, &[from, to, count, bf16])
+    }
+}
+
+fn bytes(elem: Elem) -> i64 {
+    (elem.bits() / 8) as i64
+}
+
+/// Writes `count` zeros of `elem`.
+fn clear(e: &mut Emit, to: ClifValue, count: ClifValue, elem: Elem) -> Result<()> {
     let zero = e.int(0);
     e.for_range(zero, count, 1, &[], |e, i, _| {
-        let (place, nothing) = (e.at(to, i, 4), e.float(0.0, F32));
+        let place = e.at(to, i, bytes(elem));
+        let nothing = match is_half(elem) {
+            true => e.b.ins().iconst(I16, 0),
+            false => e.float(0.0, F32),
+        };
         e.store(nothing, place, 0);
         Ok(vec![])
     })?;
+    Ok(())
+}
+
+/// Rounds `count` floats to halves.
+fn narrow(e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue, elem: Elem) -> Result<()> {
+    let zero = e.int(0);
+    let whole = e.b.ins().band_imm_u(count, !15);
+    e.for_range(zero, whole, 16, &[], |e, i, _| {
+        let source = e.at(from, i, 4);
+        let parts: Vec<_> = (0..4).map(|j| e.load(F32X4, source, 16 * j)).collect();
+        let place = e.at(to, i, 2);
+        store_sixteen(e, &parts, place, elem);
+        Ok(vec![])
+    })?;
+    e.for_range(whole, count, 1, &[], |e, i, _| {
+        let source = e.at(from, i, 4);
+        let v = e.load(F32, source, 0);
+        let place = e.at(to, i, 2);
+        store(e, v, place, elem);
+        Ok(vec![])
+    })?;
+    Ok(())
+}
+
+/// Copies `count` halves.
+fn copy_halves(e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue) -> Result<()> {
+    let zero = e.int(0);
+    let whole = e.b.ins().band_imm_u(count, !7);
+    for (begin, end, step, ty) in [(zero, whole, 8, F32X4), (whole, count, 1, I16)] {
+        e.for_range(begin, end, step, &[], |e, i, _| {
+            let source = e.at(from, i, 2);
+            let v = e.load(ty, source, 0);
+            let place = e.at(to, i, 2);
+            e.store(v, place, 0);
+            Ok(vec![])
+        })?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What attention of either kind asks for.
 
+use trine_ir::ops::Attention;
 use trine_ir::{Dim, Op};
+use trine_ukernel::attention;
 
 /// Whether an op is attention of either kind.
 pub fn attends(op: &Op) -> bool {
@@ -12,7 +14,8 @@ pub struct Form {
     pub scale: f32,
     pub softcap: f32,
     pub hidden: Option<f32>,
-    pub nan_unseen: bool,
+    /// [`attention::NAN_UNSEEN`] and its like.
+    pub modes: u32,
     pub causal: bool,
     /// Keys that a query sees at most.
     pub window: Option<usize>,
@@ -27,7 +30,7 @@ impl Form {
                 scale: op.scale,
                 softcap: op.softcap,
                 hidden: op.hidden,
-                nan_unseen: op.nan_unseen.0,
+                modes: modes(op),
                 causal: op.causal,
                 window: None,
                 rows: None,
@@ -36,7 +39,7 @@ impl Form {
                 scale: op.scale,
                 softcap: op.softcap,
                 hidden: None,
-                nan_unseen: false,
+                modes: 0,
                 causal: op.causal,
                 window: op.window,
                 rows: Some(op.rows.clone()),
@@ -44,4 +47,14 @@ impl Form {
             _ => return None,
         })
     }
+}
+
+/// What the microkernel is asked for by flags.
+fn modes(op: &Attention) -> u32 {
+    let modes = [
+        (op.hidden.is_some(), attention::HIDES),
+        (op.nan_unseen.0, attention::NAN_UNSEEN),
+        (op.zero_nan.0, attention::ZERO_NAN),
+    ];
+    modes.into_iter().filter(|(asked, _)| *asked).map(|(_, mode)| mode).sum()
 }

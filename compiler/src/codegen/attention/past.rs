@@ -1,12 +1,15 @@
 //! The cache that attention appends to.
 
-use trine_ir::{Dim, Graph, NodeId, Value};
+use trine_ir::{Dim, Elem, Graph, NodeId, Value};
 
 use super::super::checks::Checks;
+use super::super::halves::is_real;
 use super::Heads;
 
 /// Arguments of the past, and the results they grow into.
 pub struct Past {
+    /// f32, or halves, which are made wide before they are read.
+    pub elem: Elem,
     pub rows: Dim,
     pub keys: Cache,
     pub values: Cache,
@@ -28,7 +31,11 @@ impl Past {
                 present: graph.outputs().iter().position(|o| *o == present),
             })
         };
+        let elem = graph.ty(past_k).elem;
+        let same = graph.ty(graph.operand(node, 5)?).elem == elem;
+        (same && is_real(elem)).then_some(())?;
         Some(Past {
+            elem,
             rows: graph.ty(past_k).dims.get(2)?.clone(),
             keys: cache(past_k, 1)?,
             values: cache(graph.operand(node, 5)?, 2)?,

@@ -41,7 +41,7 @@ pub fn multi_head_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 
 /// Attention as onnxruntime means it: what sees nothing is 0.
 pub fn plain(scale: f32, causal: bool, softcap: f32) -> Attention {
-    Attention { scale, causal, softcap, hidden: None, nan_unseen: Flag(false) }
+    Attention { scale, causal, softcap, hidden: None, nan_unseen: Flag(false), zero_nan: Flag(false) }
 }
 
 /// Queries, keys and values as `[b,h,s,d]`, with their biases. They may come as one, `[b,s,h,3,d]`, and keys and values as
