@@ -11,6 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use trine::build::build;
 use trine::codegen::Target;
 use trine::passes::form_kernels::form;
+use trine_ir::attr::Flag;
 use trine_ir::ops::*;
 use trine_ir::{
     Def, Dim, DimEnv, Elem, Function, FunctionKind, Graph, Literal, MAIN, Module, Op, OpResult, Stage,
@@ -300,7 +301,7 @@ fn ternary(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Val
     let scale = b.constant(Elem::F32, &[n, k.div_ceil(group)]);
     let mut rows = [x, scale, scale];
     if spelling & 32 == 32 {
-        let [q, s] = b.node(QuantizeRows { floor: None }, &[x])?;
+        let [q, s] = b.node(QuantizeRows { floor: None, reciprocal: Flag(false) }, &[x])?;
         rows = [q, scale, s];
     }
     let signed = b.add(SignSelect {}, &[rows[0], w])?;
@@ -329,7 +330,7 @@ fn quantized(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<V
         return Err("no bits".into());
     }
     let floor = (spelling & 2 == 2).then_some(0.75);
-    let [_, scale] = b.node(QuantizeRows { floor }, &[x])?;
+    let [_, scale] = b.node(QuantizeRows { floor, reciprocal: Flag(spelling & 4 == 4) }, &[x])?;
     if spelling & 1 == 1 { b.add(Mul {}, &[scale, z]) } else { Ok(scale) }
 }
 

@@ -39,6 +39,15 @@ fn close(got: &Tensor, want: &Tensor) -> bool {
     g.len() == w.len() && g.iter().zip(w.iter()).all(near)
 }
 
+/// Numbers as `tensor` gives them, but that one of the last row is `spoilt`.
+fn spoilt(dims: &[usize], seed: u64, spoilt: Option<f32>) -> Tensor {
+    let mut values = tensor(dims, seed).values::<f32>().unwrap().to_vec();
+    if let (Some(last), Some(spoilt)) = (values.last_mut(), spoilt) {
+        *last = spoilt;
+    }
+    Tensor::from_vec(dims.to_vec(), values).unwrap()
+}
+
 #[test]
 fn hidden_keys_weigh_what_the_interpreter_says() {
     let attributes = [
@@ -48,6 +57,8 @@ fn hidden_keys_weigh_what_the_interpreter_says() {
         ",hidden=-10000.0,nan_unseen=true",
         ",hidden=-3.4028235e38",
         ",hidden=0.5",
+        ",zero_nan=true",
+        ",hidden=-inf,zero_nan=true",
     ];
     let target = Target::host().unwrap();
     let mut unseen = 0;
@@ -71,15 +82,21 @@ graph @main(%q: f32[1,4,s,8], %k: f32[1,2,t,8], %v: f32[1,2,t,8], %mask: f32[s,t
             // A query that is no number stays none, unless all of its scores are replaced.
             q[8 * s - 1] = f32::NAN;
             let q = Tensor::from_vec(vec![1, 4, s, 8], q).unwrap();
-            let inputs = [q, tensor(&[1, 2, t, 8], 2), tensor(&[1, 2, t, 8], 3), mask(s, t, hiding)];
-            let want = eval::run(&module, inputs.to_vec()).unwrap();
-            unseen += usize::from(want[0].values::<f32>().unwrap()[0].is_nan());
-            for threads in [1, 2] {
-                let mut session =
-                    Session::new(program.clone(), &SessionOptions { threads, state_capacity: None });
-                let got = session.run(&inputs).unwrap();
-                let what = format!("{s} by {t}, {hiding:?}, {threads} threads\n{source}");
-                assert!(close(&got[0], &want[0]), "{what}{:?}\n{:?}", got[0], want[0]);
+            // What is hidden reaches queries where it is no number, or so large that it may not be one.
+            let kinds =
+                [(None, None), (Some(f32::NAN), None), (Some(1e30), None), (None, Some(f32::INFINITY))];
+            for (key, value) in kinds {
+                let k = spoilt(&[1, 2, t, 8], 2, key);
+                let inputs = [q.clone(), k, spoilt(&[1, 2, t, 8], 3, value), mask(s, t, hiding)];
+                let want = eval::run(&module, inputs.to_vec()).unwrap();
+                unseen += usize::from(want[0].values::<f32>().unwrap()[0].is_nan());
+                for threads in [1, 2] {
+                    let options = SessionOptions { threads, state_capacity: None };
+                    let got = Session::new(program.clone(), &options).run(&inputs).unwrap();
+                    let what =
+                        format!("{s} by {t}, {hiding:?}, {key:?}, {value:?}, {threads} threads\n{source}");
+                    assert!(close(&got[0], &want[0]), "{what}{:?}\n{:?}", got[0], want[0]);
+                }
             }
         }
     }

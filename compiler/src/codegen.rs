@@ -13,6 +13,7 @@ pub mod elementwise;
 pub mod emit;
 pub mod entry;
 pub mod gather;
+pub mod halves;
 pub mod jit;
 pub mod matmul;
 pub mod object;

@@ -7,8 +7,8 @@ use trine_ir::Tensor;
 use trine_runtime::{Program, RunError, Session, SessionOptions, View};
 
 use crate::error::Error;
-pub use crate::language_model::Lengths;
-use crate::language_model::{self, Role, cache_name, empty_cache, floats, logits_output, refuse, row};
+use crate::language_model::{self, Role, floats, given, logits, present_names, refuse, row};
+pub use crate::language_model::{Lengths, Names};
 
 /// A language model and what it has read.
 pub struct Decoder {
@@ -29,11 +29,21 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that can read up to `capacity` tokens. Programs that are no decoders are refused.
     pub fn new(program: Arc<Program>, threads: usize, capacity: usize) -> Result<Decoder, Error> {
+        Decoder::with_names(program, threads, capacity, &Names::default())
+    }
+
+    /// The same of a program whose inputs and outputs have names of their own.
+    pub fn with_names(
+        program: Arc<Program>,
+        threads: usize,
+        capacity: usize,
+        names: &Names,
+    ) -> Result<Decoder, Error> {
         let inputs = 0..program.inputs.len();
-        let feeds: Vec<Option<usize>> = inputs.map(|i| feed(&program, i)).collect();
+        let feeds: Vec<Option<usize>> = inputs.map(|i| feed(&program, names, i)).collect();
         let role = |(port, feed): (&trine_runtime::Port, &Option<usize>)| match feed {
             Some(_) => Ok(Role::Past),
-            None => match language_model::role(&port.name)? {
+            None => match language_model::role(names.of(&port.name), &port.ty)? {
                 Role::Past => {
                     Err(refuse(format!("no output feeds its cache `{}`", port.name.escape_debug())))
                 }
@@ -44,7 +54,8 @@ impl Decoder {
         if !roles.contains(&Role::Ids) {
             return Err(refuse("it has no input `input_ids`"));
         }
-        let logits_output = logits_output(&program)?;
+        let outputs = program.outputs.iter().map(|p| (names.of(&p.name), &p.ty));
+        let logits_output = logits(outputs)?;
         let caches = roles.contains(&Role::Past);
         let options = SessionOptions { threads, state_capacity: Some(capacity.max(1)) };
         let past = vec![None; program.inputs.len()];
@@ -95,24 +106,20 @@ impl Decoder {
         before: usize,
         execute: impl FnOnce(&mut Session, &[View]) -> Result<(), RunError>,
     ) -> Result<Vec<Option<Tensor>>, Error> {
-        let new = &self.tokens[before..];
         let program = self.session.program().clone();
-        let mut given: Vec<Tensor> = vec![];
+        let mut inputs: Vec<Tensor> = vec![];
         for (i, port) in program.inputs.iter().enumerate() {
             if self.session.is_state(i) {
                 continue;
             }
-            given.push(match self.roles[i] {
-                Role::Ids => row(&port.ty, new.iter().map(|t| i64::from(*t)).collect())?,
-                Role::Mask => row(&port.ty, vec![1; self.tokens.len()])?,
-                Role::Positions => row(&port.ty, (before as i64..self.tokens.len() as i64).collect())?,
-                Role::Past => match &self.past[i] {
-                    Some(tensor) => tensor.clone(),
-                    None => empty_cache(&port.ty)?,
-                },
+            inputs.push(match (self.roles[i], &self.past[i]) {
+                (Role::Past, Some(tensor)) => tensor.clone(),
+                // Only the last are read.
+                (Role::Kept, _) => row(&port.ty, vec![1])?,
+                (role, _) => given(role, &port.ty, &self.tokens, before)?,
             });
         }
-        let views: Vec<View> = given.iter().map(View::from).collect();
+        let views: Vec<View> = inputs.iter().map(View::from).collect();
         execute(&mut self.session, &views)?;
         last_logits(&self.session, self.logits_output)?;
         let past = self.feeds.iter().enumerate().map(|(i, feed)| match feed {
@@ -232,12 +239,12 @@ fn uniform(seed: u64, step: u64) -> f64 {
 }
 
 /// The output that is the cache of input `input` after a run.
-fn feed(program: &Program, input: usize) -> Option<usize> {
+fn feed(program: &Program, names: &Names, input: usize) -> Option<usize> {
     if let Some(state) = program.states.iter().find(|s| s.input == input) {
         return Some(state.output);
     }
-    let rest = cache_name(&program.inputs[input].name)?;
-    ["present.", "present_key_values."].iter().find_map(|prefix| program.output(&format!("{prefix}{rest}")))
+    let mut wanted = present_names(names.of(&program.inputs[input].name));
+    wanted.find_map(|wanted| program.outputs.iter().position(|port| names.of(&port.name) == wanted))
 }
 
 fn owned(view: View) -> Result<Tensor, Error> {

@@ -83,6 +83,9 @@ pub struct Options {
     /// it: `ternary`, `ternary{threshold=0.5}`, `binary{threshold=0.5,value=hidden}`. Lossy.
     pub features: Option<String>,
     pub activations: Activations,
+    /// Compute all of a model of f16 or bf16 in f32: faster, and nearer to what it would give in f32, but not what it says.
+    /// Inputs and outputs keep their types. Without it, each value is rounded as the model has it.
+    pub widen: bool,
     pub head: Head,
     pub backend: Backend,
     /// Compare the microkernels that layers get with their scalar oracles, on this machine; a difference is an error.
@@ -102,6 +105,9 @@ impl Options {
         };
         if self.backend == Backend::Interpret && self.passes.is_none() {
             pipeline = pipeline.without("form-kernels");
+        }
+        if self.widen && module.stage <= Stage::Ternary {
+            pipeline = pipeline.with_first("widen")?;
         }
         let early = [&["open-recurrent", "detect-ternary"], BEFORE_LOWERING].concat();
         if let Some(features) = &self.features {

@@ -25,6 +25,8 @@ pub(crate) mod ternarize;
 pub(crate) mod ternarize_features;
 mod ternarize_states;
 mod unroll_scans;
+mod widen;
+mod widen_halves;
 
 /// Collects passes: the doc comment is the help text.
 macro_rules! passes {
@@ -59,6 +61,10 @@ passes! {
     "ternarize-features" = ternarize_features: Lossy ["value", "threshold", "form"];
     /// Round the states of recurrent layers to {-1, 0, +1}, as HitNet does (NeurIPS 2018)
     "ternarize-states" = ternarize_states: Lossy ["hidden", "seed", "slope"];
+    /// Compute products, attention and rotary embeddings of f16 and bf16 in f32, as they are meant
+    "widen-halves" = widen_halves: Exact [];
+    /// Make f32 of all that is f16 or bf16 between inputs and outputs
+    "widen" = widen: Lossy [];
     /// Find matmuls whose weights are ternary as they stand, however they are spelt
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Keep the weights of 4 and 8 bits that a model multiplies with int8 activations as they are
@@ -86,9 +92,9 @@ passes! {
 /// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
 pub const LEVELS: [&str; 3] = [
     "",
-    "fold-constants,simplify,recognize-rotary,fuse-siblings,lower-ternary,unroll-scans,form-kernels",
+    "fold-constants,simplify,recognize-rotary,widen-halves,fuse-siblings,lower-ternary,unroll-scans,form-kernels",
     "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
-     simplify,open-recurrent{weights=ternary},detect-ternary,detect-integers,fuse-siblings,lower-ternary,\
+     widen-halves,simplify,open-recurrent{weights=ternary},detect-ternary,detect-integers,fuse-siblings,lower-ternary,\
      unroll-scans,form-kernels",
 ];
 

@@ -29,7 +29,7 @@ mod statistics;
 pub use depth::{Choice, Depth, allocate, choices};
 pub use find::find;
 pub use int8::Int8;
-pub use layer::{absorb_bias, linear, weights, weights_name};
+pub use layer::{absorb_bias, absorb_factor, linear, weights, weights_name};
 pub use matrix::Matrix;
 pub use method::{Axes, Method, Tier};
 pub use metric::Metric;

@@ -129,7 +129,7 @@ pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
     let Some(op) = graph.op(node) else { return false };
     let Some(x) = graph.operand(node, 0) else { return false };
     let ty = graph.ty(x);
-    if ty.elem != Elem::F32 || ty.rank() == 0 {
+    if !matches!(ty.elem, Elem::F32 | Elem::F16 | Elem::Bf16) || ty.rank() == 0 {
         return false;
     }
     let last = ty.rank() - 1;

@@ -66,7 +66,7 @@ pub fn same_meaning(
                     (Exactness::Reassociates, Elem::F16) => {
                         close(&reals(want)?, &reals(got)?, HALF_TOLERANCE)
                     }
-                    (Exactness::Lossy, Elem::F32) => {
+                    (Exactness::Lossy, Elem::F32 | Elem::F16) => {
                         near(&reals(want)?, &reals(got)?, tolerance.unwrap_or(LOSSY_TOLERANCE))
                     }
                     (_, Elem::F32 | Elem::F16) if want.ty() == got.ty() => {

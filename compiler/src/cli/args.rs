@@ -53,6 +53,11 @@ pub struct CompileArgs {
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     activations: ActivationsArg,
 
+    /// Compute a model of f16 or bf16 in f32, all of it but inputs, outputs and caches: faster, and not rounded where the
+    /// model says so
+    #[arg(long)]
+    widen: bool,
+
     /// What becomes of the last linear layer: kept, or rounded to int8 (lossy; the default with --ternarize)
     #[arg(long, value_name = "TYPE", default_value = "auto")]
     head: HeadArg,
@@ -146,6 +151,7 @@ impl CompileArgs {
             states: self.states.clone(),
             features: self.features.clone(),
             activations: self.activations.0,
+            widen: self.widen,
             head: self.head.0,
             backend: self.backend.0,
             verify_kernels: self.verify_kernels,

@@ -3,11 +3,11 @@
 mod stop;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use trine::generate::{Decoder, Sampler};
+use trine::generate::{Decoder, Names, Sampler};
 
 use super::Out;
 use super::args::{CompileArgs, DimArgs, ThreadArgs};
@@ -26,7 +26,8 @@ The tokenizer is looked for beside the model when it is not given.";
 
 /// Generate text with a language model
 ///
-/// MODEL takes input_ids (and attention_mask, position_ids, past_key_values.*, if it has them) and gives logits.
+/// MODEL takes input_ids (and attention_mask, position_ids, past_key_values.*, if it has them) and gives logits. Where a
+/// genai_config.json lies beside it, its inputs and outputs are called what that says.
 /// Greedy unless a temperature is given; the same seed gives the same text. Text goes to standard output as it
 /// comes, speed to standard error.
 #[derive(clap::Args)]
@@ -81,7 +82,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let text = Text::open(&args)?;
     let prompt = text.encode(&args.prompt)?;
     let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
-    let mut decoder = Decoder::new(program, args.threads.threads(), prompt.len() + args.count)?;
+    let names = names_beside(&args.model)?;
+    let mut decoder =
+        Decoder::with_names(program, args.threads.threads(), prompt.len() + args.count, &names)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
     let mut stream = text.file.tokenizer.decode_stream(true);
     let progress = Progress::new("reading the prompt");
@@ -118,6 +121,14 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         rate(made.saturating_sub(1), start.elapsed())
     );
     Ok(())
+}
+
+/// What `genai_config.json` beside the model calls its inputs and outputs, if there is one.
+fn names_beside(model: &Path) -> Result<Names, Failure> {
+    match std::fs::read_to_string(model.with_file_name("genai_config.json")) {
+        Ok(text) => Ok(Names::of_genai_config(&text)?),
+        Err(_) => Ok(Names::default()),
+    }
 }
 
 fn pick(sampler: Sampler, logits: &[f32], step: u64) -> Result<u32, Failure> {

@@ -11,11 +11,13 @@ mod mask;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
+use trine_ir::ops::Attention;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
-use trine_ukernel::{attention, best};
+use trine_ukernel::{attention, best, widen};
 
 use super::checks::Checks;
 use super::emit::{ClifValue, Emit, Result};
+use super::halves::is_real;
 use super::matmul::ceil_div;
 use super::rotary::Rotary;
 use super::rows::{outer_offset, row_stride};
@@ -29,10 +31,13 @@ const BLOCK: i64 = 64;
 pub struct Plan<'g> {
     graph: &'g Graph,
     symbol: &'static str,
+    /// Makes f32 of halves.
+    widen: &'static str,
     scale: f32,
     softcap: f32,
     hidden: Option<f32>,
-    nan_unseen: bool,
+    /// [`attention::NAN_UNSEEN`] and its like.
+    modes: u32,
     causal: bool,
     q: Heads,
     k: Heads,
@@ -54,6 +59,8 @@ enum Heads {
 
 /// Arguments of the past, and the results they grow into.
 struct Past {
+    /// f32, or halves, which are made wide before they are read.
+    elem: Elem,
     rows: Dim,
     keys: Cache,
     values: Cache,
@@ -132,10 +139,11 @@ impl<'g> Plan<'g> {
         Some(Plan {
             graph,
             symbol: best(attention::VARIANTS, target.features)?.symbol,
+            widen: best(widen::VARIANTS, target.features)?.symbol,
             scale: op.scale,
             softcap: op.softcap,
             hidden: op.hidden,
-            nan_unseen: op.nan_unseen.0,
+            modes: modes(op),
             causal: op.causal,
             q,
             k,
@@ -165,8 +173,8 @@ impl<'g> Plan<'g> {
         let Some(past) = &self.past else { return Some(Dim::constant(0)) };
         let (cache, heads) = if keys { (past.keys, &self.k) } else { (past.values, &self.v) };
         match cache.present {
-            Some(_) => Some(Dim::constant(0)),
-            None => self.total.mul(&heads.dims()[3])?.mul(&Dim::constant(4)),
+            Some(_) if past.elem == Elem::F32 => Some(Dim::constant(0)),
+            _ => self.total.mul(&heads.dims()[3])?.mul(&Dim::constant(4)),
         }
     }
 
@@ -212,7 +220,11 @@ impl Past {
                 present: graph.outputs().iter().position(|o| *o == present),
             })
         };
+        let elem = graph.ty(past_k).elem;
+        let same = graph.ty(graph.operand(node, 5)?).elem == elem;
+        (same && is_real(elem)).then_some(())?;
         Some(Past {
+            elem,
             rows: graph.ty(past_k).dims.get(2)?.clone(),
             keys: cache(past_k, 1)?,
             values: cache(graph.operand(node, 5)?, 2)?,
@@ -245,6 +257,16 @@ fn operands_fit(q: &Heads, k: &Heads, v: &Heads) -> Checks {
         }
     }
     checks
+}
+
+/// What the microkernel is asked for by flags.
+fn modes(op: &Attention) -> u32 {
+    let modes = [
+        (op.hidden.is_some(), attention::HIDES),
+        (op.nan_unseen.0, attention::NAN_UNSEEN),
+        (op.zero_nan.0, attention::ZERO_NAN),
+    ];
+    modes.into_iter().filter(|(asked, _)| *asked).map(|(_, mode)| mode).sum()
 }
 
 /// The transpose to `[b,s,h,dv]` that alone reads `y`.
@@ -448,9 +470,7 @@ impl Queries {
         };
         let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
         let scalars = e.int(scalars);
-        let hides = if plan.hidden.is_some() { attention::HIDES } else { 0 };
-        let modes = hides | if plan.nan_unseen { attention::NAN_UNSEEN } else { 0 };
-        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(modes) << 32;
+        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(plan.modes) << 32;
         let modes = e.int(modes);
         let fields = [
             q.start,

@@ -11,6 +11,7 @@ use trine_ir::{Elem, Graph, Literal, NodeId, Op};
 
 use super::CodegenError;
 use super::emit::{ClifValue, Emit, Result, clif_type};
+use super::halves::{is_half, is_real};
 use super::terms;
 
 /// From this many instructions on a value is kept rather than computed again.
@@ -24,22 +25,25 @@ pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
     if elems.is_empty() {
         return false;
     }
-    if all(&[Elem::F32]) && terms::cost(op, &present(&operands)).is_some() {
+    let real = || all(&[Elem::F32]) || all(&[Elem::F16]) || all(&[Elem::Bf16]);
+    if real() && terms::cost(op, &present(&operands)).is_some() {
         return true;
     }
     match op {
-        Op::Cos(_) | Op::Sin(_) => all(&[Elem::F32]),
+        Op::Cos(_) | Op::Sin(_) => real(),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Min(_) | Op::Max(_) => all(&[Elem::I64, Elem::I32]),
-        Op::Equal(_) => all(&[Elem::F32, Elem::I64, Elem::I32, Elem::Bool]),
+        Op::Equal(_) => real() || all(&[Elem::I64, Elem::I32, Elem::Bool]),
         Op::Less(_) | Op::LessOrEqual(_) | Op::Greater(_) | Op::GreaterOrEqual(_) => {
-            all(&[Elem::F32, Elem::I64, Elem::I32])
+            real() || all(&[Elem::I64, Elem::I32])
         }
         Op::And(_) | Op::Or(_) | Op::Xor(_) | Op::Not(_) => all(&[Elem::Bool]),
         Op::BitAnd(_) | Op::BitOr(_) | Op::BitXor(_) | Op::BitNot(_) => all(&[Elem::I64, Elem::I32]),
         Op::Where(_) => clif_type(elems[elems.len() - 1]).is_some(),
         Op::Cast(cast) => {
             let elems = [elems[0], cast.to];
-            elems.iter().all(|e| matches!(e, Elem::F32 | Elem::I64 | Elem::I32 | Elem::Bool))
+            // Integers are rounded to halves at once, not by way of f32.
+            elems.iter().all(|e| is_real(*e) || *e == Elem::Bool)
+                || elems.iter().all(|e| matches!(e, Elem::F32 | Elem::I64 | Elem::I32 | Elem::Bool))
         }
         _ => false,
     }
@@ -55,7 +59,7 @@ pub fn is_costly(op: &Op, operands: &[Option<trine_ir::Value>]) -> bool {
     is_call(op) || cost(op, operands).is_some_and(|c| c > COSTLY)
 }
 
-/// Roughly how many instructions an op of f32 takes; `None` when it has no formula.
+/// Roughly how many instructions an op of floats takes; `None` when it has no formula.
 pub fn cost(op: &Op, operands: &[Option<trine_ir::Value>]) -> Option<usize> {
     terms::cost(op, &present(operands))
 }
@@ -70,7 +74,8 @@ pub fn literal(e: &mut Emit, literal: Literal, ty: ClifType) -> Result<ClifValue
     })
 }
 
-/// The op on operands of the given element types; `ty` is the type of f32 lanes.
+/// The op on operands of the given element types; `ty` is the type of f32 lanes. Results that are halves are yet to be
+/// rounded.
 pub fn emit(
     e: &mut Emit,
     op: &Op,
@@ -78,7 +83,7 @@ pub fn emit(
     types: &[Elem],
     ty: ClifType,
 ) -> Result<ClifValue> {
-    let float = types.iter().all(|t| *t == Elem::F32);
+    let float = types.iter().all(|t| is_real(*t));
     if float && let Some(v) = terms::emit(&mut e.b, op, args, ty) {
         return Ok(v);
     }
@@ -129,6 +134,7 @@ fn condition(op: &Op) -> Option<(IntCC, FloatCC)> {
 
 /// A cast as ONNX has it: to integers towards zero, saturating; to truth everything but zero.
 fn convert(e: &mut Emit, v: ClifValue, from: Elem, to: Elem) -> Result<ClifValue> {
+    let [from, to] = [from, to].map(|elem| if is_half(elem) { Elem::F32 } else { elem });
     let ty = clif_type(to).ok_or_else(|| CodegenError::malformed("a cast"))?;
     Ok(match (from, to) {
         _ if from == to => v,

@@ -256,14 +256,15 @@ impl Emit<'_> {
     }
 }
 
-/// The Cranelift type of an element in memory; `None` for those under eight bits and half floats.
+/// The Cranelift type of an element in memory; `None` for those under eight bits. Half floats are their bits there, and
+/// [f32](super::halves) everywhere else.
 pub fn clif_type(elem: Elem) -> Option<Type> {
     use cranelift_codegen::ir::types::{F64, I16, I32};
     Some(match elem {
         Elem::F32 => F32,
         Elem::F64 => F64,
         Elem::I8 | Elem::U8 | Elem::Bool => I8,
-        Elem::I16 | Elem::U16 => I16,
+        Elem::I16 | Elem::U16 | Elem::F16 | Elem::Bf16 => I16,
         Elem::I32 | Elem::U32 => I32,
         Elem::I64 | Elem::U64 => I64,
         _ => return None,

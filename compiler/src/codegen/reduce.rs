@@ -135,10 +135,20 @@ impl Phase {
                     }
                     None => total,
                 };
-                let inverse = e.b.ins().fdiv(c127, total);
+                let inverse = match rows.reciprocal.0 {
+                    true => {
+                        let one = e.float(1.0, F32);
+                        let inverse = e.b.ins().fdiv(one, total);
+                        e.b.ins().fmul(inverse, c127)
+                    }
+                    false => e.b.ins().fdiv(c127, total),
+                };
                 let positive = e.b.ins().fcmp(FloatCC::GreaterThan, total, zero);
                 let inverse = e.b.ins().select(positive, inverse, zero);
-                vec![inverse, e.b.ins().fdiv(total, c127)]
+                let infinite = e.float(f32::INFINITY, F32);
+                let overflows = e.b.ins().fcmp(FloatCC::Equal, inverse, infinite);
+                let scale = e.b.ins().fdiv(total, c127);
+                vec![inverse, e.b.ins().select(overflows, zero, scale)]
             }
             _ => vec![total],
         })

@@ -18,6 +18,7 @@ use trine_ir::{Def, Dim, Elem, Graph, NodeId, Op, Value};
 
 use super::elementwise;
 use super::emit::{ClifValue, Emit, Result, clif_type};
+use super::halves::is_real;
 use super::reduce;
 use super::target::Target;
 use super::view::View;
@@ -144,7 +145,7 @@ impl<'g> Plan<'g> {
             let ty = graph.ty(value);
             clif_type(ty.elem)?;
             let quantized = matches!(op, Op::QuantizeRows(_));
-            self.vector &= (ty.elem == Elem::F32 || quantized) && !elementwise::is_call(op);
+            self.vector &= (is_real(ty.elem) || quantized) && !elementwise::is_call(op);
         }
         for operand in graph.operands(node).into_iter().flatten() {
             match graph.def(operand.node) {
@@ -166,7 +167,7 @@ impl<'g> Plan<'g> {
     fn leaf(&mut self, value: Value) -> Option<()> {
         let view = View::of(self.graph, value)?.broadcast(self.domain.dims())?;
         clif_type(view.elem)?;
-        self.vector &= view.elem == Elem::F32;
+        self.vector &= is_real(view.elem);
         self.leaves.insert(value, view);
         Some(())
     }

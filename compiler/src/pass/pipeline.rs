@@ -37,6 +37,13 @@ impl Pipeline {
         Ok(self)
     }
 
+    /// The pipeline with a step put before all others.
+    pub fn with_first(mut self, step: &str) -> Result<Pipeline, PassError> {
+        let added: Pipeline = step.parse()?;
+        self.0.splice(0..0, added.0);
+        Ok(self)
+    }
+
     /// The pipeline without the pass of this name.
     pub fn without(mut self, pass: &str) -> Pipeline {
         self.0.retain(|step| step.pass.name != pass);

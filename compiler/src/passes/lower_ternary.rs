@@ -3,6 +3,7 @@
 //! or, where activations stay f32, the same on `x` without `s`. No multiplication by a weight is left, and
 //! layers of the same input share one quantization. int8 weights take `weight_products` for `sign_select`.
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{GroupSum, QuantizeRows, Rescale, SignSelect, WeightProducts};
 use trine_ir::{Kind, Module, Op, Stage, Value};
 
@@ -20,9 +21,10 @@ fn lower() -> Rule {
     let root = op(Kind::TernaryMatmul, [&x, &w, &scale, &maybe(&bias)]);
     rule("lower-ternary", root.clone(), move |m, g| {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&root]) else { return refuse("not a ternary matmul") };
-        let (group, int8, floor) = (matmul.group, matmul.int8, matmul.floor);
+        let (group, int8) = (matmul.group, matmul.int8);
+        let quantize = QuantizeRows { floor: matmul.floor, reciprocal: matmul.reciprocal };
         let (rows, row_scale) = match int8 {
-            true => quantized(g, m[&x], floor)?,
+            true => quantized(g, m[&x], quantize)?,
             false => (m[&x], None),
         };
         let signed = g.add(SignSelect {}, &[rows, m[&w]])?;
@@ -37,7 +39,7 @@ fn lower_int8() -> Rule {
     rule("lower-int8", root.clone(), move |m, g| {
         let Some(Op::Int8Matmul(matmul)) = g.op(m[&root]) else { return refuse("not an int8 matmul") };
         let group = matmul.group;
-        let (rows, row_scale) = quantized(g, m[&x], None)?;
+        let (rows, row_scale) = quantized(g, m[&x], QuantizeRows { floor: None, reciprocal: Flag(false) })?;
         let products = g.add(WeightProducts {}, &[rows, m[&w]])?;
         let sums = g.add(GroupSum { group }, &[products])?;
         rescaled(g, sums, m[&scale], row_scale, m.get(&bias))
@@ -45,8 +47,8 @@ fn lower_int8() -> Rule {
 }
 
 /// `x` in int8, and the scales of its rows.
-fn quantized(g: &mut Rewrite, x: Value, floor: Option<f32>) -> Result<(Value, Option<Value>), Refusal> {
-    let node = g.share(QuantizeRows { floor }, &[Some(x)])?;
+fn quantized(g: &mut Rewrite, x: Value, op: QuantizeRows) -> Result<(Value, Option<Value>), Refusal> {
+    let node = g.share(op, &[Some(x)])?;
     Ok((Value { node, result: 0 }, Some(Value { node, result: 1 })))
 }
 

@@ -2,7 +2,9 @@
 //!
 //! with the scale on the scores, on `q`, on `k` or on both; keys and values repeated for every query head that
 //! shares them, which the op does by itself; the past concatenated in front of them, which it keeps as its own
-//! results; and a soft cap on the scores. Masks that choose by a condition choose in the op, too.
+//! results; and a soft cap on the scores. Masks that choose by a condition choose in the op, too, and so does what puts 0
+//! in the place of weights that are NaN: one such number makes all weights of its row NaN. Keys may be transposed with
+//! batch and heads as one axis, as `bmm` wants them.
 //!
 //! Exact, but for the order of factors and sums, where the softmax is over the keys, the mask broadcasts to the scores
 //! and not they to it, and all numbers are finite and held by f32. A query whose scores are all -∞ is NaN, as in the
@@ -12,7 +14,7 @@
 use rustc_hash::FxHashSet;
 use trine_ir::attr::Flag;
 use trine_ir::graph::NodeId;
-use trine_ir::ops::{Attention, Concat, Matmul, Transpose, Where};
+use trine_ir::ops::{Attention, Cast, Concat, Matmul, Reshape, Transpose, Where};
 use trine_ir::{Dim, Elem, Kind, Literal, Module, Op, Tensor, Value};
 
 use crate::pass::{Cx, PassError};
@@ -32,7 +34,8 @@ fn attention() -> Rule {
     let chosen = op(Kind::Where, [&seen, &capped, &lowest]);
     let masked = any_of([&capped + &mask, chosen.clone(), capped.clone()]);
     let weights = softmax(&masked);
-    let mixed = matmul(&weights, &v);
+    let zeroed = op(Kind::Where, [op(Kind::IsNan, [&weights]), Pat::from(0.0), weights.clone()]);
+    let mixed = matmul(&zeroed, &v) | matmul(&weights, &v);
     rule("attention", mixed.clone(), move |m, g| {
         if !matches!(g.op(m[&weights]), Some(Op::Softmax(s)) if s.axis + 1 == g.ty(m[&weights]).rank()) {
             return refuse("the softmax is not over the last axis");
@@ -44,6 +47,10 @@ fn attention() -> Rule {
         if g.ty(m[&masked]) != g.ty(m[&scaled]) {
             return refuse(format!("the mask makes {} of scores {}", g.ty(m[&masked]), g.ty(m[&scaled])));
         }
+        if m.get(&zeroed).is_some_and(|zeroed| g.ty(zeroed) != g.ty(m[&weights])) {
+            return refuse("what takes the place of NaN broadcasts");
+        }
+        let zero_nan = m.get(&zeroed).is_some();
         let softcap = match (m.get(&cap), m.get(&uncap)) {
             // tanh is odd, so that the cap has no sign.
             (Some(cap), Some(uncap)) if g.scalar(cap)? == g.scalar(uncap)? => g.single(cap)?.abs(),
@@ -77,7 +84,14 @@ fn attention() -> Rule {
             }
             _ => (None, None),
         };
-        let op = Attention { scale: scale as f32, causal: false, softcap, hidden, nan_unseen: Flag(true) };
+        let op = Attention {
+            scale: scale as f32,
+            causal: false,
+            softcap,
+            hidden,
+            nan_unseen: Flag(!zero_nan),
+            zero_nan: Flag(zero_nan),
+        };
         let (k, v) = (shared(g, q_value, k_value), shared(g, q_value, v_value));
         with_past(g, op, [q_value, k, v], mask)
     })
@@ -120,9 +134,33 @@ fn keys(g: &mut Rewrite, scores: Value, k: Value) -> Result<(Value, f64), Refusa
             let x = g.graph().operand(k.node, 0).ok_or("a transposition of nothing")?;
             (Value { node: g.share(Transpose { perm }, &[Some(x)])?, result: 0 }, 1.0)
         }
-        _ => (g.add(Transpose { perm: vec![0, 1, 3, 2] }, &[k])?, 1.0),
+        _ => match merged(g, k) {
+            Some((source, shape, inner)) if g.ty(source).dims == shape => (source, inner),
+            Some((source, shape, inner)) => (g.add(Reshape { shape }, &[source])?, inner),
+            None => (g.add(Transpose { perm: vec![0, 1, 3, 2] }, &[k])?, 1.0),
+        },
     };
     Ok((turned, outer * inner))
+}
+
+/// `reshape(transpose(reshape(x, [b·h,t,d])), [b,h,d,t])` is `x` in the shape `[b,h,t,d]`, transposed: gives both, and what
+/// `x` was multiplied by.
+fn merged(g: &Rewrite, k: Value) -> Option<(Value, Vec<Dim>, f64)> {
+    let first = |v: Value| g.graph().operand(v.node, 0);
+    let dims = |v: Value| g.ty(v).dims.as_slice();
+    let Op::Reshape(_) = g.op(k)? else { return None };
+    let (turned, outer) = unscaled(&g.scope(), first(k)?);
+    let Op::Transpose(t) = g.op(turned)? else { return None };
+    let (flat, inner) = unscaled(&g.scope(), first(turned)?);
+    let ([b, h, d, t_out], [n, t_in, d_in]) = (dims(k), dims(flat)) else { return None };
+    if t.perm != [0, 2, 1] || t_out != t_in || d != d_in || b.mul(h).as_ref() != Some(n) {
+        return None;
+    }
+    let source = match g.op(flat)? {
+        Op::Reshape(_) => first(flat)?,
+        _ => flat,
+    };
+    Some((source, vec![b.clone(), h.clone(), t_in.clone(), d.clone()], outer * inner))
 }
 
 fn values(g: &mut Rewrite, mixed: Value, v: Value) -> Result<Value, Refusal> {
@@ -186,23 +224,62 @@ fn repeated_from(g: &Rewrite, v: Value) -> Option<Value> {
 /// The attention, which takes over a cache in front of its keys and values where they have one.
 fn with_past(g: &mut Rewrite, op: Attention, qkv: [Value; 3], mask: Option<Value>) -> Result<Value, Refusal> {
     let [q, k, v] = qkv;
-    let parts = |x: Value| match (g.op(x)?, g.graph().operands(x.node).as_slice()) {
-        (Op::Concat(Concat { axis: 2 }), [Some(past), Some(new)]) => Some((*past, *new)),
-        _ => None,
-    };
-    if let (Some((past_k, new_k)), Some((past_v, new_v))) = (parts(k), parts(v)) {
-        let args = [Some(q), Some(new_k), Some(new_v), mask, Some(past_k), Some(past_v)];
+    if let (Some(keys), Some(values)) = (Grown::of(g, k), Grown::of(g, v)) {
+        let new = [keys.new(g)?, values.new(g)?];
+        let args = [Some(q), Some(new[0]), Some(new[1]), mask, Some(keys.past), Some(values.past)];
         // Whoever reads the cache would read it from the attention, which must not wait for them.
-        if !depend_on(g, &args, &[k.node, v.node]) {
+        if !depend_on(g, &args, &[keys.all.node, values.all.node]) {
             let node = g.add_node(op, &args)?;
             let result = |result| Value { node, result };
-            g.also_replace(k, result(1));
-            g.also_replace(v, result(2));
+            g.also_replace(keys.all, result(1));
+            g.also_replace(values.all, result(2));
             return Ok(result(0));
         }
     }
     let node = g.add_node(op, &[Some(q), Some(k), Some(v), mask])?;
     Ok(Value { node, result: 0 })
+}
+
+/// Keys or values that a cache holds, past and new.
+struct Grown {
+    past: Value,
+    new: Value,
+    all: Value,
+    /// What they are read as.
+    elem: Elem,
+}
+
+impl Grown {
+    /// What `x` is: the cache itself, or a cache of f16 or bf16 as f32, which is what attention reads of it.
+    fn of(g: &Rewrite, x: Value) -> Option<Grown> {
+        let elem = g.ty(x).elem;
+        let all = match g.op(x)? {
+            Op::Cast(_) if elem == Elem::F32 => {
+                let halves = g.graph().operand(x.node, 0)?;
+                matches!(g.ty(halves).elem, Elem::F16 | Elem::Bf16).then_some(halves)?
+            }
+            _ => x,
+        };
+        match (g.op(all)?, g.graph().operands(all.node).as_slice()) {
+            (Op::Concat(Concat { axis: 2 }), [Some(past), Some(new)]) => {
+                Some(Grown { past: *past, new: *new, all, elem })
+            }
+            _ => None,
+        }
+    }
+
+    /// The new rows as attention is given them: it rounds them to what the cache is of by itself.
+    fn new(&self, g: &mut Rewrite) -> Result<Value, Refusal> {
+        if g.ty(self.new).elem == self.elem {
+            return Ok(self.new);
+        }
+        let source =
+            g.graph().operand(self.new.node, 0).filter(|_| matches!(g.op(self.new), Some(Op::Cast(_))));
+        match source.filter(|source| g.ty(*source).elem == self.elem) {
+            Some(source) => Ok(source),
+            None => Ok(Value { node: g.share(Cast { to: self.elem }, &[Some(self.new)])?, result: 0 }),
+        }
+    }
 }
 
 /// Whether any of `values` is computed from one of `nodes`.

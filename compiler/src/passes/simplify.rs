@@ -1,11 +1,12 @@
-//! `x · 1 → x`, `cast(x) → x` to its own type, `reshape(reshape(x)) → reshape(x)`, `f(x), f(x) → one f(x)`, …
+//! `x · 1 → x`, `cast(x) → x` to its own type, `reshape(reshape(x)) → reshape(x)`, `shape(concat(a, b)) → shape(a) + shape(b)`,
+//! `f(x), f(x) → one f(x)`, …
 //!
 //! Only what keeps every bit: `x + 0.0` stays, for it turns -0.0 into +0.0; `x + (-0.0)` goes. Ops are equal when their
 //! attributes are to the bit.
 
 use rustc_hash::FxHashMap;
 use trine_ir::graph::Operands;
-use trine_ir::ops::{Reshape, Transpose};
+use trine_ir::ops::{Add, Concat, Reshape, Shape, Transpose};
 use trine_ir::{Kind, Module, NodeId, Op, Value};
 
 use super::fold_constants::is_pure;
@@ -13,7 +14,8 @@ use crate::pass::{Cx, PassError};
 use crate::pattern::{Pat, Rewrite, Rule, Scope, any, any_of, op, refuse, rule, scalar};
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    let rules = [nothing_done(), neutral(), reshape_twice(), transpose_twice()];
+    let rules =
+        [nothing_done(), neutral(), reshape_twice(), transpose_twice(), shape_of_part(), shape_of_join()];
     let mut count = cx.apply(module, &rules);
     for function in module.functions.values_mut() {
         count += share_equals(&mut Rewrite::new(&mut function.graph, &mut module.consts));
@@ -86,6 +88,56 @@ fn transpose_twice() -> Rule {
             return Ok(m[&x]);
         }
         Ok(g.add(Transpose { perm }, &[m[&x]])?)
+    })
+}
+
+/// `gather(shape(x), i)  →  shape(x)` of one axis.
+fn shape_of_part() -> Rule {
+    let (x, index) = (any(), scalar());
+    let shape = op(Kind::Shape, [&x]);
+    let root = op(Kind::Gather, [&shape, &index]);
+    rule("shape-of-part", root.clone(), move |m, g| {
+        let Some(Op::Shape(Shape { start, end })) = g.op(m[&shape]).cloned() else {
+            return refuse("not a shape");
+        };
+        let (count, index) = ((end - start) as f64, g.scalar(m[&index])?);
+        let index = if index < 0.0 { index + count } else { index };
+        if !(0.0..count).contains(&index) {
+            return refuse("the index is out of bounds");
+        }
+        let start = start + index as usize;
+        let size = g.share(Shape { start, end: start + 1 }, &[Some(m[&x])])?;
+        let size = Value { node: size, result: 0 };
+        let dims = g.ty(m[&root]).dims.clone();
+        if g.ty(size).dims == dims { Ok(size) } else { Ok(g.add(Reshape { shape: dims }, &[size])?) }
+    })
+}
+
+/// `shape(concat(a, b))  →  shape(a) + shape(b)` along the axis that they are joined along, and `shape(a)` along others: what
+/// depends on a length need not wait for what has it.
+fn shape_of_join() -> Rule {
+    let joined = any().filter(|scope, v| scope.graph.kind(v.node) == Some(Kind::Concat));
+    let shape = op(Kind::Shape, [&joined]);
+    rule("shape-of-join", shape.clone(), move |m, g| {
+        let (Some(Op::Shape(shape)), Some(Op::Concat(Concat { axis }))) =
+            (g.op(m[&shape]).cloned(), g.op(m[&joined]))
+        else {
+            return refuse("not a shape of what is joined");
+        };
+        let (parts, axis) = (g.graph().operands(m[&joined].node), *axis);
+        let wanted = shape.start..shape.end;
+        if wanted.contains(&axis) && wanted.len() > 1 {
+            return refuse("sizes of several axes");
+        }
+        let mut sum: Option<Value> = None;
+        for part in if wanted.contains(&axis) { &parts[..] } else { &parts[..1] } {
+            let size = Value { node: g.share(shape.clone(), &[*part])?, result: 0 };
+            sum = Some(match sum {
+                Some(sum) => Value { node: g.share(Add {}, &[Some(sum), Some(size)])?, result: 0 },
+                None => size,
+            });
+        }
+        sum.ok_or("nothing is joined".into())
     })
 }
 

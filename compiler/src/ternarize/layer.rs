@@ -1,5 +1,6 @@
 //! Linear layers in graphs: where their weights are, and how they become ternary.
 
+use trine_ir::attr::Flag;
 use trine_ir::ops::{Add, Matmul, Mul, TernaryMatmul};
 use trine_ir::{Dim, Elem, Kind, Op, Tensor, Value};
 
@@ -110,13 +111,58 @@ impl Quantized {
     ) -> Result<(), Refusal> {
         let w = g.constant(&format!("{base}.trits"), plane.weights(self.n, self.k)?);
         let scale = g.constant(&format!("{base}.scale"), plane.scale(self.n, self.k)?);
-        let y = g.add(TernaryMatmul { group: plane.group, int8, floor: None }, &[x, w, scale])?;
+        let y = g.add(
+            TernaryMatmul { group: plane.group, int8, floor: None, reciprocal: Flag(false) },
+            &[x, w, scale],
+        )?;
         *sum = Some(match *sum {
             Some(sum) => g.add(Add {}, &[sum, y])?,
             None => y,
         });
         Ok(())
     }
+}
+
+/// `ternary_matmul(x, w, scale) · c  →  ternary_matmul(x, w, scale·c)` for one number, or one an output; and so for
+/// `/ c`. Where a scale would overflow or lose bits among the denormal numbers, the factor stays.
+pub fn absorb_factor() -> Rule {
+    let (x, w, scale, factor) = (any(), constant(), constant(), constant());
+    let product = op(Kind::TernaryMatmul, [&x, &w, &scale]);
+    let divided = &product / &factor;
+    let root = &product * &factor | &divided;
+    rule("absorb-factor", root, move |m, g| {
+        let Some(Op::TernaryMatmul(matmul)) = g.op(m[&product]).cloned() else {
+            return refuse("not a ternary matmul");
+        };
+        if g.graph().use_count(m[&product]) > 1 {
+            return refuse("the product without its factor is used elsewhere");
+        }
+        let scales = g.tensor(m[&scale])?;
+        let factors = g.tensor(m[&factor])?;
+        let (n, groups) = (scales.dims()[0], scales.dims()[1]);
+        let one_an_output = factors
+            .dims()
+            .split_last()
+            .is_some_and(|(last, rest)| *last == n && rest.iter().all(|d| *d == 1));
+        if factors.len() != 1 && !one_an_output {
+            return refuse(format!("the factor is {}, not f32[{n}]", factors.ty()));
+        }
+        let (values, factors) = (scales.values::<f32>()?, factors.values::<f32>()?);
+        let is_divided = m.get(&divided).is_some();
+        let of_output = |j: usize| factors[if factors.len() == 1 { 0 } else { j }];
+        let scaled = values.iter().enumerate().map(|(i, s)| {
+            let factor = of_output(i / groups.max(1));
+            let product = if is_divided { s / factor } else { s * factor };
+            (*s == 0.0 && factor.is_finite() && factor != 0.0 || product.is_normal()).then_some(product)
+        });
+        let Some(scaled) = scaled.collect::<Option<Vec<f32>>>() else {
+            return refuse("a scale times the factor is no normal number");
+        };
+        let name = g.graph().const_key(m[&scale]).unwrap_or("scale").to_string();
+        let scale = g.constant(&name, Tensor::from_vec(vec![n, groups], scaled)?);
+        let node = g.add_node(matmul, &[Some(m[&x]), Some(m[&w]), Some(scale)])?;
+        Ok(Value { node, result: 0 })
+    })
 }
 
 /// `ternary_matmul(x, w, scale) + bias  →  ternary_matmul(x, w, scale, bias)`: the bias is added last

@@ -15,19 +15,24 @@ op! {
     ///
     /// `q` is `[b,h,s,d]`, `k` `[b,hkv,t,d]`, `v` `[b,hkv,t,dv]`; `h` is a multiple of `hkv`, and as many query heads in
     /// sequence share a key head (GQA, arXiv 2305.13245). The past, `[b,hkv,p,d]` and `[b,hkv,p,dv]`, comes before `k`
-    /// and `v`. `mask` is added to the scores, or, as `bool`, says which keys a query sees; it broadcasts to
+    /// and `v`. It may be f16 or bf16 where they are f32, which are rounded to it then before anything reads them. `mask` is added to the scores, or, as `bool`, says which keys a query sees; it broadcasts to
     /// `[b,h,s,p+t]`. `causal`: query `i` sees keys up to `p + i`. `softcap` c > 0: `c · tanh(scores / c)`, before the mask.
     /// `hidden`: what takes the place of a score, whatever that is, where the mask is -∞, as `where` does it.
     ///
     /// Results: `y` `[b,h,s,dv]`, and with a past the present keys and values, past and new together. A query that
     /// sees no key, all its scores being -∞, gives 0: NaN would reach other queries through the values of padding.
-    /// With `nan_unseen` it gives NaN, as a softmax does; without any key there is it gives 0 even so.
+    /// With `nan_unseen` it gives NaN, as a softmax does; without any key there is it gives 0 even so. With `zero_nan`
+    /// weights that are NaN, as all of a row are where one is, become 0 before values are weighed.
+    ///
+    /// What a mask hides still has a weight, of 0, and NaN and ±∞ of its key and its value reach the query. What
+    /// `causal` does not show has none.
     Attention = "attention" (q, k, v, mask: optional, past_k: optional, past_v: optional) {
         scale: f32,
         causal: bool,
         softcap: f32,
         hidden: Option<f32>,
         nan_unseen: Flag,
+        zero_nan: Flag,
     }
 }
 
@@ -39,6 +44,9 @@ impl OpDef for Attention {
         }
         if self.hidden.is_some() && args.get(3).is_none() {
             bail!("scores are hidden where the mask is -∞, and there is no mask");
+        }
+        if self.nan_unseen.0 && self.zero_nan.0 {
+            bail!("rows that see nothing are NaN or 0, not both");
         }
         for x in [q, k, v] {
             if x.elem != q.elem || !q.elem.is_float() || x.rank() != 4 {
@@ -72,7 +80,7 @@ impl OpDef for Attention {
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let past = args.get(4).map_or(0, |p| p.dims().get(2).copied().unwrap_or(0));
         let present = |past: usize, new: usize| match args.get(past) {
-            Some(past) => append(past, &args[new]),
+            Some(past) => append(past, &kept(&args[new], past.elem())?),
             None => Ok(args[new].clone()),
         };
         let (k, v) = (present(4, 1)?, present(5, 2)?);
@@ -81,13 +89,22 @@ impl OpDef for Attention {
     }
 }
 
+/// Keys or values as elements of `elem`.
+fn kept(new: &Tensor, elem: Elem) -> OpResult<Tensor> {
+    match new.elem() == elem {
+        true => Ok(new.clone()),
+        false => f32::write(elem, new.dims().to_vec(), f32::read(new)?.into_owned()),
+    }
+}
+
 /// The type of `past` and `new` together along axis 2.
 fn extended(past: &Type, new: &Type, module: &dyn Signatures) -> OpResult<Type> {
     let same = |i: usize| may_equal(&past.dims[i], &new.dims[i], module);
-    if past.elem != new.elem || past.rank() != 4 || !(same(0) && same(1) && same(3)) {
+    let keeps = past.elem == new.elem || new.elem == Elem::F32 && matches!(past.elem, Elem::F16 | Elem::Bf16);
+    if !keeps || past.rank() != 4 || !(same(0) && same(1) && same(3)) {
         bail!("past {past} does not go before {new}");
     }
-    let mut all = new.clone();
+    let mut all = new.with(past.elem);
     all.dims[2] = past.dims[2].add(&new.dims[2]).ok_or("the sequence is too long")?;
     Ok(all)
 }
@@ -151,16 +168,20 @@ fn attend<T: Real + Number>(
             if let Some(mask) = &mask {
                 mask.apply([head / h, head % h, i], row, op.hidden);
             }
-            if op.causal {
-                let seen = (past + i + 1).min(t);
-                row[seen..].fill(T::of(f32::NEG_INFINITY));
+            let seen = if op.causal { (past + i + 1).min(t) } else { t };
+            let row = &mut row[..seen];
+            let unseen = row.iter().all(|score| *score == T::of(f32::NEG_INFINITY));
+            if unseen && !op.nan_unseen.0 && !op.zero_nan.0 {
+                continue;
             }
-            match !op.nan_unseen.0 && row.iter().all(|score| *score == T::of(f32::NEG_INFINITY)) {
-                true => row.fill(T::default()),
-                false => softmax(row),
+            softmax(row);
+            if op.zero_nan.0 {
+                let is_nan = |weight: &&mut T| weight.partial_cmp(weight).is_none();
+                row.iter_mut().filter(is_nan).for_each(|weight| *weight = T::default());
             }
+            let (v, y) = (&vs[kv * t * dv..][..seen * dv], &mut y[(head * s + i) * dv..][..dv]);
+            product(row, v, false, seen, dv, y);
         }
-        product(&scores, &vs[kv * t * dv..][..t * dv], false, t, dv, &mut y[head * s * dv..][..s * dv]);
     }
     T::write(q.elem(), y_dims, y)
 }
@@ -213,7 +234,14 @@ mod tests {
     }
 
     fn plain() -> Attention {
-        Attention { scale: 1.0, causal: false, softcap: 0.0, hidden: None, nan_unseen: Flag(false) }
+        Attention {
+            scale: 1.0,
+            causal: false,
+            softcap: 0.0,
+            hidden: None,
+            nan_unseen: Flag(false),
+            zero_nan: Flag(false),
+        }
     }
 
     fn run(op: Attention, args: &[Option<&Tensor>]) -> OpResult<Vec<Tensor>> {

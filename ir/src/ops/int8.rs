@@ -3,6 +3,7 @@
 
 use super::ternary::{infer_linear, sum_wrapping, weight_dims};
 use super::*;
+use crate::attr::Flag;
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -31,7 +32,8 @@ impl OpDef for Int8Matmul {
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let mut quantized = QuantizeRows { floor: None }.eval(Args::new(&[Some(&args[0])]), cx)?;
+        let mut quantized =
+            QuantizeRows { floor: None, reciprocal: Flag(false) }.eval(Args::new(&[Some(&args[0])]), cx)?;
         let row_scale = quantized.pop();
         let sums = product_sums(&quantized[0], &args[1], self.group)?;
         let operands = [Some(&sums), Some(&args[2]), row_scale.as_ref(), args.get(3)];

@@ -6,6 +6,7 @@
 
 use super::int8::product_sums;
 use super::*;
+use crate::attr::Flag;
 use crate::ty::Elem;
 use crate::{bail, op};
 
@@ -21,13 +22,16 @@ op! {
         int8: bool,
         /// The `floor` of that.
         floor: Option<f32>,
+        /// The `reciprocal` of that.
+        reciprocal: Flag,
     }
 }
 
 op! {
     /// `q = round(x·(127/m))` to even and `s = m/127`, a row of the last axis, with `m` the largest `|x|` of the row, and
     /// no less than `floor`. Where `m` is 0, `q` is 0. A row with NaN has `s = NaN`, one with ±∞ `s = ∞`, and both `q = 0`.
-    QuantizeRows = "quantize_rows" (x) { floor: Option<f32> }
+    /// Where `127/m` overflows, `s` is 0. `reciprocal`: `(1/m)·127`, rounded twice, takes the place of `127/m`.
+    QuantizeRows = "quantize_rows" (x) { floor: Option<f32>, reciprocal: Flag }
 }
 
 op! {
@@ -61,13 +65,17 @@ impl OpDef for TernaryMatmul {
         if self.floor.is_some() && !self.int8 {
             bail!("a floor is for rows that are quantized");
         }
+        if self.reciprocal.0 && !self.int8 {
+            bail!("a reciprocal is for rows that are quantized");
+        }
         infer_linear(args, &[Elem::Trit], self.group)
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
         let (mut x, mut row_scale) = (args[0].clone(), None);
         if self.int8 {
-            let mut quantized = QuantizeRows { floor: self.floor }.eval(Args::new(&[Some(&x)]), cx)?;
+            let mut quantized = QuantizeRows { floor: self.floor, reciprocal: self.reciprocal }
+                .eval(Args::new(&[Some(&x)]), cx)?;
             row_scale = quantized.pop();
             x = quantized.remove(0);
         }
@@ -98,10 +106,14 @@ impl OpDef for QuantizeRows {
             // The bits of magnitudes are ordered as they are, with NaN above all.
             let absmax = f32::from_bits(row.iter().map(|v| v.abs().to_bits()).max().unwrap_or(0));
             let absmax = self.floor.filter(|floor| absmax < *floor).unwrap_or(absmax);
-            let inverse = if absmax > 0.0 { 127.0 / absmax } else { 0.0 };
+            let inverse = match self.reciprocal.0 {
+                _ if absmax <= 0.0 || absmax.is_nan() => 0.0,
+                true => 1.0 / absmax * 127.0,
+                false => 127.0 / absmax,
+            };
             // `as` turns NaN into 0 and saturates.
             q.extend(row.iter().map(|v| ((v * inverse).round_ties_even() as i32).clamp(-127, 127) as i8));
-            scales.push(absmax / 127.0);
+            scales.push(if inverse.is_infinite() { 0.0 } else { absmax / 127.0 });
         }
         let mut s_dims = args[0].dims().to_vec();
         *s_dims.last_mut().ok_or("expects rows")? = 1;

@@ -11,7 +11,8 @@
 //! head; for several it is in sequence of d, and the sum over values is always in sequence of j.
 //! Products of q and k, and of e and v, are fused with their additions. A causal mask is the number of
 //! keys that are visible to the first query, and how many more to each after it: what lies beyond changes
-//! nothing. Without visible keys the output is 0, and so it is where all scores are -∞, unless NaN is asked for.
+//! nothing. What a mask hides has the weight 0, and is not read where 0 times it is 0. Without visible keys the output is
+//! 0, and so it is where all scores are -∞, unless NaN is asked for, or weights of 0 for those that are NaN.
 #![allow(unsafe_code)]
 
 mod block;
@@ -68,7 +69,7 @@ pub struct AttentionF32 {
     pub softcap: f32,
     /// The scores that are hidden, with [`HIDES`].
     pub hidden: f32,
-    /// [`HIDES`], [`NAN_UNSEEN`], both or 0.
+    /// Those of [`HIDES`], [`NAN_UNSEEN`] and [`ZERO_NAN`] that hold.
     pub modes: u32,
 }
 
@@ -78,9 +79,16 @@ pub const HIDES: u32 = 1;
 /// Rows whose scores are all -∞ are NaN.
 pub const NAN_UNSEEN: u32 = 2;
 
+/// Rows whose weights are NaN have weights of 0.
+pub const ZERO_NAN: u32 = 4;
+
 impl AttentionF32 {
     fn hides(&self) -> bool {
         self.modes & HIDES != 0
+    }
+
+    fn zeroes(&self) -> bool {
+        self.modes & ZERO_NAN != 0
     }
 
     /// What a query's outputs are that sees none of the `visible` keys.
@@ -134,7 +142,13 @@ unsafe fn heads<L: Lanes, const R: usize>(args: &AttentionF32, row: usize) {
             finish_scores::<L>(args, scores, mask_row(args, row + r), n);
             *hidden = (0..n).all(|j| *scores.add(j) == f32::NEG_INFINITY);
         }
-        let sums = exp_less_max_of_rows::<L, R>(scores, scores, n, n);
+        let mut sums = exp_less_max_of_rows::<L, R>(scores, scores, n, n);
+        if args.zeroes() && n > 0 {
+            for (r, sum) in sums.iter_mut().enumerate() {
+                zero_nan(scores.add(r * n), n, sum);
+                hidden[r] = false;
+            }
+        }
         let mut d = 0;
         while d < args.dv {
             if args.dv - d >= 4 * LANES {
@@ -148,6 +162,19 @@ unsafe fn heads<L: Lanes, const R: usize>(args: &AttentionF32, row: usize) {
         for r in (0..R).filter(|r| hidden[*r]) {
             fill(out.add(r * args.out_row), args.dv, args.unseen(n));
         }
+    }
+}
+
+/// Makes weights of 0 of those that are NaN by their sum.
+///
+/// # Safety
+/// `n` weights are writable.
+#[inline(always)]
+unsafe fn zero_nan(weights: *mut f32, n: usize, sum: &mut f32) {
+    if sum.is_nan() {
+        // SAFETY: the caller's.
+        unsafe { fill(weights, n, 0.0) };
+        *sum = 1.0;
     }
 }
 

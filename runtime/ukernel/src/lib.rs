@@ -42,6 +42,7 @@ pub mod silu;
 pub mod softmax;
 pub mod trig;
 mod variant;
+pub mod widen;
 
 pub use cpu::{Features, second_cache};
 pub use layout::{Geometry, Layout, LayoutError};

@@ -4,7 +4,8 @@
 //! q[i] = round(x[i] · (127 / m))      scale = m / 127      m = max(floor, max_i |x[i]|)
 //! ```
 //!
-//! rounded to even, in [-127, 127]. Where m is 0, q is 0. With a NaN in the row, the scale is NaN and q is 0, so that
+//! rounded to even, in [-127, 127], or with (1 / m) · 127, rounded twice, in place of 127 / m. Where m is 0, q is 0; where the
+//! factor overflows, the scale is 0. With a NaN in the row, the scale is NaN and q is 0, so that
 //! what is made of the row is NaN; with an infinity in the row, the scale is ∞ and q is 0.
 #![allow(unsafe_code)]
 
@@ -23,6 +24,8 @@ pub struct QuantizeF32 {
     pub n: usize,
     /// Not negative.
     pub floor: f32,
+    /// 1 where the factor is (1 / m) · 127, else 0.
+    pub reciprocal: u32,
 }
 
 variants! {
@@ -34,7 +37,7 @@ variants! {
 /// The arguments describe live buffers.
 #[inline(always)]
 unsafe fn quantize_row<L: Lanes>(args: &QuantizeF32) {
-    let QuantizeF32 { x, q, scale, n, floor } = *args;
+    let QuantizeF32 { x, q, scale, n, floor, reciprocal } = *args;
     // Four at a time, so that comparisons need not wait for each other.
     let mut max = [L::splat(0.0); 4];
     for i in (0..n).step_by(4 * LANES) {
@@ -50,9 +53,10 @@ unsafe fn quantize_row<L: Lanes>(args: &QuantizeF32) {
     let absmax = a.max_bits(b).max_bits(c.max_bits(d)).greatest_bits();
     // NaN stays.
     let absmax = if absmax < floor { floor } else { absmax };
+    let inverse = factor(absmax, reciprocal != 0);
     // SAFETY: the caller's.
-    unsafe { *scale = absmax / 127.0 };
-    let inverse = L::splat(if absmax > 0.0 { 127.0 / absmax } else { 0.0 });
+    unsafe { *scale = if inverse == f32::INFINITY { 0.0 } else { absmax / 127.0 } };
+    let inverse = L::splat(inverse);
     let limit = L::splat(127.0);
     for i in (0..n).step_by(LANES) {
         // SAFETY: the caller's; the last few go through an array of 16.
@@ -70,6 +74,16 @@ unsafe fn quantize_row<L: Lanes>(args: &QuantizeF32) {
     }
 }
 
+/// What a row of that greatest magnitude is multiplied by.
+#[inline(always)]
+fn factor(absmax: f32, reciprocal: bool) -> f32 {
+    match reciprocal {
+        true if absmax > 0.0 => 1.0 / absmax * 127.0,
+        false if absmax > 0.0 => 127.0 / absmax,
+        _ => 0.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,9 +92,10 @@ mod tests {
     use proptest::prelude::*;
     use std::{vec, vec::Vec};
 
-    fn run(v: &Variant<QuantizeF32>, x: &[f32], floor: f32) -> (Vec<i8>, f32) {
+    fn run(v: &Variant<QuantizeF32>, x: &[f32], floor: f32, reciprocal: u32) -> (Vec<i8>, f32) {
         let (mut q, mut scale) = (vec![99; x.len()], f32::NAN);
-        let args = QuantizeF32 { x: x.as_ptr(), q: q.as_mut_ptr(), scale: &mut scale, n: x.len(), floor };
+        let (n, q_start) = (x.len(), q.as_mut_ptr());
+        let args = QuantizeF32 { x: x.as_ptr(), q: q_start, scale: &mut scale, n, floor, reciprocal };
         // SAFETY: the buffers have `n` values; callers only pass variants that run here.
         unsafe { (v.entry)(&args) };
         (q, scale)
@@ -88,20 +103,23 @@ mod tests {
 
     /// Against what the equation says.
     fn check(x: &[f32]) {
-        check_from(x, 0.0);
-        check_from(x, 0.01);
+        for (floor, reciprocal) in [(0.0, 0), (0.01, 0), (0.0, 1), (0.01, 1)] {
+            check_from(x, floor, reciprocal);
+        }
     }
 
-    fn check_from(x: &[f32], floor: f32) {
+    fn check_from(x: &[f32], floor: f32, reciprocal: u32) {
         let is_nan = x.iter().any(|v| v.is_nan());
         let absmax = if is_nan { f32::NAN } else { x.iter().map(|v| v.abs()).fold(floor, f32::max) };
-        let inverse = if absmax > 0.0 { 127.0 / absmax } else { 0.0 };
+        let quotient = if reciprocal == 1 { 1.0 / absmax * 127.0 } else { 127.0 / absmax };
+        let inverse = if absmax > 0.0 { quotient } else { 0.0 };
         let q = |v: &f32| (v * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
         let want: Vec<i8> = x.iter().map(q).collect();
         for_each_variant(VARIANTS, |v| {
-            let (got, scale) = run(v, x, floor);
+            let (got, scale) = run(v, x, floor, reciprocal);
             assert_eq!(got, want, "{}", v.name());
-            assert!(same(scale, absmax / 127.0), "{}", v.name());
+            let want = if inverse == f32::INFINITY { 0.0 } else { absmax / 127.0 };
+            assert!(same(scale, want), "{}", v.name());
         });
     }
 

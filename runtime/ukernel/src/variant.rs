@@ -2,7 +2,7 @@
 
 use crate::{
     Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, rescale, rms_norm, signsum_f32,
-    signsum_i8, silu, softmax,
+    signsum_i8, silu, softmax, widen,
 };
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
@@ -88,6 +88,7 @@ pub fn all() -> impl Iterator<Item = Listed> {
         .chain(of(silu::VARIANTS))
         .chain(of(softmax::VARIANTS))
         .chain(of(attention::VARIANTS))
+        .chain(of(widen::VARIANTS))
 }
 
 fn of<A, L>(variants: &'static [Variant<A, L>]) -> impl Iterator<Item = Listed> {

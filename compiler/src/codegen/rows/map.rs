@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::F32;
 use rustc_hash::FxHashMap;
-use trine_ir::{NodeId, Op, Value};
+use trine_ir::{Elem, NodeId, Op, Value};
 use trine_ukernel::{best, quantize, rms_norm, silu};
 
 use super::super::emit::{ClifValue, Emit, Result};
@@ -34,7 +34,8 @@ impl Plan<'_> {
     /// The microkernel for the node, if there is one.
     fn symbol(&self, node: NodeId, target: &Target) -> Option<&'static str> {
         let graph = self.graph;
-        if graph.ty(graph.operand(node, 0)?).dims != self.domain.dims() {
+        let x = graph.ty(graph.operand(node, 0)?);
+        if x.dims != self.domain.dims() || x.elem != Elem::F32 {
             return None;
         }
         match graph.op(node)? {
@@ -84,14 +85,15 @@ impl Row<'_, '_> {
                 e.call_with_struct(symbol, &[from, gain, to.ok_or_else(malformed)?, length, eps])
             }
             Some(Op::QuantizeRows(rows)) => {
-                let floor = e.float(rows.floor.unwrap_or(0.0), F32);
+                let modes = i64::from(rows.reciprocal.0) << 32;
+                let modes = e.int(i64::from(rows.floor.unwrap_or(0.0).to_bits()) | modes);
                 let given = |result: u32| {
                     let output = graph.outputs().iter().position(|o| *o == Value { node, result });
                     output.map(|i| shape.result(i)).ok_or_else(malformed)
                 };
                 let (q, scale) = (e.arg(given(0)?), e.arg(given(1)?));
                 let row = e.b.ins().imul(self.row, length);
-                let fields = [from, e.at(q, row, 1), e.at(scale, self.row, 4), length, floor];
+                let fields = [from, e.at(q, row, 1), e.at(scale, self.row, 4), length, modes];
                 e.call_with_struct(symbol, &fields)
             }
             _ => e.call_with_struct(symbol, &[from, to.ok_or_else(malformed)?, length]),

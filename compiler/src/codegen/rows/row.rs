@@ -7,7 +7,7 @@ use trine_ir::domain::Extent;
 use trine_ir::{Dim, Elem, NodeId, Value};
 
 use super::super::emit::{ClifValue, Emit, Result, clif_type, lanes};
-use super::super::{CodegenError, Shape, elementwise, reduce};
+use super::super::{CodegenError, Shape, elementwise, halves, reduce};
 use super::{Plan, ROUND, Region, Source, outer_offset};
 
 /// State of the emission of one row.
@@ -215,11 +215,11 @@ impl<'p, 'g> Row<'p, 'g> {
                 let index = e.int(0);
                 let at = Position { ty: Lanes::One, index };
                 let value = self.full(e, *output, at, &mut FxHashMap::default(), true)?;
-                e.store(value, place, 0);
+                store_one(e, value, place, ty.elem);
                 continue;
             }
             let offset = if flat { e.int(0) } else { e.b.ins().imul(self.row, self.length) };
-            full.push((*output, e.at(base, offset, i64::from(clif.bytes())), clif));
+            full.push((*output, e.at(base, offset, i64::from(clif.bytes())), ty.elem));
         }
         if full.is_empty() {
             return Ok(());
@@ -242,9 +242,9 @@ impl<'p, 'g> Row<'p, 'g> {
                     }
                     rounds.push(parts);
                 }
-                for ((_, start, clif), parts) in full.iter().zip(rounds) {
-                    let place = e.at(*start, i, i64::from(clif.bytes()));
-                    store_round(e, &parts, place, *clif);
+                for ((_, start, elem), parts) in full.iter().zip(rounds) {
+                    let place = e.at(*start, i, (elem.bits() / 8) as i64);
+                    store_round(e, &parts, place, *elem);
                 }
                 Ok(vec![])
             })?;
@@ -256,12 +256,9 @@ impl<'p, 'g> Row<'p, 'g> {
             for (output, ..) in &full {
                 values.push(self.full(e, *output, at, &mut memo, true)?);
             }
-            for ((_, start, clif), mut value) in full.iter().zip(values) {
-                if e.b.func.dfg.value_type(value).bits() > clif.bits() {
-                    value = e.b.ins().ireduce(*clif, value);
-                }
-                let place = e.at(*start, i, i64::from(clif.bytes()));
-                e.store(value, place, 0);
+            for ((_, start, elem), value) in full.iter().zip(values) {
+                let place = e.at(*start, i, (elem.bits() / 8) as i64);
+                store_one(e, value, place, *elem);
             }
             Ok(vec![])
         })?;
@@ -303,17 +300,17 @@ impl<'p, 'g> Row<'p, 'g> {
             return (source.load)(e, shared, at.index, at.ty.f32());
         }
         if let Some((start, stride)) = self.starts.get(&value) {
-            let ty = clif_type(self.plan.leaves[&value].elem).expect("admitted");
-            return Ok(load_leaf(e, *start, *stride, ty, at));
+            return Ok(load_leaf(e, *start, *stride, self.plan.leaves[&value].elem, at));
         }
         if let Some(literal) = graph.as_literal(value) {
             return elementwise::literal(e, literal, at.ty.f32());
         }
-        let node = value.node;
+        let (node, elem) = (value.node, graph.ty(value).elem);
         let op = graph.op(node).ok_or_else(|| CodegenError::malformed("a row kernel"))?;
         if let Some(state) = self.scalars.get(&node) {
             if reduce::is_row_reduction(graph, node) {
                 if let Some(v) = reduce::row_result(op, value.result, state) {
+                    let v = halves::round(e, v, elem);
                     return Ok(splat(e, v, at.ty));
                 }
                 let operand = graph.operand(node, 0).ok_or_else(|| CodegenError::malformed("a reduction"))?;
@@ -325,7 +322,8 @@ impl<'p, 'g> Row<'p, 'g> {
                         None => None,
                     });
                 }
-                return reduce::element(e, op, x, &rest, state, at.ty.f32());
+                let v = reduce::element(e, op, x, &rest, state, at.ty.f32())?;
+                return Ok(halves::round(e, v, elem));
             }
             return Ok(splat(e, state[0], at.ty));
         }
@@ -338,7 +336,8 @@ impl<'p, 'g> Row<'p, 'g> {
         }
         let types: Vec<_> =
             graph.operands(node).iter().map(|o| o.map_or(Elem::F32, |v| graph.ty(v).elem)).collect();
-        elementwise::emit(e, op, &args, &types, at.ty.f32())
+        let v = elementwise::emit(e, op, &args, &types, at.ty.f32())?;
+        Ok(halves::round(e, v, elem))
     }
 }
 
@@ -351,32 +350,38 @@ impl Lanes {
     }
 }
 
-fn load_leaf(e: &mut Emit, start: ClifValue, stride: Stride, ty: ClifType, at: Position) -> ClifValue {
-    let bytes = i64::from(ty.bytes());
+fn load_leaf(e: &mut Emit, start: ClifValue, stride: Stride, elem: Elem, at: Position) -> ClifValue {
+    let bytes = (elem.bits() / 8) as i64;
     match (stride, at.ty) {
         (Stride::Zero, _) => {
-            let v = e.load(ty, start, 0);
+            let v = load_one(e, start, elem);
             splat(e, v, at.ty)
         }
-        (Stride::One, lanes) => {
+        (Stride::One, Lanes::One) => {
             let place = e.at(start, at.index, bytes);
-            let ty = if lanes == Lanes::Four { F32X4 } else { ty };
-            e.load(ty, place, 0)
+            load_one(e, place, elem)
+        }
+        (Stride::One, Lanes::Four) => {
+            let place = e.at(start, at.index, bytes);
+            match halves::is_half(elem) {
+                true => halves::load_four(e, place, elem),
+                false => e.load(F32X4, place, 0),
+            }
         }
         (Stride::Of(stride), Lanes::One) => {
             let offset = e.b.ins().imul(at.index, stride);
             let place = e.at(start, offset, bytes);
-            e.load(ty, place, 0)
+            load_one(e, place, elem)
         }
         (Stride::Of(stride), Lanes::Four) => {
             let offset = e.b.ins().imul(at.index, stride);
             let mut place = e.at(start, offset, bytes);
             let step = e.b.ins().imul_imm_s(stride, bytes);
-            let first = e.load(ty, place, 0);
+            let first = load_one(e, place, elem);
             let mut v = e.b.ins().splat(F32X4, first);
             for lane in 1..4 {
                 place = e.b.ins().iadd(place, step);
-                let x = e.load(ty, place, 0);
+                let x = load_one(e, place, elem);
                 v = e.b.ins().insertlane(v, x, lane);
             }
             v
@@ -384,13 +389,37 @@ fn load_leaf(e: &mut Emit, start: ClifValue, stride: Stride, ty: ClifType, at: P
     }
 }
 
+fn load_one(e: &mut Emit, place: ClifValue, elem: Elem) -> ClifValue {
+    match halves::is_half(elem) {
+        true => halves::load(e, place, elem),
+        false => e.load(clif_type(elem).expect("admitted"), place, 0),
+    }
+}
+
+/// Stores an element; integers are narrowed.
+fn store_one(e: &mut Emit, mut value: ClifValue, place: ClifValue, elem: Elem) {
+    if halves::is_half(elem) {
+        halves::store(e, value, place, elem);
+        return;
+    }
+    let ty = clif_type(elem).expect("admitted");
+    if e.b.func.dfg.value_type(value).bits() > ty.bits() {
+        value = e.b.ins().ireduce(ty, value);
+    }
+    e.store(value, place, 0);
+}
+
 fn splat(e: &mut Emit, v: ClifValue, ty: Lanes) -> ClifValue {
     let is_scalar_float = e.b.func.dfg.value_type(v) == F32;
     if ty == Lanes::Four && is_scalar_float { e.b.ins().splat(F32X4, v) } else { v }
 }
 
-/// Stores sixteen elements: floats as they are, integers narrowed to bytes.
-fn store_round(e: &mut Emit, parts: &[ClifValue], place: ClifValue, ty: ClifType) {
+/// Stores sixteen elements: floats as they are or as halves, integers narrowed to bytes.
+fn store_round(e: &mut Emit, parts: &[ClifValue], place: ClifValue, elem: Elem) {
+    if halves::is_half(elem) {
+        halves::store_sixteen(e, parts, place, elem);
+        return;
+    }
     if e.b.func.dfg.value_type(parts[0]) == I32X4 {
         let low = e.b.ins().snarrow(parts[0], parts[1]);
         let high = e.b.ins().snarrow(parts[2], parts[3]);
@@ -399,7 +428,7 @@ fn store_round(e: &mut Emit, parts: &[ClifValue], place: ClifValue, ty: ClifType
         e.store(all, place, 0);
         return;
     }
-    debug_assert_eq!(ty, F32);
+    debug_assert_eq!(elem, Elem::F32);
     for (j, part) in parts.iter().enumerate() {
         e.store(*part, place, 16 * j as i32);
     }

@@ -8,7 +8,8 @@ fn trits(dims: &[usize], values: &[i8]) -> Tensor {
 }
 
 fn quantized(dims: &[usize], x: &[f32]) -> (Vec<i8>, Vec<f32>) {
-    let results = run(QuantizeRows { floor: None }, &[Some(&tensor(dims, x))]).expect("rows of f32");
+    let results = run(QuantizeRows { floor: None, reciprocal: Flag(false) }, &[Some(&tensor(dims, x))])
+        .expect("rows of f32");
     (results[0].values::<i8>().unwrap().to_vec(), results[1].values::<f32>().unwrap().to_vec())
 }
 
@@ -163,7 +164,7 @@ fn a_layer_of_floats() {
     let w = trits(&[2, 5], &[1, -1, 0, 1, -1, 0, 1, 1, 0, 1]);
     let scale = tensor(&[2, 3], &[1f32, 10.0, 100.0, 0.5, 5.0, 50.0]);
     let x = tensor(&[2, 5], &[1f32, 2.0, 4.0, 8.0, 16.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
-    let op = TernaryMatmul { group: 2, int8: false, floor: None };
+    let op = TernaryMatmul { group: 2, int8: false, floor: None, reciprocal: Flag(false) };
     let y = one(op.clone(), &[&x, &w, &scale]);
     assert_eq!(
         (y.dims(), floats(&y)),
@@ -187,10 +188,12 @@ fn a_layer_is_its_lowered_form() {
         let scale = tensor(&[3, groups], &(0..3 * groups).map(|i| 0.1 + i as f32 / 7.0).collect::<Vec<_>>());
         let bias = tensor(&[3], &[0.1f32, -0.2, 0.3]);
         let sums = |x: &Tensor| one(GroupSum { group }, &[&one(SignSelect {}, &[x, &w])]);
-        let whole = |int8| one(TernaryMatmul { group, int8, floor: None }, &[&x, &w, &scale, &bias]);
+        let whole = |int8| {
+            one(TernaryMatmul { group, int8, floor: None, reciprocal: Flag(false) }, &[&x, &w, &scale, &bias])
+        };
         let lowered = run(Rescale {}, &[Some(&sums(&x)), Some(&scale), None, Some(&bias)]).unwrap();
         assert!(whole(false) == lowered[0], "{group}");
-        let rows = run(QuantizeRows { floor: None }, &[Some(&x)]).unwrap();
+        let rows = run(QuantizeRows { floor: None, reciprocal: Flag(false) }, &[Some(&x)]).unwrap();
         assert!(whole(true) == one(Rescale {}, &[&sums(&rows[0]), &scale, &rows[1], &bias]), "{group}");
     }
 }
@@ -201,7 +204,10 @@ fn a_layer_of_int8_rounds_rows_first() {
     let w = trits(&[1, 4], &[1, 1, 1, -1]);
     let (scale, bias) = (tensor(&[1, 2], &[0.5f32, 4.0]), tensor(&[1], &[0.25f32]));
     let x = tensor(&[2, 4], &[127f32, 0.5, -1.5, 2.5, 254.0, 1.0, -3.0, 5.0]);
-    let y = floats(&one(TernaryMatmul { group: 2, int8: true, floor: None }, &[&x, &w, &scale, &bias]));
+    let y = floats(&one(
+        TernaryMatmul { group: 2, int8: true, floor: None, reciprocal: Flag(false) },
+        &[&x, &w, &scale, &bias],
+    ));
     assert_eq!(y, [63.5 - 16.0 + 0.25, 2.0 * (63.5 - 16.0) + 0.25]);
 }
 
@@ -230,7 +236,7 @@ fn a_layer_of_integers_is_its_lowered_form() {
     for elem in [Elem::I8, Elem::I4] {
         let w = Tensor::pack(elem, vec![2, 5], bytemuck::cast_slice(&codes)).unwrap();
         let whole = one(Int8Matmul { group: 2 }, &[&x, &w, &scale, &bias]);
-        let rows = run(QuantizeRows { floor: None }, &[Some(&x)]).unwrap();
+        let rows = run(QuantizeRows { floor: None, reciprocal: Flag(false) }, &[Some(&x)]).unwrap();
         let sums = one(GroupSum { group: 2 }, &[&one(WeightProducts {}, &[&rows[0], &w])]);
         assert!(whole == one(Rescale {}, &[&sums, &scale, &rows[1], &bias]), "{elem}");
         // Rows as integers: 127, 0, 2, -2, 100 of scale 1; -127, 0, 2, 2, 0 of scale 2.
@@ -246,7 +252,10 @@ fn operands_that_do_not_fit_are_refused() {
     let (x, w) = (tensor(&[1, 4], &[1f32; 4]), trits(&[2, 4], &[1; 8]));
     let scales = |groups: usize| tensor(&[2, groups], &vec![1f32; 2 * groups]);
     let matmul = |x: &Tensor, scale: &Tensor, bias: Option<&Tensor>, group| {
-        run(TernaryMatmul { group, int8: true, floor: None }, &[Some(x), Some(&w), Some(scale), bias])
+        run(
+            TernaryMatmul { group, int8: true, floor: None, reciprocal: Flag(false) },
+            &[Some(x), Some(&w), Some(scale), bias],
+        )
     };
     assert!(matmul(&x, &scales(2), None, 2).is_ok());
     assert!(matmul(&x, &scales(1), None, 2).is_err());
@@ -255,7 +264,9 @@ fn operands_that_do_not_fit_are_refused() {
     assert!(matmul(&x, &scales(2), Some(&tensor(&[4], &[1f32; 4])), 2).is_err());
     assert!(run(GroupSum { group: 0 }, &[Some(&tensor(&[4], &[1i8; 4]))]).is_err());
     assert!(run(GroupSum { group: 2 }, &[Some(&tensor(&[4], &[1i32; 4]))]).is_err());
-    assert!(run(QuantizeRows { floor: None }, &[Some(&Tensor::scalar(1f32))]).is_err());
+    assert!(
+        run(QuantizeRows { floor: None, reciprocal: Flag(false) }, &[Some(&Tensor::scalar(1f32))]).is_err()
+    );
     assert!(run(SignSelect {}, &[Some(&tensor(&[4], &[1i16; 4])), Some(&w)]).is_err());
     let rows = tensor(&[2, 1], &[1f32; 2]);
     assert!(

@@ -2,12 +2,13 @@
 //!
 //! Scores are a product of matrices, of each tile of queries with the keys that any of it sees, and so is what the
 //! values that all of a tile see add to its outputs. What later queries of it see beyond that is added behind it, in
-//! the same sequence; nothing that a query does not see reaches it, not even times 0. A mask that hides the last keys
-//! from a query, as a causal one that a model computes does, leaves as little to do as a causal one.
+//! the same sequence; nothing that is not visible to a query reaches it, not even times 0. A mask that hides the last keys
+//! from a query, as a causal one that a model computes does, leaves as little to do as a causal one, unless a key or a
+//! value is NaN, infinite or huge: such ones reach the query through a mask.
 
 use core::ops::Range;
 
-use super::{AttentionF32, fill, finish_scores, mask_row};
+use super::{AttentionF32, fill, finish_scores, mask_row, zero_nan};
 use crate::lanes::{LANES, Lanes};
 use crate::matmul::{self, MatmulF32, Tiles};
 use crate::softmax::{exp_less_max, exp_less_max_of_rows};
@@ -15,6 +16,9 @@ use crate::softmax::{exp_less_max, exp_less_max_of_rows};
 /// What a mask adds where models write the lowest float for -∞: exponentials of scores that are pushed so far down are 0
 /// beside those of others, as long as no score comes near this.
 const HIDDEN: f32 = -1e30;
+
+/// Above what scores can be, hidden ones may weigh: below it, [`HIDDEN`] and what lies above it differ by more.
+const MODERATE: f32 = 1e20;
 
 /// Queries whose exponentials are computed together.
 const TOGETHER: usize = 4;
@@ -40,7 +44,13 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
             *counts.add(row) = count as u32;
             keys = count.max(keys);
         }
+        let visible = |row: usize| args.keys.min(args.visible + row * args.more);
         let seen = |row: usize| *counts.add(row) as usize;
+        let hidden = (0..rows).filter(|row| seen(*row) < visible(*row)).map(seen).min();
+        if hidden.is_some_and(|first| !is_moderate::<L>(args, first..visible(rows - 1))) {
+            (0..rows).for_each(|row| *counts.add(row) = visible(row) as u32);
+            keys = visible(rows - 1);
+        }
         // What all of some queries see, and what any of them does.
         let common = |rows: Range<usize>| rows.map(seen).min().unwrap_or(0);
         let any = |rows: Range<usize>| rows.map(seen).max().unwrap_or(0);
@@ -67,7 +77,7 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
         for row in 0..rows {
             let scores = scores.add(row * keys);
             finish_scores::<L>(args, scores, mask_row(args, row), seen(row));
-            if (0..seen(row)).all(|j| *scores.add(j) == f32::NEG_INFINITY) {
+            if !args.zeroes() && (0..seen(row)).all(|j| *scores.add(j) == f32::NEG_INFINITY) {
                 *counts.add(row) = 0;
             }
         }
@@ -88,6 +98,11 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
             sums.cast::<[f32; TOGETHER]>().write(together);
             row += TOGETHER;
         }
+        if args.zeroes() {
+            for row in 0..rows {
+                zero_nan(scores.add(row * keys), seen(row), &mut *sums.add(row));
+            }
+        }
         let of_values = |depth| product(scores, keys, args.v, v, args.out, args.out_row, (depth, args.dv));
         if rows <= matmul::FEW_ROWS {
             matmul::matmul::<L>(&of_values(common(0..rows)));
@@ -100,7 +115,7 @@ pub(super) unsafe fn block<L: Tiles>(args: &AttentionF32) {
             let (scores, sum) = (scores.add(row * keys), *sums.add(row));
             let out = args.out.add(row * args.out_row);
             if seen(row) == 0 {
-                fill(out, args.dv, args.unseen(args.keys.min(args.visible + row * args.more)));
+                fill(out, args.dv, args.unseen(visible(row)));
                 continue;
             }
             let mut d = 0;
@@ -139,6 +154,33 @@ unsafe fn seen_by<L: Lanes>(args: &AttentionF32, row: usize) -> usize {
             seen => seen,
         }
     }
+}
+
+/// Whether no score of the keys is beyond [`MODERATE`], and all their values are finite: a weight of 0 then makes 0 of
+/// them.
+///
+/// # Safety
+/// The arguments describe live buffers and there are so many keys.
+#[inline(always)]
+unsafe fn is_moderate<L: Lanes>(args: &AttentionF32, keys: Range<usize>) -> bool {
+    // SAFETY: the caller's.
+    let greatest = |from: *const f32, stride: usize, rows: Range<usize>, n: usize| unsafe {
+        let mut greatest = L::splat(0.0);
+        for row in rows {
+            for i in (0..n).step_by(LANES) {
+                greatest = greatest.max_bits(L::load_at(from.add(row * stride), i, n, 0.0).abs());
+            }
+        }
+        greatest.greatest_bits()
+    };
+    let k = greatest(args.k, args.k_stride, keys.clone(), args.d);
+    let q = greatest(args.q, args.q_row, 0..args.rows, args.d);
+    let largest = k.max(1.0) * q.max(1.0) * args.d as f32 * args.scale.abs().max(1.0);
+    // NaN is not below anything; `f32::max` drops it.
+    !k.is_nan()
+        && !q.is_nan()
+        && largest < MODERATE
+        && greatest(args.v, args.v_stride, keys, args.dv) <= f32::MAX
 }
 
 /// The length of `n` values without the last ones, up to one that is above `limit`.

@@ -44,7 +44,8 @@ impl<'a> Call<'a, QuantizeF32> {
     ) -> Result<Self, CallError> {
         runs_here(variant)?;
         length("outputs", q.len(), Some(x.len()))?;
-        let args = QuantizeF32 { x: x.as_ptr(), q: q.as_mut_ptr(), scale, n: x.len(), floor: 0.0 };
+        let (n, q) = (x.len(), q.as_mut_ptr());
+        let args = QuantizeF32 { x: x.as_ptr(), q, scale, n, floor: 0.0, reciprocal: 0 };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }
 }

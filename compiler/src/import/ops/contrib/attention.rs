@@ -27,7 +27,14 @@ pub fn multi_head_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         scale => scale,
     };
     let causal = cx.attr_bool("unidirectional", false)?;
-    let op = Attention { scale, causal, softcap: 0.0, hidden: None, nan_unseen: Flag(false) };
+    let op = Attention {
+        scale,
+        causal,
+        softcap: 0.0,
+        hidden: None,
+        nan_unseen: Flag(false),
+        zero_nan: Flag(false),
+    };
     let results = cx.add_node(op, &present(&[Some(q), Some(k), Some(v), mask, past_k, past_v]))?;
     let (present_k, present_v) = match results[..] {
         [_, k, v] => (k, v),

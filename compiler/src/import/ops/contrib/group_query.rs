@@ -48,7 +48,14 @@ pub fn group_query_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         scale => scale,
     };
     let softcap = cx.attr_float("softcap", 0.0)?;
-    let op = Attention { scale, causal: false, softcap, hidden: None, nan_unseen: Flag(false) };
+    let op = Attention {
+        scale,
+        causal: false,
+        softcap,
+        hidden: None,
+        nan_unseen: Flag(false),
+        zero_nan: Flag(false),
+    };
     let y = cx.add(op, &[q, k, v, mask])?;
     Ok(vec![merge_heads(cx, y)?, k, v])
 }

@@ -4,7 +4,7 @@ use trine_ir::ops::{Add, DequantizeBlocks, Matmul};
 use trine_ir::{Dim, Elem, OpResult, Value, bail};
 
 use super::NodeCx;
-use super::nn::{attr_count, reshape, scaled, transpose};
+use super::nn::{attr_count, cast, reshape, scaled, transpose};
 
 /// FusedMatMul-1: `alpha · a·b`, operands transposed first.
 pub fn fused_matmul(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
@@ -27,6 +27,12 @@ pub fn fused_matmul(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 /// MatMulNBits-1: a product with weights that are packed a block at a time.
 pub fn matmul_nbits(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (a, q, scale) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+    // As onnxruntime has it: halves are computed with in f32, and what comes out is rounded once.
+    let elem = cx.ty(a).elem;
+    let (a, scale) = match elem {
+        Elem::F16 | Elem::Bf16 => (cast(cx, a, Elem::F32)?, cast(cx, scale, Elem::F32)?),
+        _ => (a, scale),
+    };
     let (n, k) = (attr_count(cx, "N")?, attr_count(cx, "K")?);
     let bits = if cx.attr_int_opt("bits")?.is_some() { attr_count(cx, "bits")? } else { 4 };
     let block = attr_count(cx, "block_size")?;
@@ -42,13 +48,20 @@ pub fn matmul_nbits(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let mut operands = vec![Some(q), Some(scale)];
     if let Some(zero) = cx.opt(3) {
         let packed = cx.ty(zero).elem == Elem::U8;
+        let floats = cx.ty(scale).elem;
+        let zero = if packed { zero } else { cast(cx, zero, floats)? };
         let width = if packed { op.packed_zeros(blocks) } else { blocks };
         operands.push(Some(reshape(cx, zero, shape(&[n, width]))?));
     }
     let w = cx.add_node(op, &operands)?[0];
     let y = cx.add(Matmul { trans_b: true }, &[a, w])?;
-    match cx.opt(5) {
-        Some(bias) => Ok(vec![cx.add(Add {}, &[y, bias])?]),
-        None => Ok(vec![y]),
-    }
+    let y = match cx.opt(5) {
+        Some(bias) => {
+            let computed = cx.ty(y).elem;
+            let bias = cast(cx, bias, computed)?;
+            cx.add(Add {}, &[y, bias])?
+        }
+        None => y,
+    };
+    Ok(vec![cast(cx, y, elem)?])
 }

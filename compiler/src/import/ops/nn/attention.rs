@@ -35,6 +35,7 @@ pub fn attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         softcap: cx.attr_float("softcap", 0.0)?,
         hidden: None,
         nan_unseen: Flag(false),
+        zero_nan: Flag(false),
     };
     let mut window = Window { left: side(cx, "left_window_size")?, right: side(cx, "right_window_size")? };
     let total = match past_k.map(|p| cx.ty(p).dims) {
