@@ -49,7 +49,8 @@ fn assert_near(got: &Tensor, want: &Tensor, what: &str) {
 type Step = (usize, [i64; 2], usize);
 
 /// A prompt with padding behind it, tokens one by one, several at once, and a step back.
-const STEPS: [Step; 6] = [(5, [0, 0], 5), (1, [5, 3], 6), (1, [6, 4], 7), (3, [7, 5], 10), (1, [10, 8], 11), (70, [11, 2], 81)];
+const STEPS: [Step; 6] =
+    [(5, [0, 0], 5), (1, [5, 3], 6), (1, [6, 4], 7), (3, [7, 5], 10), (1, [10, 8], 11), (70, [11, 2], 81)];
 
 /// Runs all steps interpreted, dense and in place, which must give the same.
 fn same_everywhere(attributes: &str, mask: bool) {
@@ -62,7 +63,8 @@ fn same_everywhere(attributes: &str, mask: bool) {
         let mut held = Session::new(program.clone(), &options(Some(96)));
         let (mut pk, mut pv) = (noise(&[2, 2, 0, 8], 0), noise(&[2, 2, 0, 8], 0));
         for (i, (s, starts, longest)) in STEPS.into_iter().enumerate() {
-            let mut inputs = vec![noise(&[2, 4, s, 8], i), noise(&[2, 2, s, 8], i + 50), noise(&[2, 2, s, 8], i + 90)];
+            let mut inputs =
+                vec![noise(&[2, 4, s, 8], i), noise(&[2, 2, s, 8], i + 50), noise(&[2, 2, s, 8], i + 90)];
             inputs.push(Tensor::vector(starts.to_vec()));
             inputs.push(Tensor::vector(vec![0i8; longest]));
             if mask {
@@ -107,10 +109,12 @@ fn windows_cut_what_is_seen() {
 #[test]
 fn shared_buffers_keep_their_length() {
     let module = module("softcap=0.0", false);
-    let mut session = Session::guarded(program(&module), &SessionOptions { threads: 2, state_capacity: None });
+    let mut session =
+        Session::guarded(program(&module), &SessionOptions { threads: 2, state_capacity: None });
     let one = |seed| noise(&[2, 2, 1, 8], seed);
     let past = [noise(&[2, 2, 9, 8], 5), noise(&[2, 2, 9, 8], 6)];
-    let (q, starts, longest) = (noise(&[2, 4, 1, 8], 1), Tensor::vector(vec![4i64, 8]), Tensor::vector(vec![0i8; 9]));
+    let (q, starts, longest) =
+        (noise(&[2, 4, 1, 8], 1), Tensor::vector(vec![4i64, 8]), Tensor::vector(vec![0i8; 9]));
     let inputs = [&[q, one(2), one(3), starts, longest], &past[..]].concat();
     let (got, want) = (session.run(&inputs).unwrap(), eval::run(&module, inputs).unwrap());
     assert_near(&got[0], &want[0], "shared");
@@ -120,7 +124,8 @@ fn shared_buffers_keep_their_length() {
 #[test]
 fn rows_outside_of_the_cache_are_errors() {
     let module = module("softcap=0.0", false);
-    let mut session = Session::guarded(program(&module), &SessionOptions { threads: 2, state_capacity: None });
+    let mut session =
+        Session::guarded(program(&module), &SessionOptions { threads: 2, state_capacity: None });
     for starts in [[3i64, 4], [-1, 0], [i64::MAX, 0], [0, i64::MIN]] {
         let one = |seed| noise(&[2, 2, 1, 8], seed);
         let inputs = [

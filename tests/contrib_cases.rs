@@ -29,6 +29,8 @@ struct Case {
     model: ModelProto,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
+    /// How far floats may be, over the largest, interpreted and compiled.
+    off: [f32; 2],
 }
 
 fn main() {
@@ -69,7 +71,8 @@ fn case(node: NodeProto) -> Result<Case, String> {
     };
     let graph = attribute("graph")?.g.clone().ok_or("a case is a graph")?;
     let model = model(graph, attribute("opset")?.i());
-    Ok(Case { model, inputs: tensors(attribute("in")?)?, outputs: tensors(attribute("out")?)? })
+    let off = attribute("off")?.floats.as_slice().try_into().map_err(|_| "a case has two distances")?;
+    Ok(Case { model, inputs: tensors(attribute("in")?)?, outputs: tensors(attribute("out")?)?, off })
 }
 
 fn model(graph: GraphProto, opset: i64) -> ModelProto {
@@ -92,7 +95,7 @@ fn imported(case: &Case) -> Result<Module, String> {
 
 fn interpreted(case: &Case) -> Result<(), String> {
     let outputs = eval::run(&imported(case)?, case.inputs.clone()).map_err(|e| e.to_string())?;
-    compare(&outputs, &case.outputs)
+    compare(&outputs, &case.outputs, case.off[0])
 }
 
 fn compiled(case: &Case) -> Result<(), String> {
@@ -103,7 +106,7 @@ fn compiled(case: &Case) -> Result<(), String> {
         let options = SessionOptions { threads, ..SessionOptions::default() };
         for make in [Session::new, Session::guarded] {
             let outputs = make(program.clone(), &options).run(&case.inputs).map_err(|e| e.to_string())?;
-            compare(&outputs, &case.outputs).map_err(|e| format!("on {threads} threads {e}"))?;
+            compare(&outputs, &case.outputs, case.off[1]).map_err(|e| format!("on {threads} threads {e}"))?;
         }
     }
     Ok(())
@@ -115,7 +118,7 @@ fn damaged(case: &Case) -> Result<(), String> {
 }
 
 /// Integers are equal; floats are near, those of 16 bits as near as their steps are.
-fn compare(got: &[Tensor], want: &[Tensor]) -> Result<(), String> {
+fn compare(got: &[Tensor], want: &[Tensor], off: f32) -> Result<(), String> {
     if got.len() != want.len() {
         return Err(format!("{} outputs, not {}", got.len(), want.len()));
     }
@@ -124,17 +127,17 @@ fn compare(got: &[Tensor], want: &[Tensor]) -> Result<(), String> {
             return Err(format!("output {i} is {}, not {}", got.ty(), want.ty()));
         }
         let most = match want.elem() {
-            Elem::F32 => 1e-5,
-            Elem::F16 => 2e-3,
+            Elem::F32 => off,
+            Elem::F16 => off.max(2e-3),
             _ if got == want => continue,
             _ => {
                 let differing = got.bytes().iter().zip(want.bytes()).filter(|(a, b)| a != b).count();
                 return Err(format!("output {i} differs in {differing} bytes of {}", want.bytes().len()));
             }
         };
-        let off = numbers::distance(&floats(got), &floats(want));
-        if off > most {
-            return Err(format!("output {i} is {off} off"));
+        let distance = numbers::distance(&floats(got), &floats(want));
+        if distance > most {
+            return Err(format!("output {i} is {distance} off"));
         }
     }
     Ok(())

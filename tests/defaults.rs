@@ -185,8 +185,16 @@ const IMAGES: [Row; 23] = [
 
 const CONTRIB: [Row; 20] = [
     ("y = ms.Attention(x, merged) {num_heads: 2}", "unidirectional: 0", "unidirectional: 1"),
-    ("y = ms.Attention(x, merged, _, keep) {num_heads: 2}", "mask_filter_value: -10000.0", "mask_filter_value: -1.0"),
-    ("y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}", "causal: 1", "causal: 0"),
+    (
+        "y = ms.Attention(x, merged, _, keep) {num_heads: 2}",
+        "mask_filter_value: -10000.0",
+        "mask_filter_value: -1.0",
+    ),
+    (
+        "y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}",
+        "causal: 1",
+        "causal: 0",
+    ),
     (
         "y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}",
         "smooth_softmax: -1",
@@ -202,9 +210,17 @@ const CONTRIB: [Row; 20] = [
         "rotary_interleaved: 0",
         "rotary_interleaved: 1",
     ),
-    ("y = ms.FusedGemm(square, square, b6) {activation: Elu}", "activation_alpha: 1.0", "activation_alpha: 0.5"),
+    (
+        "y = ms.FusedGemm(square, square, b6) {activation: Elu}",
+        "activation_alpha: 1.0",
+        "activation_alpha: 0.5",
+    ),
     ("y = ms.FusedGemm(square, square, b6) {activation: Relu}", "beta: 1.0", "beta: 2.0"),
-    ("y = ms.GroupNorm(dim, g4, b4) {groups: 2, activation: 0, channels_last: 0}", "epsilon: 0.00001", "epsilon: 0.001"),
+    (
+        "y = ms.GroupNorm(dim, g4, b4) {groups: 2, activation: 0, channels_last: 0}",
+        "epsilon: 0.00001",
+        "epsilon: 0.001",
+    ),
     ("y = ms.GroupNorm(four, g4, b4) {groups: 2, activation: 0}", "channels_last: 1", "channels_last: 0"),
     ("y = ms.Trilu(square)", "upper: 1", "upper: 0"),
     ("y = ms.UnfoldTensor(square) {size: 2}", "step: 1", "step: 2"),

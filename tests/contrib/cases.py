@@ -28,8 +28,9 @@ HERE = pathlib.Path(__file__).parent
 class Case:
     """A model that grows a node at a time."""
 
-    def __init__(self, name: str, opset: int = 21):
-        self.name, self.opset = name, opset
+    def __init__(self, name: str, opset: int = 21, off: float = 1e-5, compiled: float | None = None):
+        """`off` is how far floats may be, over the largest; and `compiled`, where passes round as onnxruntime does."""
+        self.name, self.opset, self.off, self.compiled = name, opset, off, off if compiled is None else compiled
         self.nodes, self.inputs, self.constants, self.outputs, self.feeds = [], [], [], [], {}
         self.answers: dict[str, np.ndarray] = {}
 
@@ -102,6 +103,7 @@ def main() -> None:
             node.attribute.append(onnx.AttributeProto(name="in", type=onnx.AttributeProto.TENSORS, tensors=given))
             node.attribute.append(onnx.AttributeProto(name="out", type=onnx.AttributeProto.TENSORS, tensors=wanted))
             node.attribute.append(helper.make_attribute("opset", case.opset))
+            node.attribute.append(helper.make_attribute("off", [case.off, case.compiled]))
             nodes.append(node)
     names = [node.name for node in nodes]
     refused += [f"two cases are called {name}" for name in set(names) if names.count(name) > 1]

@@ -80,8 +80,8 @@ def pooled(Case, kind, word):
     for name, attributes in forms.items():
         case = Case(f"QLinearAveragePool_{word}_{name}")
         shape = (2, 5, 5, 3) if name == "channels_last" else (2, 3, 5, 5)
-        inputs = [case.input(integers(1, kind, *shape)), *scalars(case, kind, 0.03, m)]
-        case.output(*case.node("QLinearAveragePool", inputs + scalars(case, kind, 0.02, m - 9), **attributes))
+        inputs = [case.input(integers(1, kind, *shape)), *scalars(case, kind, 0.0297, m)]
+        case.output(*case.node("QLinearAveragePool", inputs + scalars(case, kind, 0.0203, m - 9), **attributes))
         yield case
     for name, shape, last in (("plain", (2, 3, 5, 4), 0), ("channels_last", (2, 5, 4, 3), 1)):
         case = Case(f"QLinearGlobalAveragePool_{word}_{name}")

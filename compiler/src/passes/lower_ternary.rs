@@ -62,7 +62,7 @@ fn quantized(
     let dims = g.ty(x).dims.clone();
     let Some((k, lead)) = dims.split_last() else { return refuse("not rows") };
     let Some(groups) = k.as_const().map(|k| k / block) else { return refuse("rows of unknown length") };
-    let mut reshaped = |g: &mut Rewrite, v: Value, last: &[usize]| {
+    let reshaped = |g: &mut Rewrite, v: Value, last: &[usize]| {
         let shape = lead.iter().cloned().chain(last.iter().map(|n| Dim::constant(*n))).collect();
         let node = g.share(Reshape { shape }, &[Some(v)])?;
         Ok::<_, Refusal>(Value { node, result: 0 })

@@ -3,7 +3,7 @@
 //! What is gathered is the packed rows: the table stays as small as it is in the file, and only what is asked for is
 //! unpacked. A byte's fields are read from a table of all bytes.
 
-use trine_ir::ops::{Add, And, Clip, Div, Gather, GreaterOrEqual, Less, Mul, Slice, Sub, Where};
+use trine_ir::ops::{Add, And, Div, Gather, GreaterOrEqual, Less, Max, Min, Mul, Slice, Sub, Where};
 use trine_ir::{Dim, Elem, OpResult, Tensor, Value, bail};
 
 use super::NodeCx;
@@ -51,9 +51,12 @@ pub fn gather_block_quantized(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         let x = cx.add(Gather { axis: gather }, &[x, of_blocks])?;
         Ok::<_, trine_ir::OpError>(x)
     };
-    let spread = |cx: &mut NodeCx, x: Value| match quantize == gather {
-        true => Ok(x),
-        false => repeated(cx, x, along, block, dims[quantize]),
+    // Blocks that fill their axis lie apart, each beside its scale; others are met by scales as often as they are long.
+    let apart_blocks = quantize != gather && dims[quantize].is_multiple_of(block);
+    let spread = |cx: &mut NodeCx, x: Value| match (quantize == gather, apart_blocks) {
+        (true, _) => Ok(x),
+        (false, true) => blocks_apart(cx, x, along, 1),
+        (false, false) => repeated(cx, x, along, block, dims[quantize]),
     };
     let last = of_scales[rank - 1];
     let zero = match zero {
@@ -72,8 +75,11 @@ pub fn gather_block_quantized(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let nothing = scalar(cx, Elem::F32, 0.0)?;
     let factors = cx.add(Where {}, &[known, factors, nothing])?;
     let factors = spread(cx, factors)?;
+    let whole = cx.ty(q).dims;
+    let q = if apart_blocks { blocks_apart(cx, q, along, block)? } else { q };
     let q = cx.add(Sub {}, &[q, zero])?;
     let y = cx.add(Mul {}, &[q, factors])?;
+    let y = reshape(cx, y, whole)?;
     Ok(vec![cast(cx, y, scales.elem)?])
 }
 
@@ -88,7 +94,17 @@ fn inside(cx: &mut NodeCx, ids: Value, data: Value, axis: usize) -> OpResult<(Va
     let (low, high) = (cx.add(GreaterOrEqual {}, &[ids, zero])?, cx.add(Less {}, &[ids, count])?);
     let known = cx.add(And {}, &[low, high])?;
     let last = cx.add(Sub {}, &[count, one])?;
-    Ok((cx.add(Clip {}, &[ids, zero, last])?, known))
+    let ids = cx.add(Max {}, &[ids, zero])?;
+    Ok((cx.add(Min {}, &[ids, last])?, known))
+}
+
+/// `x` with `axis` as two: blocks, and what a block has.
+fn blocks_apart(cx: &mut NodeCx, x: Value, axis: usize, block: usize) -> OpResult<Value> {
+    let mut dims = cx.ty(x).dims;
+    let Some(n) = dims[axis].as_const() else { bail!("the number of blocks is not known") };
+    dims[axis] = Dim::constant(n / block);
+    dims.insert(axis + 1, Dim::constant(block));
+    reshape(cx, x, dims)
 }
 
 /// `x` with each element of `axis` so many times that there are `count`.
