@@ -23,7 +23,8 @@ pub fn flex_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (score_mod, prob_mod) = (cx.has_attr("score_mod"), cx.has_attr("prob_mod"));
     if !score_mod && !prob_mod && precision == wide {
         // A row of scores that are all -∞ is a softmax's.
-        let op = Attention { scale, causal: false, softcap: 0.0, hidden: None, nan_unseen: Flag(true) };
+        let (nan_unseen, zero_nan) = (Flag(true), Flag(false));
+        let op = Attention { scale, causal: false, softcap: 0.0, hidden: None, nan_unseen, zero_nan };
         return cx.add_node(op, &[Some(q), Some(k), Some(v)]);
     }
     let (keys, values) = (shared_heads(cx, k, q)?, shared_heads(cx, v, q)?);
