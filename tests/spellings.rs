@@ -58,7 +58,8 @@ fn check(found: &Found, widen: bool) {
     let count = |wanted: &dyn Fn(&Op) -> bool| ops.iter().filter(|op| wanted(op)).count();
     let of = |kind: Kind| count(&|op| op.kind() == kind);
     let int8 = count(&|op| matches!(op, Op::TernaryMatmul(TernaryMatmul { int8: true, .. })));
-    let got = (of(Kind::TernaryMatmul), int8, of(Kind::Attention), of(Kind::RmsNorm));
+    let attention = of(Kind::Attention) + of(Kind::CachedAttention);
+    let got = (of(Kind::TernaryMatmul), int8, attention, of(Kind::RmsNorm));
     let want = (found.ternary, found.int8, found.attention, found.norms);
     assert_eq!(got, want, "{}: ternary layers, those of int8, attention, norms", found.name);
     // Products of halves are rounded one by one unless a model is made wide.
