@@ -316,7 +316,9 @@ fn attributes_of_the_wrong_type() {
     let mut untyped = node("Constant", &[], &["y"]);
     untyped.attribute =
         vec![AttributeProto { name: Some("value_float".into()), f: Some(2.0), ..Default::default() }];
-    accepted(&with_graph(graph(&["x"], vec![untyped], &["y"])));
+    let mut graph = graph(&["x"], vec![untyped], &["y"]);
+    graph.output[0] = value("y", FLOAT, &[]);
+    accepted(&with_graph(graph));
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub const STEPS: &[(usize, Step)] = &[
     (10, elementwise::unary), (6, elementwise::activation), (14, elementwise::binary), (4, elementwise::variadic),
     (4, elementwise::comparison), (2, elementwise::logic), (4, elementwise::choice), (4, elementwise::clip),
     (6, elementwise::cast), (4, elementwise::spelled), (5, elementwise::chain), (1, elementwise::dropout),
-    (2, elementwise::shapes), (3, elementwise::outer), (4, elementwise::bits),
+    (2, elementwise::shapes), (3, elementwise::outer), (4, elementwise::bits), (1, elementwise::stored),
     (10, reduce::reduce), (5, reduce::softmax), (2, reduce::extreme), (2, reduce::cumulative), (3, reduce::top),
     (3, reduce::spelled),
     (6, layout::reshape), (2, layout::flatten), (6, layout::transpose), (2, layout::squeeze), (3, layout::unsqueeze),

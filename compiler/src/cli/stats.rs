@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 use serde_json::{Value, json};
 use trine::Tensor;
+use trine_ir::small_float::decode;
 use trine_ir::{Elem, TensorError};
 
 /// How many elements are shown one by one.
@@ -85,6 +86,9 @@ fn reals(tensor: &Tensor) -> Result<Vec<f64>, TensorError> {
                 Ok(tensor.values::<$t>()?.iter().map(|v| widen(*v)).collect())
             })*
             Elem::Bool => Ok(tensor.bools()?.map(|b| f64::from(u8::from(b))).collect()),
+            elem if elem.is_small_float() => {
+                Ok(tensor.unpacked()?.iter().map(|code| decode(elem, *code).into()).collect())
+            }
             elem => {
                 let widen = |b: &u8| if elem.is_signed() { f64::from(*b as i8) } else { f64::from(*b) };
                 Ok(tensor.unpacked()?.iter().map(widen).collect())

@@ -34,7 +34,7 @@ impl OpDef for Dft {
             expect_single(length, "length")?;
         }
         let parts = x.back(0).and_then(Dim::as_const);
-        if !x.elem.is_float() || x.rank() < 2 || !matches!(parts, Some(1 | 2)) {
+        if !x.elem.is_float() || x.rank() < 2 || !matches!(parts, None | Some(1 | 2)) {
             bail!("expects floats whose last axis holds one number or two, got {x}");
         }
         if self.half && !self.inverse && parts == Some(2) {
@@ -49,7 +49,12 @@ impl OpDef for Dft {
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let x = &args[0];
-        let Some((parts, signal)) = x.dims().split_last() else { bail!("expects an axis of parts") };
+        let Some((parts @ (1 | 2), signal)) = x.dims().split_last() else {
+            bail!("expects numbers of one part or two, not {}", x.ty())
+        };
+        if self.half && !self.inverse && *parts == 2 {
+            bail!("half of a spectrum is all there is to know of real numbers, not of {}", x.ty());
+        }
         // Counted from the end, the axis of parts counts.
         let axis = axis(single(&args[1])?, x.rank())?;
         let Some(there) = signal.get(axis).copied() else { bail!("axis {axis} holds the parts of numbers") };
@@ -234,6 +239,10 @@ mod tests {
         );
         close(&one(dft(true, true, &[1, 4, 1]), &[&half, &axis]), &[1.0, 2.0, 3.0, 5.0]);
         assert!(run(dft(false, true, &[1, 3, 2]), &[Some(&whole), Some(&axis)]).is_err());
+        // Parts that only a run tells.
+        let op = Op::from(dft(false, true, &[1, 3, 2]));
+        assert!(op.eval(&[Some(&whole), Some(&axis)], &DimEnv::default()).is_err());
+        assert!(op.infer(&[Some(&Type::parse("f32[1,4,p]").unwrap()), Some(&axis.ty())], &()).is_ok());
     }
 
     #[test]

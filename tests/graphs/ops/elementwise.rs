@@ -251,6 +251,30 @@ pub fn bits(b: &mut Builder) -> Option<()> {
     Some(())
 }
 
+/// By way of floats of 8 bits and under, and back.
+pub fn stored(b: &mut Builder) -> Option<()> {
+    let (to, since) = b.choices.pick(&[
+        (F8E4M3, 19),
+        (F8E5M2, 19),
+        (F8E4M3Uz, 19),
+        (F8E5M2Uz, 19),
+        (F4E2M1, 23),
+        (F8E8M0, 24),
+    ]);
+    // What becomes of numbers below 0 is open where there are only powers of two.
+    if b.opset < since || b.tame && to == F8E8M0 {
+        return None;
+    }
+    let x = b.operand(&[F32, F32, F16, F64], 0..5);
+    let mut attributes = vec![int("to", data_type(to).into())];
+    if b.choices.chance(30) {
+        attributes.push(int("saturate", 0));
+    }
+    let code = b.emit1("Cast", &[&x.name], attributes, to, x.dims.clone())?;
+    b.emit1("Cast", &[&code.name], vec![int("to", data_type(F32).into())], F32, x.dims)?;
+    Some(())
+}
+
 pub fn choice(b: &mut Builder) -> Option<()> {
     let x = b.operand(ALL, 0..5);
     let (y, dims) = b.partner(&x);
