@@ -14,8 +14,8 @@ mod product;
 mod quant;
 mod recurrent;
 mod reduce;
-mod signal;
 mod select;
+mod signal;
 mod vision;
 
 use super::build::Builder;

@@ -12,7 +12,15 @@ use crate::pass::{Cx, PassError};
 use crate::pattern::*;
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    Ok(cx.apply(module, &[widened(Kind::Matmul, 2), widened(Kind::Rotary, 3), attention(Kind::Attention, 6), attention(Kind::CachedAttention, 8)]))
+    Ok(cx.apply(
+        module,
+        &[
+            widened(Kind::Matmul, 2),
+            widened(Kind::Rotary, 3),
+            attention(Kind::Attention, 6),
+            attention(Kind::CachedAttention, 8),
+        ],
+    ))
 }
 
 /// Whether the elements are of 16 bits, and computed with in f32.

@@ -79,7 +79,8 @@ impl OpDef for TernaryMatmul {
         let (mut x, mut row_scale) = (args[0].clone(), None);
         if self.int8 {
             let blocks = self.blocks.0.then_some(self.group);
-            let (q, s) = quantized(QuantizeRows { floor: self.floor, reciprocal: self.reciprocal }, &x, blocks, cx)?;
+            let (q, s) =
+                quantized(QuantizeRows { floor: self.floor, reciprocal: self.reciprocal }, &x, blocks, cx)?;
             (x, row_scale) = (q, Some(s));
         }
         let sums = sign_sums(&x, &args[1], self.group)?;

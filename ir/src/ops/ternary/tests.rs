@@ -164,7 +164,8 @@ fn a_layer_of_floats() {
     let w = trits(&[2, 5], &[1, -1, 0, 1, -1, 0, 1, 1, 0, 1]);
     let scale = tensor(&[2, 3], &[1f32, 10.0, 100.0, 0.5, 5.0, 50.0]);
     let x = tensor(&[2, 5], &[1f32, 2.0, 4.0, 8.0, 16.0, 0.0, 1.0, 0.0, 0.0, 0.0]);
-    let op = TernaryMatmul { group: 2, int8: false, floor: None, reciprocal: Flag(false), blocks: Flag(false) };
+    let op =
+        TernaryMatmul { group: 2, int8: false, floor: None, reciprocal: Flag(false), blocks: Flag(false) };
     let y = one(op.clone(), &[&x, &w, &scale]);
     assert_eq!(
         (y.dims(), floats(&y)),
@@ -189,7 +190,10 @@ fn a_layer_is_its_lowered_form() {
         let bias = tensor(&[3], &[0.1f32, -0.2, 0.3]);
         let sums = |x: &Tensor| one(GroupSum { group }, &[&one(SignSelect {}, &[x, &w])]);
         let whole = |int8| {
-            one(TernaryMatmul { group, int8, floor: None, reciprocal: Flag(false), blocks: Flag(false) }, &[&x, &w, &scale, &bias])
+            one(
+                TernaryMatmul { group, int8, floor: None, reciprocal: Flag(false), blocks: Flag(false) },
+                &[&x, &w, &scale, &bias],
+            )
         };
         let lowered = run(Rescale {}, &[Some(&sums(&x)), Some(&scale), None, Some(&bias)]).unwrap();
         assert!(whole(false) == lowered[0], "{group}");
