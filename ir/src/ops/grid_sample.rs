@@ -140,7 +140,7 @@ impl GridSample {
         let at = if self.mode == SampleMode::Nearest { at.round_ties_even() } else { at };
         let (low, high) = self.edges(len);
         match self.outside {
-            // Elements are what a cubic curve is made of at the edge, too.
+            // A cubic curve goes on beyond the edge, through copies of its element.
             Outside::Border if self.mode != SampleMode::Cubic && (at < low || at > high) => {
                 at.clamp(0.0, (len - 1.0).max(0.0))
             }

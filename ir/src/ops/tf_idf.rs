@@ -24,7 +24,7 @@ op! {
     ///
     /// `pool` holds all of 1 token, from `starts[0]` on, then those of 2 from `starts[1]` on, and so on; those of `shortest` to
     /// `longest` tokens are looked for, and up to `skips` tokens may be between any two. `weights`, which may be none, are
-    /// those of places.
+    /// those of n-grams; at a place of several the last one's counts.
     TfIdf = "tf_idf" (x) {
         weighting: Weighting,
         shortest: usize,
@@ -48,7 +48,7 @@ impl OpDef for TfIdf {
         }
         let known: usize = self.collections()?.map(|(n, tokens)| tokens.len() / n).sum();
         let width = self.width();
-        if known != self.places.len() || ![0, width].contains(&self.weights.len()) {
+        if known != self.places.len() || ![0, known].contains(&self.weights.len()) {
             bail!("{known} n-grams, {} places and {} weights", self.places.len(), self.weights.len());
         }
         if i64::try_from(width).is_err() {
@@ -75,7 +75,13 @@ impl OpDef for TfIdf {
                 self.count(&vocabulary, row, counts);
             }
         }
-        let weight = |i: usize| self.weights.get(i % width).copied().unwrap_or(1.0);
+        // Of no rows, places may be more than there is memory for.
+        if counts.is_empty() {
+            return Ok(vec![Tensor::from_vec(dims, counts)?]);
+        }
+        let mut weights = vec![1.0; width];
+        self.places.iter().zip(&self.weights).for_each(|(place, weight)| weights[*place] = *weight);
+        let weight = |i: usize| weights[i % width];
         match self.weighting {
             Weighting::Tf => {}
             Weighting::Idf => {
@@ -197,12 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_of_places() {
+    fn weights_are_of_n_grams() {
         let weights = vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0];
         let idf = TfIdf { weighting: Weighting::Idf, weights: weights.clone(), ..op() };
         assert_eq!(one(idf, &[&row()]), Tensor::vector(vec![0f32, 2.0, 3.0, 0.0, 5.0, 6.0, 7.0]));
         let both = TfIdf { weighting: Weighting::TfIdf, weights, ..op() };
-        assert_eq!(one(both, &[&row()]), Tensor::vector(vec![0f32, 6.0, 3.0, 0.0, 5.0, 6.0, 7.0]));
+        assert_eq!(one(both.clone(), &[&row()]), Tensor::vector(vec![0f32, 6.0, 3.0, 0.0, 5.0, 6.0, 7.0]));
+        let turned = TfIdf { places: (0..7).rev().collect(), skips: 1, ..both.clone() };
+        assert_eq!(one(turned, &[&row()]), Tensor::vector(vec![7f32, 6.0, 5.0, 0.0, 3.0, 6.0, 0.0]));
         let plain = TfIdf { weighting: Weighting::Idf, ..op() };
         assert_eq!(one(plain, &[&row()]), Tensor::vector(vec![0f32, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]));
     }
