@@ -75,6 +75,10 @@ impl OpDef for TfIdf {
                 self.count(&vocabulary, row, counts);
             }
         }
+        // Of no rows, places may be more than there is memory for.
+        if counts.is_empty() {
+            return Ok(vec![Tensor::from_vec(dims, counts)?]);
+        }
         let mut weights = vec![1.0; width];
         self.places.iter().zip(&self.weights).for_each(|(place, weight)| weights[*place] = *weight);
         let weight = |i: usize| weights[i % width];
