@@ -84,7 +84,7 @@ crate::attr_enum! {
 }
 
 /// The code of the nearest number, of two the even one. What is too large is the largest there is, or without `saturate`
-/// infinity, or else NaN. Where there is no NaN it is the largest.
+/// infinity, or else NaN. Where there is no NaN, a NaN is -0, and what is too large the largest.
 pub fn encode(elem: Elem, value: f32, saturate: bool) -> u8 {
     let Some(format) = format(elem) else { return power(value, saturate, Round::Up) };
     let sign = if value.is_sign_negative() { format.sign() } else { 0 };
@@ -92,7 +92,7 @@ pub fn encode(elem: Elem, value: f32, saturate: bool) -> u8 {
     let signed =
         |code: u8| if format.unsigned_zero && (code == 0 || code == 0x80) { code } else { code | sign };
     if value.is_nan() {
-        return signed(format.nan.unwrap_or(format.most));
+        return format.nan.map_or(format.sign(), signed);
     }
     let size = f64::from(value).abs();
     let most = u16::from(format.most);
@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(encode(Elem::F8E4M3Uz, -1e6, false), 0x80);
         assert_eq!([encode(Elem::F8E4M3, -0.0, true), encode(Elem::F8E4M3Uz, -0.0, true)], [0x80, 0]);
         assert_eq!(encode(Elem::F8E5M2Uz, -1e-9, true), 0);
+        assert_eq!([encode(Elem::F4E2M1, f32::NAN, true), encode(Elem::F4E2M1, 1e9, false)], [8, 7]);
         let powers = [Round::Up, Round::Down, Round::Nearest].map(|round| power(2.9, true, round));
         assert_eq!(powers, [129, 128, 128]);
         assert_eq!(power(3.0, true, Round::Nearest), 129);

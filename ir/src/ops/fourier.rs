@@ -49,10 +49,11 @@ impl OpDef for Dft {
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let x = &args[0];
-        let Some((parts @ (1 | 2), signal)) = x.dims().split_last() else {
+        let split = x.dims().split_last().filter(|(parts, _)| matches!(**parts, 1 | 2));
+        let Some((&parts, signal)) = split else {
             bail!("expects numbers of one part or two, not {}", x.ty())
         };
-        if self.half && !self.inverse && *parts == 2 {
+        if self.half && !self.inverse && parts == 2 {
             bail!("half of a spectrum is all there is to know of real numbers, not of {}", x.ty());
         }
         // Counted from the end, the axis of parts counts.
@@ -77,7 +78,7 @@ impl OpDef for Dft {
             _ => f32::read(x)?.iter().map(|v| f64::from(*v)).collect(),
         };
         let inner = count(&signal[axis + 1..]).ok_or("the shape is too large")?;
-        let lines = Lines { parts: *parts, there, inner, length, bins: dims[axis] };
+        let lines = Lines { parts, there, inner, length, bins: dims[axis] };
         let mut y = vec![0f64; result_count(Elem::F64, &dims)?];
         lines.transform(&values, &mut y, self.inverse, self.half);
         Ok(vec![match x.elem() {
