@@ -217,6 +217,35 @@ graph @main(%x: f32[b,{k}]) -> ({result}) {{
 
 /// Rows that are long enough for a microkernel: of an argument, of what was computed, and of a quantized result; norms
 /// with gains that lie in a row, and that do not.
+/// What one reduction keeps of a row, another reads only after it was written.
+#[test]
+fn numbers_of_rows_beside_norms_are_of_their_rows() {
+    let source = "\
+const @ones: f32[24]
+graph @main(%x: f32[n,24]) -> (%s: f32[n,1], %y: f32[n,24]) {
+  %t = tanh %x : f32[n,24]
+  %m = mul %t, %t : f32[n,24]
+  %mean = reduce_mean %m {axes=[1], keepdims=true} : f32[n,1]
+  %s = sqrt %mean : f32[n,1]
+  %y = rms_norm %t, @ones {eps=0.0} : f32[n,24]
+}
+";
+    for n in [1, 3] {
+        let dump = same_bits(source, &[("n", n)]);
+        assert_eq!(dump.matches("call").count(), 1, "{dump}");
+    }
+}
+
+#[test]
+fn products_may_have_no_columns() {
+    let source = "\
+graph @main(%a: f32[2,0,8], %b: f32[2,8,0]) -> (%y: f32[2,0,0]) {
+  %y = matmul %a, %b {trans_b=false} : f32[2,0,0]
+}
+";
+    same_bits(source, &[]);
+}
+
 #[test]
 fn functions_of_long_rows_give_the_interpreters_bits() {
     let source = "\

@@ -18,7 +18,6 @@ use trine_ukernel::{attention, best, widen};
 
 use super::checks::Checks;
 use super::emit::{ClifValue, Emit, Result};
-use super::halves::is_real;
 use super::matmul::ceil_div;
 use super::rotary::Rotary;
 use super::rows::{outer_offset, row_stride};

@@ -163,7 +163,7 @@ impl<'g> Plan<'g> {
     /// Columns of a block. An even number of blocks shares well.
     fn block(&self) -> usize {
         let n = self.graph.ty(self.product).back(0).and_then(Dim::as_const);
-        let blocks = n.map(|n| n.div_ceil(BLOCK).next_multiple_of(2));
+        let blocks = n.filter(|n| *n > 0).map(|n| n.div_ceil(BLOCK).next_multiple_of(2));
         n.zip(blocks).map_or(BLOCK, |(n, blocks)| n.div_ceil(blocks)).next_multiple_of(matmul::WIDTH)
     }
 }

@@ -4,7 +4,8 @@
 //! and takes its gain, its centre and its bias one by one, so the ways to write each do not multiply.
 //!
 //! Exact, but for the order of factors, where the mean is over the last axis and keeps it, `eps` is inside of the root
-//! and a number that f32 holds, and gain and bias are vectors along that axis. Rows of zeros without `eps`, NaN and ±∞
+//! and a number that f32 holds, gain and bias are vectors along that axis, and squares are not f16, which overflow where
+//! those of the norm do not. Rows of zeros without `eps`, NaN and ±∞
 //! give what the quotient gives, NaN.
 
 use trine_ir::ops::{LayerNorm, Reshape, RmsNorm};
@@ -192,6 +193,9 @@ fn over_last_axis(g: &Rewrite, mean: Value, x: Value) -> Result<(), Refusal> {
     }
     if !reduce.keepdims && rank > 1 {
         return refuse("the mean does not keep its axis");
+    }
+    if g.ty(x).elem == Elem::F16 {
+        return refuse("squares of f16 overflow where those of the norm do not");
     }
     Ok(())
 }

@@ -215,7 +215,8 @@ pub fn gathered(b: &mut Builder) -> Option<()> {
         return None;
     }
     let ids = b.drawn(I64, &dims, Draw::Whole(-7, 6));
-    let table = b.tensor(data::tensor(U8, &[7, width * bits / 8], every(U8), b.choices.seed()));
+    let seed = b.choices.seed();
+    let table = b.tensor(data::tensor(U8, &[7, width * bits / 8], every(U8), seed));
     let blocks = width.div_ceil(16);
     let scales = b.tensor(data::tensor(F32, &[7, blocks], Draw::Positive, 3));
     let mut inputs = vec![table, ids.name, scales];

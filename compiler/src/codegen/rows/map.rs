@@ -77,6 +77,7 @@ impl Row<'_, '_> {
         let result = Value { node, result: 0 };
         let to = self.kept_at(e, result, zero);
         let from = self.row_of(e, operand, to)?;
+        self.keep(result);
         match graph.op(node) {
             Some(Op::RmsNorm(norm)) => {
                 let gain = graph.operand(node, 1).ok_or_else(malformed)?;
@@ -107,7 +108,7 @@ impl Row<'_, '_> {
             return Ok(*start);
         }
         let kept = self.kept_at(e, value, zero);
-        if let Some(kept) = kept.filter(|_| self.plan.mapped.contains_key(&value.node)) {
+        if let Some(kept) = kept.filter(|_| self.written.contains(&value)) {
             return Ok(kept);
         }
         let to = kept.or(spare).ok_or_else(|| CodegenError::malformed("a row"))?;
@@ -122,6 +123,7 @@ impl Row<'_, '_> {
                 Ok(vec![])
             })?;
         }
+        self.keep(value);
         Ok(to)
     }
 }

@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::types::{F32, F32X4, I8X16, I32X4};
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::domain::Extent;
 use trine_ir::{Dim, Elem, NodeId, Value};
 
@@ -22,6 +22,8 @@ pub struct Row<'p, 'g> {
     /// Values with one element a row, and the inner state of reductions.
     scalars: FxHashMap<NodeId, Vec<ClifValue>>,
     scratch: Option<ClifValue>,
+    /// Kept values whose row has been written: others still hold what the row before left.
+    written: FxHashSet<Value>,
     pub(super) length: ClifValue,
 }
 
@@ -53,8 +55,8 @@ impl<'p, 'g> Row<'p, 'g> {
         scratch: Option<ClifValue>,
         length: ClifValue,
     ) -> Self {
-        let (shared, starts, scalars) = Default::default();
-        Row { plan, sources, shared, row, starts, scalars, scratch, length }
+        let (shared, starts, scalars, written) = Default::default();
+        Row { plan, sources, shared, row, starts, scalars, scratch, written, length }
     }
 
     /// Writes the row: `flat` says that the whole domain is one.
@@ -123,6 +125,7 @@ impl<'p, 'g> Row<'p, 'g> {
             let state = self.scalars.get(&node).cloned().unwrap_or_default();
             let spec = reduce::phase(graph, node, phase);
             let total = self.strands(e, operand, phase == 0, &spec, &state)?;
+            self.keep(operand);
             let next = spec.finish(e, graph, node, total, length, &state)?;
             self.scalars.entry(node).or_default().extend(next);
         }
@@ -183,13 +186,20 @@ impl<'p, 'g> Row<'p, 'g> {
 
     /// The operand of a reduction at a position: computed and kept at first, then read back.
     fn reduced(&mut self, e: &mut Emit, operand: Value, at: Position, keep: bool) -> Result<ClifValue> {
-        // What is mapped is there already.
-        let keep = keep && !self.plan.mapped.contains_key(&operand.node);
+        // What another reduction or a microkernel wrote is there already.
+        let keep = keep && !self.written.contains(&operand);
         let value = self.full(e, operand, at, &mut FxHashMap::default(), !keep)?;
         if let (true, Some(place)) = (keep, self.kept_at(e, operand, at.index)) {
             e.store(value, place, 0);
         }
         Ok(value)
+    }
+
+    /// Notes that the row of a value has been written, if it is one that is kept.
+    pub(super) fn keep(&mut self, value: Value) {
+        if self.plan.kept.contains_key(&value) {
+            self.written.insert(value);
+        }
     }
 
     pub(super) fn kept_at(&self, e: &mut Emit, value: Value, index: ClifValue) -> Option<ClifValue> {
@@ -277,7 +287,10 @@ impl<'p, 'g> Row<'p, 'g> {
         if let Some(v) = memo.get(&value) {
             return Ok(*v);
         }
-        if read_kept && let Some(place) = self.kept_at(e, value, at.index) {
+        if read_kept
+            && self.written.contains(&value)
+            && let Some(place) = self.kept_at(e, value, at.index)
+        {
             let v = e.load(at.ty.f32(), place, 0);
             memo.insert(value, v);
             return Ok(v);
