@@ -23,7 +23,7 @@ pub struct Row<'p, 'g> {
     scalars: FxHashMap<NodeId, Vec<ClifValue>>,
     scratch: Option<ClifValue>,
     /// Kept values whose row has been written: others still hold what the row before left.
-    written: FxHashSet<Value>,
+    pub(super) written: FxHashSet<Value>,
     pub(super) length: ClifValue,
 }
 
