@@ -205,7 +205,7 @@ fn what_works_is_0() {
 fn names_of_a_megabyte_are_told_in_a_screen() {
     let setting = Setting::new();
     let name = "n".repeat(1 << 20);
-    let text = format!("graph @main(%{name}: f32[2]) -> (%y: f32[3]) {{\n  %y = tanh %{name} : f32[3]\n}}\n");
+    let text = format!("graph @main(%x: f32[2]) -> (%{name}: f32[3]) {{\n  %{name} = tanh %x : f32[3]\n}}\n");
     std::fs::write(setting.0.path().join("long.ir"), text).unwrap();
     let (code, stderr) = setting.run("inspect long.ir");
     assert_eq!(code, Some(1));

@@ -27,10 +27,10 @@ pub fn fold<T, R: std::hash::Hash + Eq>(
     name: impl Fn(&T) -> &str,
     rest: impl Fn(&T) -> R,
 ) -> Vec<Folded<T>> {
-    let mut all: IndexMap<(Vec<String>, R), Folded<T>> = IndexMap::new();
+    let mut all: IndexMap<(Vec<String>, usize, R), Folded<T>> = IndexMap::new();
     for thing in things {
         let (words, numbers) = parts(name(&thing));
-        match all.entry((words, rest(&thing))) {
+        match all.entry((words, numbers.len(), rest(&thing))) {
             indexmap::map::Entry::Occupied(mut entry) => {
                 let folded = entry.get_mut();
                 folded.name = joined(&folded.name, &numbers);
