@@ -14,7 +14,8 @@ op! {
     /// rows that begins with the past (com.microsoft GroupQueryAttention-1).
     ///
     /// `q` is `[b,h,s,d]`, `k` `[b,hkv,s,d]`, `v` `[b,hkv,s,dv]`, the past `[b,hkv,p,d]` and `[b,hkv,p,dv]`, `starts`
-    /// `i64[b]`; without starts, new rows come after the past. It may be f16 or bf16 as there. Rows of the cache that neither fills are 0. With `causal`,
+    /// `i64[b]`; without starts, new rows come after the past. It may be f16 or bf16 as there. Rows between
+    /// the past and the new ones are 0, and so are all behind those. With `causal`,
     /// query `i` sees rows up to `starts[b]+i`, with a `window` the last so many of them; without, all rows up to the last new
     /// one. `mask` is as in attention, and broadcasts to `[b,h,s,rows]`. `sink`, `[h]`, is a score that weighs nothing:
     /// the denominators of a head's softmax have `exp(sink)` more (arXiv 2309.17453).
@@ -134,8 +135,8 @@ fn cache(past: Option<&Tensor>, new: &Tensor, starts: &[usize], rows: usize) -> 
             bail!("past {} does not go before {} in {rows} rows", past.ty(), new.ty());
         }
         for head in 0..b * h {
-            bytes[head * rows * size..][..p * size]
-                .copy_from_slice(&past.bytes()[head * p * size..][..p * size]);
+            let kept = p.min(starts[head / h.max(1)]) * size;
+            bytes[head * rows * size..][..kept].copy_from_slice(&past.bytes()[head * p * size..][..kept]);
         }
     }
     for head in 0..b * h {
@@ -256,11 +257,11 @@ mod tests {
     fn each_sequence_goes_on_where_it_ends() {
         let y = ages(op(5), [3, 1], None).unwrap();
         assert_eq!(y[0], [106.0 / 4.0, 204.0 / 2.0]);
-        assert_eq!(y[2], [1.0, 2.0, 3.0, 100.0, 0.0, 4.0, 200.0, 6.0, 0.0, 0.0]);
+        assert_eq!(y[2], [1.0, 2.0, 3.0, 100.0, 0.0, 4.0, 200.0, 0.0, 0.0, 0.0]);
         let y = ages(op(3), [2, 0], None).unwrap();
         assert_eq!(
             (&y[0][..], &y[2][..]),
-            (&[103.0 / 3.0, 200.0][..], &[1.0, 2.0, 100.0, 200.0, 5.0, 6.0][..])
+            (&[103.0 / 3.0, 200.0][..], &[1.0, 2.0, 100.0, 200.0, 0.0, 0.0][..])
         );
         let y = ages(CachedAttention { window: Some(2), ..op(4) }, [3, 1], None).unwrap();
         assert_eq!(y[0], [103.0 / 2.0, 204.0 / 2.0]);

@@ -133,16 +133,11 @@ impl Held<'_> {
         (e.b.ins().imul(begin, self.width), e.b.ins().imul(count, self.width))
     }
 
-    /// Copies rows of the past but those that new ones take the place of: rows that are new are written once, as other
-    /// parts may read them already.
+    /// Copies the rows of the past that are before the new ones, which are written once: other parts may read them already.
     fn copy_past(&self, e: &mut Emit, to: ClifValue) -> Result<()> {
         let zero = e.int(0);
         let before = e.b.ins().smin(self.sizes.past, self.first);
-        self.copy_rows(e, to, zero, before)?;
-        match self.plan.starts {
-            Some(_) => self.copy_rows(e, to, self.last, self.sizes.past),
-            None => Ok(()),
-        }
+        self.copy_rows(e, to, zero, before)
     }
 
     fn copy_rows(&self, e: &mut Emit, to: ClifValue, begin: ClifValue, end: ClifValue) -> Result<()> {
@@ -152,13 +147,12 @@ impl Held<'_> {
         if is_half(self.elem) { copy_halves(e, from, to, count) } else { copy(e, from, to, count) }
     }
 
-    /// Writes zeros of `elem` to rows that neither the past nor new ones fill.
+    /// Writes zeros of `elem` to rows between the past and the new ones, and behind those.
     fn clear_gaps(&self, e: &mut Emit, start: ClifValue, elem: Elem) -> Result<()> {
         if self.plan.starts.is_none() {
             return Ok(());
         }
-        let behind = e.b.ins().smax(self.last, self.sizes.past);
-        for (begin, end) in [(self.sizes.past, self.first), (behind, self.sizes.total)] {
+        for (begin, end) in [(self.sizes.past, self.first), (self.last, self.sizes.total)] {
             let (offset, count) = self.span(e, begin, end);
             let to = e.at(start, offset, bytes(elem));
             clear(e, to, count, elem)?;
