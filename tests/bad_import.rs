@@ -134,7 +134,7 @@ fn names() {
     assert_eq!(of(vec![node("Add", &["x"], &["y"])], &["y"]), "node `n_y` (Add): input 1 is missing");
     assert_eq!(
         of(vec![node("Add", &["x", "x"], &["y", "z"])], &["y"]),
-        "node `n_y` (Add): there is no output 1"
+        "node `n_y` (Add): has 2 outputs, and Add of opset 21 has at most 1"
     );
     let twice = changed(|m| m.graph.as_mut().unwrap().input.push(value("x", FLOAT, &[2])));
     assert_eq!(refused(&twice), "graph `g`: value `x` is defined twice");

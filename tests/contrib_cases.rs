@@ -34,6 +34,9 @@ struct Case {
     off: [f32; 2],
 }
 
+/// How a case is tried.
+type Way = fn(&Case) -> Result<(), String>;
+
 fn main() {
     let cases = match cases(Path::new(CASES)) {
         Ok(cases) => cases,
@@ -42,8 +45,7 @@ fn main() {
             std::process::exit(1);
         }
     };
-    let ways: [(&str, fn(&Case) -> Result<(), String>); 3] =
-        [("interpreted", interpreted), ("compiled", compiled), ("damaged", damaged)];
+    let ways: [(&str, Way); 3] = [("interpreted", interpreted), ("compiled", compiled), ("damaged", damaged)];
     let mut seen = BTreeSet::new();
     let trials = cases.into_iter().flat_map(|(name, case)| {
         // Damage takes long, and is done to one case of each kind.

@@ -264,7 +264,7 @@ const RESIZES: [Row; 8] = [
 const MADE: [Row; 16] = [
     ("y = DFT(signal)", "inverse: 0", "inverse: 1"),
     ("y = DFT(signal)", "onesided: 0", "onesided: 1"),
-    ("y = STFT(signal, two, _, four)", "onesided: 1", "onesided: 0"),
+    ("y = STFT(signal, two, _, frame)", "onesided: 1", "onesided: 0"),
     ("y = HannWindow(six)", "periodic: 1", "periodic: 0"),
     ("y = HammingWindow(six)", "periodic: 1", "periodic: 0"),
     ("y = BlackmanWindow(six)", "periodic: 1", "periodic: 0"),
@@ -473,7 +473,7 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("nothing", Tensor::scalar(-60i8)),
         ("one", Tensor::scalar(1i64)),
         ("two", Tensor::vector(vec![2i64])),
-        ("four", Tensor::scalar(4i64)),
+        ("frame", Tensor::scalar(4i64)),
         ("six", Tensor::scalar(6i64)),
         ("off_on", floats(&[2], &[0.0, 1.0])),
         ("pads", Tensor::vector(vec![0i64, 1, 1, 0, 0, 2])),

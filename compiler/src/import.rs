@@ -123,7 +123,7 @@ const MAX_READINGS: usize = 24;
 /// The names of inputs that an ONNX model has initializers for, which are what they are unless they are fed.
 pub fn defaults(path: impl AsRef<Path>) -> Result<Vec<String>, ImportError> {
     let model = read(path)?;
-    Ok(model.graph.as_ref().map(|graph| initialized_inputs(graph)).unwrap_or_default())
+    Ok(model.graph.as_ref().map(initialized_inputs).unwrap_or_default())
 }
 
 fn initialized_inputs(graph: &GraphProto) -> Vec<String> {

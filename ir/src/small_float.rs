@@ -165,7 +165,7 @@ mod tests {
         for (elem, most) in ALL.into_iter().zip(most) {
             assert_eq!(decode(elem, encode(elem, f32::INFINITY, true)), most, "{elem}");
         }
-        let least = [0.001953125f32, 0.0009765625, 0.0000152587890625, 0.00000762939453125];
+        let least = [9, 10, 16, 17].map(|n| (-(n as f32)).exp2());
         for (elem, least) in ALL.into_iter().zip(least) {
             assert_eq!(decode(elem, 1), least, "{elem}");
             // Half of it is as near to 0, which is even.

@@ -163,9 +163,9 @@ impl<'m> Importer<'m> {
             function: None,
         };
         self.scopes.push(scope);
-        let named = graph.input.iter().zip(inputs);
-        let defined: Result<(), ImportError> =
-            named.map(|(input, value)| self.define(graph, input.name(), Named::Value(*value))).collect();
+        let mut named = graph.input.iter().zip(inputs);
+        let defined =
+            named.try_for_each(|(input, value)| self.define(graph, input.name(), Named::Value(*value)));
         let outputs = defined.map_err(Failure::from).and_then(|()| self.body(graph));
         self.scopes.pop();
         outputs

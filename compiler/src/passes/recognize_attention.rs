@@ -225,7 +225,7 @@ fn repeated_from(g: &Rewrite, v: Value) -> Option<Value> {
 fn with_past(g: &mut Rewrite, op: Attention, qkv: [Value; 3], mask: Option<Value>) -> Result<Value, Refusal> {
     let [q, k, v] = qkv;
     if let (Some(keys), Some(values)) = (Grown::of(g, k), Grown::of(g, v)) {
-        let new = [keys.new(g)?, values.new(g)?];
+        let new = [keys.rows(g)?, values.rows(g)?];
         let args = [Some(q), Some(new[0]), Some(new[1]), mask, Some(keys.past), Some(values.past)];
         // Whoever reads the cache would read it from the attention, which must not wait for them.
         if !depend_on(g, &args, &[keys.all.node, values.all.node]) {
@@ -269,7 +269,7 @@ impl Grown {
     }
 
     /// The new rows as attention is given them: it rounds them to what the cache is of by itself.
-    fn new(&self, g: &mut Rewrite) -> Result<Value, Refusal> {
+    fn rows(&self, g: &mut Rewrite) -> Result<Value, Refusal> {
         if g.ty(self.new).elem == self.elem {
             return Ok(self.new);
         }

@@ -93,8 +93,8 @@ impl Quantized {
                 let of_block = |i: usize| scales[i / to * from + i % to * block / plane.group];
                 (0..n * to).map(of_block).collect()
             };
-            plane.scales = spread(&plane.scales);
-            plane.offset = plane.offset.as_deref().map(spread);
+            let (scales, offset) = (spread(&plane.scales), plane.offset.as_deref().map(spread));
+            (plane.scales, plane.offset) = (scales, offset);
             plane.group = block;
         }
         finer.product(g, x, base, (true, Flag(true)))
@@ -167,7 +167,7 @@ pub fn absorb_factor() -> Rule {
     let (x, w, scale, factor) = (any(), constant(), constant(), constant());
     let product = op(Kind::TernaryMatmul, [&x, &w, &scale]);
     let divided = &product / &factor;
-    let root = &product * &factor | &divided;
+    let root = (&product * &factor) | &divided;
     rule("absorb-factor", root, move |m, g| {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&product]).cloned() else {
             return refuse("not a ternary matmul");

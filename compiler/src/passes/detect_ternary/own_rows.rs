@@ -47,7 +47,7 @@ impl OwnRows {
         let clipped = op(Kind::Clip, [&largest, &floor]);
         let absmax = any_of([clipped, op(Kind::Max, [&largest, &floor]), largest.clone()]);
         let reciprocal = inverse(&absmax) * 127.0;
-        let (up, down) = (127.0 / &absmax | &reciprocal, &absmax / 127.0);
+        let (up, down) = ((127.0 / &absmax) | &reciprocal, &absmax / 127.0);
         let divided = round(&x / &down);
         let rounded = round(&x * &up) | &divided;
         let cut = op(Kind::Clip, [&rounded, &low, &high]) | &rounded;
@@ -109,7 +109,7 @@ impl OwnRows {
 
 /// `1 / x` in either spelling.
 fn inverse(x: &Pat) -> Pat {
-    reciprocal(x) | 1.0 / x
+    reciprocal(x) | (1.0 / x)
 }
 
 /// Whether the casts from `to` back to `from` are to integers somewhere. Others than those that hold all of int8 are

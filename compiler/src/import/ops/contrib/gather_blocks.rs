@@ -101,7 +101,7 @@ fn inside(cx: &mut NodeCx, ids: Value, data: Value, axis: usize) -> OpResult<(Va
 /// `x` with `axis` as two: blocks, and what a block has.
 fn blocks_apart(cx: &mut NodeCx, x: Value, axis: usize, block: usize) -> OpResult<Value> {
     let mut dims = cx.ty(x).dims;
-    let Some(n) = dims[axis].as_const() else { bail!("the number of blocks is not known") };
+    let Some(n) = dims.get(axis).and_then(Dim::as_const) else { bail!("the number of blocks is not known") };
     dims[axis] = Dim::constant(n / block);
     dims.insert(axis + 1, Dim::constant(block));
     reshape(cx, x, dims)
@@ -110,7 +110,9 @@ fn blocks_apart(cx: &mut NodeCx, x: Value, axis: usize, block: usize) -> OpResul
 /// `x` with each element of `axis` so many times that there are `count`.
 fn repeated(cx: &mut NodeCx, x: Value, axis: usize, block: usize, count: usize) -> OpResult<Value> {
     let dims = cx.ty(x).dims;
-    let Some(blocks) = dims[axis].as_const() else { bail!("the number of blocks is not known") };
+    let Some(blocks) = dims.get(axis).and_then(Dim::as_const) else {
+        bail!("the number of blocks is not known")
+    };
     if blocks == 1 {
         return Ok(x);
     }
