@@ -183,7 +183,7 @@ const IMAGES: [Row; 23] = [
     ("y, l = SoftmaxCrossEntropyLoss(logits, picked)", "reduction: mean", "reduction: none"),
 ];
 
-const CONTRIB: [Row; 20] = [
+const CONTRIB: [Row; 19] = [
     ("y = ms.Attention(x, merged) {num_heads: 2}", "unidirectional: 0", "unidirectional: 1"),
     (
         "y = ms.Attention(x, merged, _, keep) {num_heads: 2}",
@@ -204,11 +204,6 @@ const CONTRIB: [Row; 20] = [
         "y = ms.GroupQueryAttention(x, x, x, _, _, last, total) {num_heads: 2, kv_num_heads: 2}",
         "local_window_size: -1",
         "local_window_size: 1",
-    ),
-    (
-        "y = ms.GroupQueryAttention(x, x, x, _, _, last, total, turns, turns) {num_heads: 2, kv_num_heads: 2, do_rotary: 1}",
-        "rotary_interleaved: 0",
-        "rotary_interleaved: 1",
     ),
     (
         "y = ms.FusedGemm(square, square, b6) {activation: Elu}",
@@ -468,7 +463,6 @@ fn operands() -> (Vec<Named<'static>>, Vec<Named<'static>>) {
         ("merged", noise(&[6, 12], 27)),
         ("last", Tensor::vector(vec![3i32; 2])),
         ("total", Tensor::scalar(4i32)),
-        ("turns", noise(&[8, 1], 28)),
         ("step", Tensor::scalar(0.03125f32)),
         ("nothing", Tensor::scalar(-60i8)),
         ("one", Tensor::scalar(1i64)),
