@@ -48,7 +48,7 @@ fn assert_near(got: &Tensor, want: &Tensor, what: &str) {
 /// A step: new tokens, where those of each sequence begin, and how many tokens the longest will have.
 type Step = (usize, [i64; 2], usize);
 
-/// A prompt with padding behind it, tokens one by one, several at once, and a step back.
+/// A prompt with padding after it, tokens one by one, several at once, and a step back.
 const STEPS: [Step; 6] =
     [(5, [0, 0], 5), (1, [5, 3], 6), (1, [6, 4], 7), (3, [7, 5], 10), (1, [10, 8], 11), (70, [11, 2], 81)];
 

@@ -62,7 +62,7 @@ pub(crate) fn present_names(input: &str) -> impl Iterator<Item = String> {
     dotted.into_iter().chain([plain]).flatten()
 }
 
-/// What an input is given that is no cache, to read `tokens` of which the first `before` are in the caches.
+/// What an input is given that is not a cache, to read `tokens` of which the first `before` are in the caches.
 pub(crate) fn given(role: Role, ty: &Type, tokens: &[u32], before: usize) -> Result<Tensor, Error> {
     let total = tokens.len() as i64;
     let values = match role {

@@ -15,7 +15,7 @@ struct Format {
     /// That of infinity, if there is one, and of NaN.
     infinity: Option<u8>,
     nan: Option<u8>,
-    /// Whether there is no negative zero.
+    /// Whether the type has no negative zero.
     unsigned_zero: bool,
 }
 

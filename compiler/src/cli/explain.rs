@@ -119,7 +119,7 @@ fn outcome(fate: &Fate) -> String {
     text
 }
 
-/// What kept a layer from more. Of a norm that one rule recognised, what others missed is no news.
+/// What kept a layer from more. Of a norm that one rule recognised, what others missed tells nothing new.
 fn reasons(fate: &Fate) -> String {
     let is_told = fate.became.is_none() || fate.family == Family::Linear;
     let misses = fate.misses.iter().filter(|_| is_told);

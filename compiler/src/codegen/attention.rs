@@ -50,7 +50,7 @@ pub struct Plan<'g> {
     mask: Option<View>,
     checks: Checks,
     past: Option<Past>,
-    /// Where the new rows of each sequence begin, if not behind the past.
+    /// Where the new rows of each sequence begin, if not after the past.
     starts: Option<View>,
     /// The result that `y` is, and whether it is stored as `[b,s,h,dv]`.
     y: usize,

@@ -29,7 +29,7 @@ pub enum ImportError {
     /// The caller fixes a size that no input has.
     #[error("no input has a dimension `{}`; the inputs are {inputs}", name.escape_debug())]
     NoDim { name: String, inputs: String },
-    /// The caller feeds what is no input, or one that has to be fed anyway.
+    /// The caller feeds what is not an input, or one that has to be fed anyway.
     #[error("the model has no input `{}` with an initializer", name.escape_debug())]
     NoDefault { name: String },
     #[error("the model is too large: {0}")]

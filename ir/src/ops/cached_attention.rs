@@ -15,7 +15,7 @@ op! {
     ///
     /// `q` is `[b,h,s,d]`, `k` `[b,hkv,s,d]`, `v` `[b,hkv,s,dv]`, the past `[b,hkv,p,d]` and `[b,hkv,p,dv]`, `starts`
     /// `i64[b]`; without starts, new rows come after the past. It may be f16 or bf16 as there. Rows between
-    /// the past and the new ones are 0, and so are all behind those. With `causal`,
+    /// the past and the new ones are 0, and so are all after those. With `causal`,
     /// query `i` sees rows up to `starts[b]+i`, with a `window` the last so many of them; without, all rows up to the last new
     /// one. `mask` is as in attention, and broadcasts to `[b,h,s,rows]`. `sink`, `[h]`, is a score that weighs nothing:
     /// the denominators of a head's softmax have `exp(sink)` more (arXiv 2309.17453).

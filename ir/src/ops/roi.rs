@@ -93,7 +93,7 @@ impl OpDef for MaxRoiPool {
         let plan = Plan::new(&args, 5, &self.size)?;
         let mut y = vec![];
         for roi in plan.rois.chunks_exact(5) {
-            // What is not a number is no image.
+            // What is not a number is not an image.
             if !(roi[0] > -1.0 && roi[0] < plan.x[0] as f64) {
                 bail!("image {} is none of {}", roi[0], plan.x[0]);
             }

@@ -7,7 +7,7 @@ use crate::graphs::build::{Builder, Size, fits};
 use crate::graphs::data::{self, Draw};
 use crate::graphs::proto::{float, int, ints, text};
 
-/// Convolutions with an activation behind them, of channels first or last, and one whose pads are an input.
+/// Convolutions with an activation after them, of channels first or last, and one whose pads are an input.
 pub fn convolution(b: &mut Builder) -> Option<()> {
     let batch = b.size();
     if !batch.known() || batch.least() == 0 {
@@ -47,7 +47,7 @@ pub fn convolution(b: &mut Builder) -> Option<()> {
     Some(())
 }
 
-/// Products with something in front of them or behind.
+/// Products with something before them or after.
 pub fn product(b: &mut Builder) -> Option<()> {
     let (m, k, n) = (b.size(), Size::fixed(8), Size::fixed(4));
     if !m.known() || m.least() == 0 {

@@ -147,7 +147,7 @@ impl Held<'_> {
         if is_half(self.elem) { copy_halves(e, from, to, count) } else { copy(e, from, to, count) }
     }
 
-    /// Writes zeros of `elem` to rows between the past and the new ones, and behind those.
+    /// Writes zeros of `elem` to rows between the past and the new ones, and after those.
     fn clear_gaps(&self, e: &mut Emit, start: ClifValue, elem: Elem) -> Result<()> {
         if self.plan.starts.is_none() {
             return Ok(());

@@ -100,7 +100,7 @@ fn parts(cx: &mut NodeCx, x: Value, n: usize) -> OpResult<Vec<Value>> {
     apart.into_iter().map(|part| flat(cx, part)).collect()
 }
 
-/// The biases of queries, keys and values, which lie behind each other.
+/// The biases of queries, keys and values, which follow one another.
 fn biases(cx: &mut NodeCx, bias: Value, all: &[Value; 3], heads: usize) -> OpResult<Vec<Value>> {
     let width = |x: &Value| {
         let dims = cx.ty(*x).dims;

@@ -1,4 +1,4 @@
-//! Convolutions and products with an activation behind them.
+//! Convolutions and products with an activation after them.
 
 use trine_ir::ops::*;
 use trine_ir::{Elem, Op, OpResult, Value, bail};

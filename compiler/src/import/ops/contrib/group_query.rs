@@ -10,7 +10,7 @@ use super::nn::{
     product, quotient, reshape, rms_norm, rotary_of_part, scalar, size, split_heads, up_to,
 };
 
-/// GroupQueryAttention-1. New keys and values are written behind those that each sequence has, of which `seqlens_k`, the index
+/// GroupQueryAttention-1. New keys and values are written after those that each sequence has, of which `seqlens_k`, the index
 /// of the last, tells; queries see what is before them. The cache has as many rows as the past, or as the longest sequence
 /// will have where those are more: a past that has room for it keeps its length.
 pub fn group_query_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
@@ -46,7 +46,7 @@ pub fn group_query_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let sink = sink(cx, heads, cx.ty(q).elem)?;
     let mut mask = cx.opt(10);
     if !causal {
-        // Padding behind a prompt is not seen.
+        // Padding after a prompt is not seen.
         let (keys, ends) = (positions(cx, k, 2)?, aligned(cx, lengths, 4, &[0])?);
         if cx.opt(3).is_some() {
             bail!("a past of queries that see both ways is not supported");
@@ -130,7 +130,7 @@ fn lengths(cx: &mut NodeCx, q: Value) -> OpResult<Value> {
     cx.add(Add {}, &[last, one])
 }
 
-/// How many keys each sequence has before the new ones. A first prompt may have padding behind it; chunks of prompts say how
+/// How many keys each sequence has before the new ones. A first prompt may have padding after it; chunks of prompts say how
 /// many of their tokens are none.
 fn starts(cx: &mut NodeCx, q: Value, lengths: Value) -> OpResult<Value> {
     let zero = scalar(cx, Elem::I64, 0.0)?;
@@ -194,7 +194,7 @@ fn cache(
         let rows = rows.max_of(total).ok_or("the sequence is too long")?;
         return Ok((Some(k), Some(v), rows));
     }
-    // Rows that only a run can count are put behind the past.
+    // Rows that only a run can count are put after the past.
     let (total, one) = (cast(cx, total, Elem::I64)?, scalar(cx, Elem::I64, 0.0)?);
     let total = reshape(cx, total, vec![])?;
     let held = size(cx, k, 2)?;

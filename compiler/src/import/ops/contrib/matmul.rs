@@ -6,7 +6,7 @@ use trine_ir::{Dim, Elem, OpResult, Value, bail};
 use super::NodeCx;
 use super::nn::{attr_count, cast, reshape, scaled, transpose};
 
-/// FusedMatMul-1: `alpha · a·b`, operands transposed first, each with its first axis taken behind its batch where that is asked
+/// FusedMatMul-1: `alpha · a·b`, operands transposed first, each with its first axis taken after its batch where that is asked
 /// for.
 pub fn fused_matmul(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);

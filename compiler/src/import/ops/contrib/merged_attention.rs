@@ -33,7 +33,7 @@ pub fn quantized_attention(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     attend(cx, y, [5, 8, usize::MAX])
 }
 
-/// Attention over queries, keys and values `[b,s,…]` that lie behind each other along the last axis. `slots` are those of the
+/// Attention over queries, keys and values `[b,s,…]` that follow one another along the last axis. `slots` are those of the
 /// mask, of the past `[2,b,h,p,d]` and of what is added to the scores.
 fn attend(cx: &mut NodeCx, qkv: Value, slots: [usize; 3]) -> OpResult<Vec<Value>> {
     if cx.attr_bool("do_rotary", false)? || cx.attr_bool("past_present_share_buffer", false)? {

@@ -40,7 +40,7 @@ fn product(cx: &mut NodeCx, a: Quantized, b: Quantized, bias: Option<Value>) -> 
     }])
 }
 
-/// QGemm-1. Inputs A, B and the result, each with scale and zero, C behind those of B. `C` is of the scale of the sums; without
+/// QGemm-1. Inputs A, B and the result, each with scale and zero, C after those of B. `C` is of the scale of the sums; without
 /// a scale of its own the result is f32.
 pub fn qgemm(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (mut a, mut b) = (cx.input(0)?, cx.input(3)?);

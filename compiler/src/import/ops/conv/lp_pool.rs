@@ -66,7 +66,7 @@ pub fn global_lp_pool(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     Ok(vec![cast(cx, roots, elem)?])
 }
 
-/// The pads behind each axis with which a last window that sticks out is one as others are.
+/// The pads after each axis with which a last window that sticks out is one as others are.
 fn pads_of_last_windows(window: &Window, extents: &[Dim]) -> OpResult<Vec<Dim>> {
     let behind = |(axis, extent): (&WindowAxis, &Dim)| {
         let last = axis.count_dim(extent, true)?.sub(&Dim::constant(1));
