@@ -278,3 +278,49 @@ graph @main(%i: i64[b,9], %x: f32[b,9]) -> (%z: f32[b,9], %t: bool[b,9]) {
     let dump = same_bits(source, &[("b", 3)]);
     assert_eq!(dump.matches("call").count(), 1, "{dump}");
 }
+
+#[test]
+fn casts_between_integers_keep_the_low_bits() {
+    const ELEMS: [&str; 9] = ["bool", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"];
+    for first in ELEMS {
+        let mut body = String::new();
+        let mut results = vec![];
+        for (i, second) in ELEMS.iter().enumerate() {
+            body += &format!(
+                "  %b{i} = cast %a {{to={second}}} : {second}[n,5]\n  %c{i} = cast %b{i} {{to=i64}} : i64[n,5]\n"
+            );
+            results.push(format!("%c{i}: i64[n,5]"));
+        }
+        if !["i32", "u32", "i64", "u64"].contains(&first) {
+            body += "  %f = cast %a {to=f32} : f32[n,5]\n";
+            results.push("%f: f32[n,5]".into());
+        }
+        let source = format!(
+            "graph @main(%x: u8[n,5]) -> ({}) {{\n  %w = cast %x {{to=i64}} : i64[n,5]\n  \
+             %m = mul %w, 81985529216486895i64 : i64[n,5]\n  %a = cast %m {{to={first}}} : {first}[n,5]\n{body}}}\n",
+            results.join(", ")
+        );
+        let dump = same_bits(&source, &[("n", 9)]);
+        assert_eq!(dump.matches("call").count(), 1, "{dump}");
+    }
+}
+
+#[test]
+fn sums_of_integers_have_kernels() {
+    let source = "\
+graph @main(%mask: u8[b,n], %i: i64[b,n]) -> (%s: i64[b,1], %t: i32[b,1], %u: i64[b,1]) {
+  %wide = cast %mask {to=i64} : i64[b,n]
+  %sum = reduce_sum %wide {axes=[1], keepdims=true} : i64[b,1]
+  %s = sub %sum, 1i64 : i64[b,1]
+  %half = cast %i {to=i32} : i32[b,n]
+  %t = reduce_sum %half {axes=[1], keepdims=true} : i32[b,1]
+  %large = mul %i, 4611686018427387904i64 : i64[b,n]
+  %u = reduce_sum %large {axes=[1], keepdims=true} : i64[b,1]
+}
+";
+    for n in [0, 1, 7, 40] {
+        let dump = same_bits(source, &[("b", 3), ("n", n)]);
+        let main = dump.split("kernel @").next().unwrap_or_default();
+        assert!(!main.contains("= reduce_sum"), "{dump}");
+    }
+}

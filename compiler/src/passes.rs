@@ -10,6 +10,7 @@ mod detect_ternary;
 mod fold_constants;
 pub mod form_kernels;
 mod fuse_siblings;
+mod lower_reductions;
 mod lower_ternary;
 mod norm_inputs;
 mod open_recurrent;
@@ -83,6 +84,8 @@ passes! {
     "fuse-siblings" = fuse_siblings: Exact [];
     /// Lower ternary matmuls to sign selection, sums and one rescaling
     "lower-ternary" = lower_ternary: Exact [];
+    /// Lower sums and means over the last axes to those of one axis, the last, which is kept
+    "lower-reductions" = lower_reductions: Exact [];
     /// Put the steps of short scans one behind the other
     "unroll-scans" = unroll_scans: Exact [];
     /// Group ops into kernels that are compiled as one
@@ -92,10 +95,11 @@ passes! {
 /// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
 pub const LEVELS: [&str; 3] = [
     "",
-    "fold-constants,simplify,recognize-rotary,widen-halves,fuse-siblings,lower-ternary,unroll-scans,form-kernels",
+    "fold-constants,simplify,recognize-rotary,widen-halves,fuse-siblings,lower-ternary,unroll-scans,lower-reductions,\
+     form-kernels",
     "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
      widen-halves,simplify,open-recurrent{weights=ternary},detect-ternary,detect-integers,fuse-siblings,lower-ternary,\
-     unroll-scans,form-kernels",
+     unroll-scans,lower-reductions,form-kernels",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

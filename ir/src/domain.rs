@@ -129,11 +129,10 @@ pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
     let Some(op) = graph.op(node) else { return false };
     let Some(x) = graph.operand(node, 0) else { return false };
     let ty = graph.ty(x);
-    if !matches!(ty.elem, Elem::F32 | Elem::F16 | Elem::Bf16) || ty.rank() == 0 {
-        return false;
-    }
-    let last = ty.rank() - 1;
+    let Some(last) = ty.rank().checked_sub(1) else { return false };
     match op {
+        Op::ReduceSum(r) if matches!(ty.elem, Elem::I64 | Elem::I32) => r.keepdims && r.axes == [last],
+        _ if !matches!(ty.elem, Elem::F32 | Elem::F16 | Elem::Bf16) => false,
         Op::RmsNorm(_) | Op::LayerNorm(_) | Op::QuantizeRows(_) => true,
         Op::Softmax(s) => s.axis == last,
         Op::ReduceSum(r) => r.keepdims && r.axes == [last],

@@ -28,8 +28,12 @@ type Choice = (usize, usize, usize, usize);
 pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
     let pipeline = Pipeline(vec![Step { pass, options: Default::default() }]);
     let fired = Cell::new(0);
-    // Halves are for those passes that are about them: others would see less of what they are about.
-    let fragments = if pass.name.starts_with("widen") { FRAGMENTS.len() } else { FRAGMENTS.len() - 1 };
+    // Sums and halves are for those passes that are about them: others would see less of what they are about.
+    let fragments = match pass.name {
+        "widen" | "widen-halves" => FRAGMENTS.len(),
+        "lower-reductions" | "form-kernels" => FRAGMENTS.len() - 1,
+        _ => FRAGMENTS.len() - 2,
+    };
     check(fragments, |before| {
         let mut after = before.clone();
         // What is lowered must be found first.
@@ -143,10 +147,10 @@ impl Builder {
 
 type Fragment = fn(&mut Builder, Value, Value, usize) -> OpResult<Value>;
 
-/// Halves come last.
+/// Sums and halves come last.
 const FRAGMENTS: &[Fragment] = &[
     mean_of, norm, activation, ternary, dense, nothing, moved, parts, constants, attention, rounded,
-    integers, recurrent, turned, siblings, halves,
+    integers, recurrent, turned, siblings, summed, halves,
 ];
 
 fn mean_of(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
@@ -228,6 +232,22 @@ fn siblings(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Va
     let first = ternary(b, x, z, spelling)?;
     let second = ternary(b, x, z, spelling >> 2)?;
     mean_of(b, first, second, spelling >> 4)
+}
+
+/// Sums over the last axes, kept or dropped, beside what is summed.
+fn summed(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let axes = if spelling & 1 == 1 { vec![1, 2] } else { vec![2] };
+    let mut dims = b.graph.ty(x).dims.clone();
+    axes.iter().for_each(|axis| dims[*axis] = Dim::constant(1));
+    let keepdims = spelling & 2 == 2;
+    let sum = match spelling >> 2 & 3 {
+        0 => b.add(ReduceSum { axes, keepdims }, &[x])?,
+        1 => b.add(ReduceSumSquare { axes, keepdims }, &[x])?,
+        _ => b.add(ReduceMean { axes, keepdims }, &[x])?,
+    };
+    let sum = b.add(Tanh {}, &[sum])?;
+    let sum = b.add(Reshape { shape: dims }, &[sum])?;
+    b.add(Add {}, &[x, sum])
 }
 
 fn dense(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {

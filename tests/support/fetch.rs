@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 #[path = "offline.rs"]
-mod offline;
+pub mod offline;
 
 /// The files of a wheel whose names start with `prefix`, unpacked; `Ok(None)` means to skip.
 pub fn unpacked(package: &str, version: &str, prefix: &str) -> Result<Option<PathBuf>, String> {

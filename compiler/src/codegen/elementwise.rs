@@ -7,7 +7,7 @@ use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, I8, I32};
-use trine_ir::{Elem, Graph, Literal, NodeId, Op};
+use trine_ir::{Elem, Graph, Kind, Literal, NodeId, Op};
 
 use super::CodegenError;
 use super::emit::{ClifValue, Emit, Result, clif_type};
@@ -39,11 +39,16 @@ pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
         Op::And(_) | Op::Or(_) | Op::Xor(_) | Op::Not(_) => all(&[Elem::Bool]),
         Op::BitAnd(_) | Op::BitOr(_) | Op::BitXor(_) | Op::BitNot(_) => all(&[Elem::I64, Elem::I32]),
         Op::Where(_) => clif_type(elems[elems.len() - 1]).is_some(),
+        // Quantized rows have lanes of 32 bits until they are stored.
+        Op::Cast(_) if operands[0].is_some_and(|x| graph.kind(x.node) == Some(Kind::QuantizeRows)) => false,
         Op::Cast(cast) => {
             let elems = [elems[0], cast.to];
+            let whole = |e: Elem| e == Elem::Bool || e.is_int() && e.bits() >= 8;
             // Integers are rounded to halves at once, not by way of f32.
             elems.iter().all(|e| is_real(*e) || *e == Elem::Bool)
                 || elems.iter().all(|e| matches!(e, Elem::F32 | Elem::I64 | Elem::I32 | Elem::Bool))
+                || elems.iter().all(|e| whole(*e))
+                || whole(elems[0]) && elems[0].bits() < 32 && cast.to == Elem::F32
         }
         _ => false,
     }
@@ -144,15 +149,23 @@ fn convert(e: &mut Emit, v: ClifValue, from: Elem, to: Elem) -> Result<ClifValue
         }
         (_, Elem::Bool) => e.b.ins().icmp_imm_s(IntCC::NotEqual, v, 0),
         (Elem::F32, _) => e.b.ins().fcvt_to_sint_sat(ty, v),
-        (Elem::Bool, Elem::F32) => {
-            let wide = e.b.ins().uextend(I32, v);
+        (_, Elem::F32) if from.bits() < 32 => {
+            let wide = widened(e, v, from, I32);
             e.b.ins().fcvt_from_sint(ty, wide)
         }
         (_, Elem::F32) => e.b.ins().fcvt_from_sint(ty, v),
-        (Elem::Bool, _) => e.b.ins().uextend(ty, v),
-        (Elem::I64, Elem::I32) => e.b.ins().ireduce(ty, v),
-        _ => e.b.ins().sextend(ty, v),
+        _ if from.bits() > to.bits() => e.b.ins().ireduce(ty, v),
+        _ => widened(e, v, from, ty),
     })
+}
+
+/// An integer, or a truth value, in a type that is not narrower.
+fn widened(e: &mut Emit, v: ClifValue, from: Elem, ty: ClifType) -> ClifValue {
+    match e.b.func.dfg.value_type(v) == ty {
+        true => v,
+        false if from.is_signed() => e.b.ins().sextend(ty, v),
+        false => e.b.ins().uextend(ty, v),
+    }
 }
 
 /// `then` where `condition` holds, a lane at a time.

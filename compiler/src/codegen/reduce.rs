@@ -8,7 +8,7 @@ pub use trine_ir::domain::is_row_reduction;
 use trine_ir::{Graph, NodeId, Op};
 
 use super::elementwise::select;
-use super::emit::{ClifValue, Emit, Result};
+use super::emit::{ClifValue, Emit, Result, clif_type};
 use super::{CodegenError, terms};
 
 /// One loop over the row: what it accumulates, and what follows from the total.
@@ -23,6 +23,8 @@ pub enum Phase {
     Max,
     /// The largest magnitude, or NaN if there is one.
     AbsMax,
+    /// Sum of integers of this type, which wraps.
+    Integers(ClifType),
 }
 
 /// How many loops over the row the node takes before its results can be computed.
@@ -31,7 +33,11 @@ pub fn phases(graph: &Graph, node: NodeId) -> usize {
 }
 
 pub fn phase(graph: &Graph, node: NodeId, index: usize) -> Phase {
-    phase_list(graph, node)[index]
+    let elem = graph.operand(node, 0).map(|x| graph.ty(x).elem);
+    match elem.filter(|e| e.is_int()).and_then(clif_type) {
+        Some(ty) => Phase::Integers(ty),
+        None => phase_list(graph, node)[index],
+    }
 }
 
 fn phase_list(graph: &Graph, node: NodeId) -> &'static [Phase] {
@@ -47,11 +53,11 @@ fn phase_list(graph: &Graph, node: NodeId) -> &'static [Phase] {
 
 impl Phase {
     pub fn init(self, e: &mut Emit, ty: ClifType) -> ClifValue {
-        let value = match self {
-            Phase::Max => f32::NEG_INFINITY,
-            _ => 0.0,
-        };
-        e.float(value, ty)
+        match self {
+            Phase::Max => e.float(f32::NEG_INFINITY, ty),
+            Phase::Integers(ty) => e.b.ins().iconst(ty, 0),
+            _ => e.float(0.0, ty),
+        }
     }
 
     /// The accumulator with one more element (a lane).
@@ -66,6 +72,7 @@ impl Phase {
         let wide = |e: &mut Emit, v| if ty == F32X4 { e.b.ins().splat(ty, v) } else { v };
         match self {
             Phase::Sum => e.b.ins().fadd(acc, x),
+            Phase::Integers(_) => e.b.ins().iadd(acc, x),
             Phase::SumSquares => {
                 let square = e.b.ins().fmul(x, x);
                 e.b.ins().fadd(acc, square)
@@ -95,6 +102,7 @@ impl Phase {
         match self {
             Phase::Max => greater(e, b, a, ty),
             Phase::AbsMax => greater_bits(e, b, a, ty),
+            Phase::Integers(_) => e.b.ins().iadd(a, b),
             _ => e.b.ins().fadd(a, b),
         }
     }

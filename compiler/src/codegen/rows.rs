@@ -156,7 +156,9 @@ impl<'g> Plan<'g> {
         }
         if reduces {
             let operand = graph.operand(node, 0)?;
-            if self.costly(operand, 8) && !self.kept.contains_key(&operand) {
+            // Rows that are kept are of f32.
+            if is_real(graph.ty(operand).elem) && self.costly(operand, 8) && !self.kept.contains_key(&operand)
+            {
                 self.kept.insert(operand, self.kept.len());
             }
         }

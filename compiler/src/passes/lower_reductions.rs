@@ -1,0 +1,59 @@
+//! `reduce_sum(x){axes=[last axes]}  →  reshape(reduce_sum(reshape(x)){axes=[last],keepdims=true})`
+//!
+//! Row kernels reduce one axis, the last, and keep it. Reductions of several trailing axes, and those that drop what they
+//! reduce, become such ones between reshapes, which move nothing; sums are taken in the same order.
+
+use trine_ir::ops::{ReduceMean, ReduceSum, ReduceSumSquare, Reshape};
+use trine_ir::{Dim, Kind, Module, Op, Value};
+
+use crate::pass::{Cx, PassError};
+use crate::pattern::{Rule, any, op, refuse, rule};
+
+pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
+    let kinds = [Kind::ReduceSum, Kind::ReduceMean, Kind::ReduceSumSquare];
+    Ok(cx.apply(module, &kinds.map(trailing)))
+}
+
+fn trailing(kind: Kind) -> Rule {
+    let x = any();
+    let root = op(kind, [&x]).filter(|scope, root| {
+        let graph = scope.graph;
+        let Some((axes, keepdims)) = graph.op(root.node).and_then(sum) else { return false };
+        let rank = graph.operand(root.node, 0).map_or(0, |x| graph.ty(x).rank());
+        let trailing = axes.iter().all(|axis| *axis + axes.len() >= rank);
+        trailing && !axes.is_empty() && !(keepdims && axes.len() == 1)
+    });
+    rule("trailing-axes", root.clone(), move |m, g| {
+        let Some((axes, _)) = g.op(m[&root]).and_then(sum) else { return refuse("not a sum") };
+        let mut x = m[&x];
+        let dims = g.ty(x).dims.clone();
+        let kept = dims.len() - axes.len();
+        if axes.len() > 1 {
+            let (lead, reduced) = dims.split_at(kept);
+            let Some(length) = reduced.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)) else {
+                return refuse("its axes have a product that is too large");
+            };
+            let shape = lead.iter().cloned().chain([length]).collect();
+            x = Value { node: g.share(Reshape { shape }, &[Some(x)])?, result: 0 };
+        }
+        let axes = vec![kept];
+        let sum: Op = match kind {
+            Kind::ReduceSum => ReduceSum { axes, keepdims: true }.into(),
+            Kind::ReduceMean => ReduceMean { axes, keepdims: true }.into(),
+            _ => ReduceSumSquare { axes, keepdims: true }.into(),
+        };
+        let sum = g.share(sum, &[Some(x)])?;
+        let shape = g.ty(m[&root]).dims.clone();
+        Ok(g.add(Reshape { shape }, &[Value { node: sum, result: 0 }])?)
+    })
+}
+
+/// The axes of a sum or mean, and whether it keeps them.
+fn sum(op: &Op) -> Option<(&[usize], bool)> {
+    match op {
+        Op::ReduceSum(r) => Some((&r.axes, r.keepdims)),
+        Op::ReduceMean(r) => Some((&r.axes, r.keepdims)),
+        Op::ReduceSumSquare(r) => Some((&r.axes, r.keepdims)),
+        _ => None,
+    }
+}
