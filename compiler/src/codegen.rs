@@ -8,7 +8,8 @@ pub mod attention;
 pub mod autotune;
 pub mod checks;
 pub mod choice;
-pub mod contraction;
+pub mod concat;
+mod contraction;
 pub mod elementwise;
 pub mod emit;
 pub mod entry;
@@ -126,6 +127,7 @@ pub enum Plan<'g> {
     Attention(Box<attention::Plan<'g>>),
     Rotary(Box<rotary::Plan<'g>>),
     Gather(gather::Plan<'g>),
+    Concat(concat::Plan<'g>),
     Sizes(sizes::Plan<'g>),
 }
 
@@ -149,6 +151,7 @@ impl<'g> Plan<'g> {
             }
             Op::Rotary(_) if !attends => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
             Op::Gather(_) => Some(gather::Plan::new(graph, target).map(Plan::Gather)),
+            Op::Concat(_) => Some(concat::Plan::new(graph).map(Plan::Concat)),
             Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),
             _ => None,
         });
@@ -171,7 +174,7 @@ impl<'g> Plan<'g> {
             Plan::Rows(plan) => Scratch { shared: none, part: plan.scratch()? },
             Plan::Matmul(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch() },
             Plan::Attention(plan) => Scratch { shared: none, part: plan.part_scratch()? },
-            Plan::Rotary(_) | Plan::Gather(_) | Plan::Sizes(_) => {
+            Plan::Rotary(_) | Plan::Gather(_) | Plan::Concat(_) | Plan::Sizes(_) => {
                 Scratch { shared: none.clone(), part: none }
             }
             Plan::SignSum(plan) => Scratch { shared: none, part: plan.part_scratch()? },
@@ -187,6 +190,7 @@ impl<'g> Plan<'g> {
             Plan::Attention(plan) => plan.work(),
             Plan::Rotary(plan) => plan.work(),
             Plan::Gather(plan) => plan.work(),
+            Plan::Concat(plan) => plan.work(),
             Plan::Sizes(plan) => plan.work(),
         }
     }
@@ -215,6 +219,7 @@ impl<'g> Plan<'g> {
             Plan::Attention(plan) => attention::emit(plan, e),
             Plan::Rotary(plan) => rotary::emit(plan, e),
             Plan::Gather(plan) => gather::emit(plan, e),
+            Plan::Concat(plan) => concat::emit(plan, e),
             Plan::Sizes(plan) => sizes::emit(plan, e),
         }
     }

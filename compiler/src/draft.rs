@@ -159,6 +159,7 @@ impl Builder<'_> {
         for (i, param) in graph.params().iter().enumerate() {
             self.places.insert(*param, Place::Input(i));
         }
+        let aliases = self.aliases(graph);
         for node in graph.order() {
             match graph.def(node) {
                 Def::Param { .. } => {}
@@ -168,7 +169,7 @@ impl Builder<'_> {
                     self.consts.push(Wanted { tensor, layout: ArgLayout::Dense });
                     self.places.insert(Value { node, result: 0 }, Place::Const(self.consts.len() - 1));
                 }
-                Def::Op(Op::Reshape(_) | Op::Identity(_)) if self.is_alias(graph, node) => {
+                Def::Op(_) if aliases.contains(&node) => {
                     let source = graph.operand(node, 0).ok_or(BuildError::NoMain)?;
                     let place = self.place(graph, source, ArgLayout::Dense)?;
                     self.places.insert(Value { node, result: 0 }, place);
@@ -185,10 +186,25 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// The nodes whose results are their operands' memory.
+    fn aliases(&self, graph: &Graph) -> FxHashSet<NodeId> {
+        let mut aliases = FxHashSet::default();
+        // Users come first.
+        for node in graph.order().into_iter().rev() {
+            if self.is_alias(graph, node, &aliases) {
+                aliases.insert(node);
+            }
+        }
+        aliases
+    }
+
     /// Whether the node's result can be its operand's memory: kernels bring their own shapes, the interpreter
     /// takes that of the memory, and outputs are copied by type where they are not in a buffer. Where only a run can
-    /// tell whether there are as many elements, a step has to.
-    fn is_alias(&self, graph: &Graph, node: NodeId) -> bool {
+    /// tell whether there are as many elements, a step has to. `aliases` holds those of the users that are ones.
+    fn is_alias(&self, graph: &Graph, node: NodeId, aliases: &FxHashSet<NodeId>) -> bool {
+        if !matches!(graph.op(node), Some(Op::Reshape(_) | Op::Identity(_))) {
+            return false;
+        }
         let value = Value { node, result: 0 };
         let Some(source) = graph.operand(node, 0) else { return false };
         let same_type = graph.ty(source) == graph.ty(value);
@@ -199,7 +215,7 @@ impl Builder<'_> {
         same_type
             || as_many
                 && !graph.is_output(value)
-                && graph.users(value).iter().all(|(user, _)| is_kernel(*user))
+                && graph.users(value).iter().all(|(user, _)| is_kernel(*user) || aliases.contains(user))
     }
 
     fn step(&mut self, graph: &Graph, node: NodeId, op: &Op) -> Result<(), BuildError> {

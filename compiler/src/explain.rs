@@ -78,7 +78,11 @@ pub fn explain(module: &mut Module, pipeline: &Pipeline) -> Result<Vec<Fate>, Pa
     let report = Driver::new().print_after("all", note).run(&pipeline, module)?;
     let layers = || report.steps.iter().flat_map(|s| &s.layers);
     for op in made(module) {
-        let fate = fates.entry(op.node.clone()).or_insert_with(|| Fate::new(&op.node, &op.op_type));
+        // A node that became several ops has a fate for each.
+        let is_free = |key: &String| fates.get(key).is_none_or(|fate| fate.became.is_none());
+        let mut keys = std::iter::once(op.node.clone()).chain((1..).map(|i| format!("{}\0{i}", op.node)));
+        let Some(key) = keys.find(is_free) else { continue };
+        let fate = fates.entry(key).or_insert_with(|| Fate::new(&op.node, &op.op_type));
         if fate.family != Family::Linear {
             fate.family = family_of(op.kind);
         }
@@ -189,7 +193,7 @@ fn family_of(kind: Kind) -> Family {
     match kind {
         Kind::TernaryMatmul => Family::Linear,
         Kind::RmsNorm | Kind::LayerNorm => Family::Norm,
-        Kind::Attention | Kind::LinearAttention | Kind::Rotary => Family::Attention,
+        Kind::Attention | Kind::CachedAttention | Kind::LinearAttention | Kind::Rotary => Family::Attention,
         Kind::Silu | Kind::Swish | Kind::Gelu | Kind::Mish | Kind::HardSwish => Family::Activation,
         _ => Family::Other,
     }

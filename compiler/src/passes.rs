@@ -11,6 +11,7 @@ mod fold_constants;
 pub mod form_kernels;
 mod fuse_siblings;
 mod lower_reductions;
+mod lower_slices;
 mod lower_ternary;
 mod norm_inputs;
 mod open_recurrent;
@@ -86,6 +87,8 @@ passes! {
     "lower-ternary" = lower_ternary: Exact [];
     /// Lower sums and means over the last axes to those of one axis, the last, which is kept
     "lower-reductions" = lower_reductions: Exact [];
+    /// Lower slices of axes of known length to the parts of what is split
+    "lower-slices" = lower_slices: Exact [];
     /// Put the steps of short scans one behind the other
     "unroll-scans" = unroll_scans: Exact [];
     /// Group ops into kernels that are compiled as one
@@ -96,10 +99,10 @@ passes! {
 pub const LEVELS: [&str; 3] = [
     "",
     "fold-constants,simplify,recognize-rotary,widen-halves,fuse-siblings,lower-ternary,unroll-scans,lower-reductions,\
-     form-kernels",
+     lower-slices,form-kernels",
     "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
      widen-halves,simplify,open-recurrent{weights=ternary},detect-ternary,detect-integers,fuse-siblings,lower-ternary,\
-     unroll-scans,lower-reductions,form-kernels",
+     unroll-scans,lower-reductions,lower-slices,form-kernels",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

@@ -28,11 +28,11 @@ type Choice = (usize, usize, usize, usize);
 pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
     let pipeline = Pipeline(vec![Step { pass, options: Default::default() }]);
     let fired = Cell::new(0);
-    // Sums and halves are for those passes that are about them: others would see less of what they are about.
+    // Slices, sums and halves are for those passes that are about them: others would see less of what they are about.
     let fragments = match pass.name {
         "widen" | "widen-halves" => FRAGMENTS.len(),
-        "lower-reductions" | "form-kernels" => FRAGMENTS.len() - 1,
-        _ => FRAGMENTS.len() - 2,
+        "lower-reductions" | "lower-slices" | "form-kernels" => FRAGMENTS.len() - 1,
+        _ => FRAGMENTS.len() - 3,
     };
     check(fragments, |before| {
         let mut after = before.clone();
@@ -147,10 +147,10 @@ impl Builder {
 
 type Fragment = fn(&mut Builder, Value, Value, usize) -> OpResult<Value>;
 
-/// Sums and halves come last.
+/// Slices, sums and halves come last.
 const FRAGMENTS: &[Fragment] = &[
     mean_of, norm, activation, ternary, dense, nothing, moved, parts, constants, attention, rounded,
-    integers, recurrent, turned, siblings, summed, halves,
+    integers, recurrent, turned, siblings, cut, summed, halves,
 ];
 
 fn mean_of(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Value> {
@@ -232,6 +232,17 @@ fn siblings(b: &mut Builder, x: Value, z: Value, spelling: usize) -> OpResult<Va
     let first = ternary(b, x, z, spelling)?;
     let second = ternary(b, x, z, spelling >> 2)?;
     mean_of(b, first, second, spelling >> 4)
+}
+
+/// Two slices of the last axis in the other order.
+fn cut(b: &mut Builder, x: Value, _: Value, spelling: usize) -> OpResult<Value> {
+    let at = 1 + spelling % (WIDTH - 1);
+    let mut part = |from: usize, to: usize| {
+        let [starts, ends] = [from, to].map(|n| vec![Dim::constant(n)]);
+        b.graph.add(Slice { axes: vec![2], starts, ends, steps: vec![1], sizes: None }, &[x])
+    };
+    let (high, low) = (part(at, WIDTH)?, part(0, at)?);
+    b.add(Concat { axis: 2 }, &[high, low])
 }
 
 /// Sums over the last axes, kept or dropped, beside what is summed.

@@ -1,4 +1,4 @@
-//! Rows of a table by index: embeddings. A table whose [layout](super::tables) is that of a product's weights is read
+//! Elements of an axis by index, with all that lies in them: rows of a table, as of embeddings. A table whose [layout](super::tables) is that of a product's weights is read
 //! a value of each line.
 
 use cranelift_codegen::ir::InstBuilder;
@@ -16,6 +16,7 @@ use super::{ArgLayout, CodegenError, Shape};
 pub struct Plan<'g> {
     graph: &'g Graph,
     table: View,
+    axis: usize,
     /// How the table is packed, if it is; its rows are columns then.
     panels: Option<Panels>,
     indices: Indices,
@@ -46,9 +47,9 @@ impl<'g> Plan<'g> {
             Indices::View(view) => matches!(view.elem, Elem::I64 | Elem::I32),
             Indices::Literal(_) => true,
         };
-        let fits = op.axis == 0 && table.elem.bits() >= 8 && whole;
-        let panels = panels(graph, &table).filter(|panels| target.panels.contains(panels));
-        (alone && fits).then_some(Plan { graph, table, panels, indices })
+        let fits = table.elem.bits() >= 8 && whole;
+        let panels = panels(graph, &table).filter(|panels| op.axis == 0 && target.panels.contains(panels));
+        (alone && fits).then_some(Plan { graph, table, axis: op.axis, panels, indices })
     }
 
     pub fn layout(&self, arg: usize) -> ArgLayout {
@@ -64,9 +65,15 @@ impl<'g> Plan<'g> {
     }
 
     pub fn work(&self) -> Option<Dim> {
-        self.rows()?.mul(&self.width()?)
+        self.outer()?.mul(&self.rows()?)?.mul(&self.width()?)
     }
 
+    /// How many tables there are: elements of the axes before the one that is indexed.
+    fn outer(&self) -> Option<Dim> {
+        self.table.dims[..self.axis].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+    }
+
+    /// How many indices there are.
     fn rows(&self) -> Option<Dim> {
         match &self.indices {
             Indices::View(view) => view.dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)),
@@ -74,10 +81,10 @@ impl<'g> Plan<'g> {
         }
     }
 
-    /// Bytes of a row of the table.
+    /// Bytes of a row of a table.
     fn width(&self) -> Option<Dim> {
         let bytes = Dim::constant(self.table.elem.bits() / 8);
-        self.table.dims[1..].iter().try_fold(bytes, |n, d| n.mul(d))
+        self.table.dims[self.axis + 1..].iter().try_fold(bytes, |n, d| n.mul(d))
     }
 }
 
@@ -93,24 +100,41 @@ fn panels(graph: &Graph, table: &View) -> Option<Panels> {
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let overflow = || CodegenError::Overflow { what: "the size of a table".into() };
-    let count = e.size(&plan.table.dims[0])?;
+    let count = e.size(&plan.table.dims[plan.axis])?;
     let width = e.size(&plan.width().ok_or_else(overflow)?)?;
     let rows = e.size(&plan.rows().ok_or_else(overflow)?)?;
     let table = e.arg(plan.table.arg);
     let out = e.arg(shape.result(0));
-    let (begin, end) = e.share(rows, 1);
+    let outer = plan.outer().ok_or_else(overflow)?;
+    let all = match outer.as_const() {
+        Some(1) => rows,
+        _ => {
+            let outer = e.size(&outer)?;
+            e.b.ins().imul(outer, rows)
+        }
+    };
+    let (begin, end) = e.share(all, 1);
     let zero = e.int(0);
-    let status = e.for_range(begin, end, 1, &[zero], |e, row, status| {
+    let status = e.for_range(begin, end, 1, &[zero], |e, place, status| {
+        let (table, row) = match outer.as_const() {
+            Some(1) => (table, place),
+            _ => {
+                let (outer, row) = (e.b.ins().udiv(place, rows), e.b.ins().urem(place, rows));
+                let bytes = e.b.ins().imul(count, width);
+                let offset = e.b.ins().imul(outer, bytes);
+                (e.b.ins().iadd(table, offset), row)
+            }
+        };
         let index = match &plan.indices {
             Indices::Literal(index) => e.int(*index),
             Indices::View(view) => {
                 let bytes = if view.elem == Elem::I64 { 8 } else { 4 };
                 let base = e.arg(view.arg);
-                let place = e.at(base, row, bytes);
+                let index = e.at(base, row, bytes);
                 if bytes == 8 {
-                    e.load(I64, place, 0)
+                    e.load(I64, index, 0)
                 } else {
-                    let index = e.load(I32, place, 0);
+                    let index = e.load(I32, index, 0);
                     e.b.ins().sextend(I64, index)
                 }
             }
@@ -123,7 +147,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
         let status = e.b.ins().select(inside, status[0], bad);
         // An empty table has no row to copy.
         e.when(inside, |e| {
-            let offset = e.b.ins().imul(row, width);
+            let offset = e.b.ins().imul(place, width);
             let to = e.b.ins().iadd(out, offset);
             match plan.panels {
                 Some(panels) => copy_column(e, table, &panels, index, to),
@@ -139,7 +163,8 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     Ok(status[0])
 }
 
-fn copy(e: &mut Emit, from: ClifValue, bytes: ClifValue, to: ClifValue) -> Result<()> {
+/// Copies so many bytes.
+pub fn copy(e: &mut Emit, from: ClifValue, bytes: ClifValue, to: ClifValue) -> Result<()> {
     let zero = e.int(0);
     let whole = e.b.ins().band_imm_u(bytes, !15);
     for (begin, end, step, ty) in [(zero, whole, 16, I8X16), (whole, bytes, 1, I8)] {

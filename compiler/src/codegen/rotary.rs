@@ -9,7 +9,7 @@ use super::checks::Checks;
 use super::emit::{ClifValue, Emit, Result, lanes};
 use super::rows::{outer_offset, row_stride};
 use super::view::View;
-use super::{CodegenError, Shape};
+use super::{CodegenError, Shape, halves};
 
 pub struct Plan<'g> {
     graph: &'g Graph,
@@ -23,6 +23,8 @@ pub struct Rotary {
     cos: View,
     sin: View,
     interleaved: bool,
+    /// What products are rounded to; f32 where they are not.
+    product: Elem,
     /// `[b|1, s, r/2]`, of either table.
     table: Vec<Dim>,
 }
@@ -63,7 +65,8 @@ impl Rotary {
         };
         let (cos, sin) = (table(1)?, table(2)?);
         let table = graph.ty(graph.operand(node, 1)?).dims.clone();
-        Some(Rotary { x, cos, sin, interleaved: op.interleaved, table })
+        let product = op.rounded.unwrap_or(Elem::F32);
+        Some(Rotary { x, cos, sin, interleaved: op.interleaved, product, table })
     }
 
     /// What must hold for the tables to be read by the rows of the heads, and no pair to end beyond a head.
@@ -150,9 +153,13 @@ impl Rotary {
         };
         let (x0, x1) = (load(e, x, first), load(e, x, second));
         let (c, s) = (load(e, cos, i), load(e, sin, i));
-        let (a, b) = (e.b.ins().fmul(x0, c), e.b.ins().fmul(x1, s));
+        let product = |e: &mut Emit, x: ClifValue, t: ClifValue| {
+            let v = e.b.ins().fmul(x, t);
+            halves::round(e, v, self.product)
+        };
+        let (a, b) = (product(e, x0, c), product(e, x1, s));
         let y0 = e.b.ins().fsub(a, b);
-        let (a, b) = (e.b.ins().fmul(x0, s), e.b.ins().fmul(x1, c));
+        let (a, b) = (product(e, x0, s), product(e, x1, c));
         let y1 = e.b.ins().fadd(a, b);
         for (index, v) in [(first, y0), (second, y1)] {
             let place = e.at(y, index, 4);

@@ -346,6 +346,11 @@ impl<'m> NodeCx<'_, 'm> {
         Ok(results)
     }
 
+    /// Needs two dimensions to be equal, as the operator does.
+    pub fn require(&mut self, left: &Dim, right: &Dim) {
+        self.importer.require(left, right, &self.loc, false);
+    }
+
     /// Takes two dimensions to be equal where the model means something else if they are not, which nobody sees but for
     /// [`NodeCx::can_require`].
     pub fn assume(&mut self, left: &Dim, right: &Dim) {

@@ -4,7 +4,8 @@
 //! shares them, which the op does by itself; the past concatenated in front of them, which it keeps as its own
 //! results; and a soft cap on the scores. Masks that choose by a condition choose in the op, too, and so does what puts 0
 //! in the place of weights that are NaN: one such number makes all weights of its row NaN. Keys may be transposed with
-//! batch and heads as one axis, as `bmm` wants them.
+//! batch and heads as one axis, as `bmm` wants them. Between products of halves the softmax may be one of f32; the scores
+//! and weights are then not rounded between. Attention of a model that repeats and keeps keys itself is given both to do.
 //!
 //! Exact, but for the order of factors and sums, where the softmax is over the keys, the mask broadcasts to the scores
 //! and not they to it, and all numbers are finite and held by f32. A query whose scores are all -∞ is NaN, as in the
@@ -15,13 +16,14 @@ use rustc_hash::FxHashSet;
 use trine_ir::attr::Flag;
 use trine_ir::graph::NodeId;
 use trine_ir::ops::{Attention, Cast, Concat, Matmul, Reshape, Transpose, Where};
-use trine_ir::{Dim, Elem, Kind, Literal, Module, Op, Tensor, Value};
+use trine_ir::{Dim, Elem, Graph, Kind, Literal, Module, Op, Tensor, Value};
 
+use super::widen_halves::{is_half, narrow, wide};
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    Ok(cx.apply(module, &[attention()]))
+    Ok(cx.apply(module, &[attention(), keys_apart()]))
 }
 
 fn attention() -> Rule {
@@ -30,22 +32,40 @@ fn attention() -> Rule {
     let (cap, uncap) = (scalar(), scalar());
     let product = |scope: &Scope, v| scope.graph.kind(unscaled(scope, v).0.node) == Some(Kind::Matmul);
     let scaled = any().filter(product);
-    let capped = (tanh(&scaled / &uncap) * &cap) | &scaled;
+    let widened = cast(&scaled);
+    let scores = &scaled | &widened;
+    let capped = (tanh(&scores / &uncap) * &cap) | &scores;
     let chosen = op(Kind::Where, [&seen, &capped, &lowest]);
     let masked = any_of([&capped + &mask, chosen.clone(), capped.clone()]);
     let weights = softmax(&masked);
     let zeroed = op(Kind::Where, [op(Kind::IsNan, [&weights]), Pat::from(0.0), weights.clone()]);
-    let mixed = matmul(&zeroed, &v) | matmul(&weights, &v);
+    let narrowed = cast(&zeroed | &weights);
+    let mixed = any_of([matmul(&narrowed, &v), matmul(&zeroed, &v), matmul(&weights, &v)]);
     rule("attention", mixed.clone(), move |m, g| {
         if !matches!(g.op(m[&weights]), Some(Op::Softmax(s)) if s.axis + 1 == g.ty(m[&weights]).rank()) {
             return refuse("the softmax is not over the last axis");
         }
+        let halves = match (m.get(&widened), m.get(&narrowed)) {
+            (None, None) => None,
+            (Some(wide), Some(narrow)) => {
+                let (elem, back) = (g.ty(m[&scaled]).elem, g.ty(narrow).elem);
+                if !is_half(elem) || g.ty(wide).elem != Elem::F32 || back != elem {
+                    return refuse(format!(
+                        "scores of {elem} become {}, and weights {back}",
+                        g.ty(wide).elem
+                    ));
+                }
+                Some(elem)
+            }
+            _ => return refuse("scores and weights are not cast alike"),
+        };
         let (scores, mut scale) = unscaled(&g.scope(), m[&scaled]);
         let [Some(q), Some(k)] = g.graph().operands(scores.node)[..] else {
             return refuse("the scores are no product");
         };
-        if g.ty(m[&masked]) != g.ty(m[&scaled]) {
-            return refuse(format!("the mask makes {} of scores {}", g.ty(m[&masked]), g.ty(m[&scaled])));
+        let unmasked = g.ty(m.get(&widened).unwrap_or(m[&scaled])).clone();
+        if g.ty(m[&masked]) != &unmasked {
+            return refuse(format!("the mask makes {} of scores {unmasked}", g.ty(m[&masked])));
         }
         if m.get(&zeroed).is_some_and(|zeroed| g.ty(zeroed) != g.ty(m[&weights])) {
             return refuse("what takes the place of NaN broadcasts");
@@ -92,8 +112,42 @@ fn attention() -> Rule {
             nan_unseen: Flag(!zero_nan),
             zero_nan: Flag(zero_nan),
         };
-        let (k, v) = (shared(g, q_value, k_value), shared(g, q_value, v_value));
-        with_past(g, op, [q_value, k, v], mask)
+        let (k, v) = (shared(g.graph(), q_value, k_value), shared(g.graph(), q_value, v_value));
+        match halves {
+            None => with_past(g, op, [q_value, k, v], mask),
+            Some(elem) => {
+                let operands = [wide(g, q_value)?, wide(g, k)?, wide(g, v)?];
+                let y = with_past(g, op, operands, mask)?;
+                narrow(g, y, elem)
+            }
+        }
+    })
+}
+
+/// `attention(q, repeat(concat(past, k)), …)  →  attention(q, k, …, past)`: what the op does by itself.
+fn keys_apart() -> Rule {
+    let (q, k, v, mask) = (any(), any(), any(), any());
+    let root = op(Kind::Attention, [&q, &k, &v, &maybe(&mask)]).filter(|scope, y| {
+        let graph = scope.graph;
+        let operand = |slot| graph.operand(y.node, slot);
+        let (Some(q), Some(k), Some(v), None) = (operand(0), operand(1), operand(2), operand(4)) else {
+            return false;
+        };
+        let (keys, values) = (shared(graph, q, k), shared(graph, q, v));
+        let grown = Grown::of(graph, keys).is_some() && Grown::of(graph, values).is_some();
+        // Heads that are shared are shared by keys and values alike.
+        let both = (keys != k) == (values != v);
+        y.result == 0 && both && (keys != k || grown)
+    });
+    rule("attention-past", root.clone(), move |m, g| {
+        let Some(Op::Attention(op)) = g.op(m[&root]).cloned() else { return refuse("not attention") };
+        let (q, given) = (m[&q], [m[&k], m[&v]]);
+        let [k, v] = given.map(|x| shared(g.graph(), q, x));
+        let y = with_past(g, op, [q, k, v], m.get(&mask))?;
+        if [k, v] == given && g.graph().operand(y.node, 4).is_none() {
+            return refuse("the cache is read before the attention");
+        }
+        Ok(y)
     })
 }
 
@@ -184,18 +238,17 @@ fn additive(g: &mut Rewrite, seen: Value, elem: Elem) -> Result<Value, Refusal> 
 }
 
 /// The keys or values before they were repeated for the heads of `q`.
-fn shared(g: &Rewrite, q: Value, v: Value) -> Value {
-    repeated_from(g, v).filter(|x| g.ty(*x).rank() == 4 && g.ty(q).rank() == 4).unwrap_or(v)
+fn shared(graph: &Graph, q: Value, v: Value) -> Value {
+    repeated_from(graph, v).filter(|x| graph.ty(*x).rank() == 4 && graph.ty(q).rank() == 4).unwrap_or(v)
 }
 
 /// `reshape(repeat(reshape(x, [b,h,1,t,d]), [b,h,n,t,d]), [b,h·n,t,d])` gives `x`.
-fn repeated_from(g: &Rewrite, v: Value) -> Option<Value> {
-    let graph = g.graph();
+fn repeated_from(graph: &Graph, v: Value) -> Option<Value> {
     let first = |v: Value| graph.operand(v.node, 0);
-    let dims = |v: Value| g.ty(v).dims.as_slice();
-    let Op::Reshape(_) = g.op(v)? else { return None };
+    let dims = |v: Value| graph.ty(v).dims.as_slice();
+    let Op::Reshape(_) = graph.op(v.node)? else { return None };
     let wide = first(v)?;
-    let narrow = match g.op(wide)? {
+    let narrow = match graph.op(wide.node)? {
         Op::Expand(_) | Op::Tile(_) => first(wide)?,
         Op::Concat(Concat { axis: 2 }) => {
             let operands = graph.operands(wide.node);
@@ -203,7 +256,7 @@ fn repeated_from(g: &Rewrite, v: Value) -> Option<Value> {
         }
         _ => return None,
     };
-    let Op::Reshape(_) = g.op(narrow)? else { return None };
+    let Op::Reshape(_) = graph.op(narrow.node)? else { return None };
     let x = first(narrow)?;
     let ([b, h, t, d], [nb, nh, one, nt, nd], [wb, wh, n, wt, wd], [vb, vh, vt, vd]) =
         (dims(x), dims(narrow), dims(wide), dims(v))
@@ -224,7 +277,7 @@ fn repeated_from(g: &Rewrite, v: Value) -> Option<Value> {
 /// The attention, which takes over a cache in front of its keys and values where they have one.
 fn with_past(g: &mut Rewrite, op: Attention, qkv: [Value; 3], mask: Option<Value>) -> Result<Value, Refusal> {
     let [q, k, v] = qkv;
-    if let (Some(keys), Some(values)) = (Grown::of(g, k), Grown::of(g, v)) {
+    if let (Some(keys), Some(values)) = (Grown::of(g.graph(), k), Grown::of(g.graph(), v)) {
         let new = [keys.rows(g)?, values.rows(g)?];
         let args = [Some(q), Some(new[0]), Some(new[1]), mask, Some(keys.past), Some(values.past)];
         // Whoever reads the cache would read it from the attention, which must not wait for them.
@@ -251,16 +304,16 @@ struct Grown {
 
 impl Grown {
     /// What `x` is: the cache itself, or a cache of f16 or bf16 as f32, which is what attention reads of it.
-    fn of(g: &Rewrite, x: Value) -> Option<Grown> {
-        let elem = g.ty(x).elem;
-        let all = match g.op(x)? {
+    fn of(graph: &Graph, x: Value) -> Option<Grown> {
+        let elem = graph.ty(x).elem;
+        let all = match graph.op(x.node)? {
             Op::Cast(_) if elem == Elem::F32 => {
-                let halves = g.graph().operand(x.node, 0)?;
-                matches!(g.ty(halves).elem, Elem::F16 | Elem::Bf16).then_some(halves)?
+                let halves = graph.operand(x.node, 0)?;
+                is_half(graph.ty(halves).elem).then_some(halves)?
             }
             _ => x,
         };
-        match (g.op(all)?, g.graph().operands(all.node).as_slice()) {
+        match (graph.op(all.node)?, graph.operands(all.node).as_slice()) {
             (Op::Concat(Concat { axis: 2 }), [Some(past), Some(new)]) => {
                 Some(Grown { past: *past, new: *new, all, elem })
             }

@@ -4,12 +4,12 @@
 //! same; and `concat(x₁·cos - x₂·sin, x₁·sin + x₂·cos)  →  rotary(x, cos, sin)`.
 //!
 //! Exact, since `a + (-b)·c` is `a - b·c` to the bit and sums commute, where the parts are the halves of `x`, joined in
-//! their places, and the tables a row a position that all heads share. f16 and bf16, whose products the op does not
-//! round, are refused.
+//! their places, and the tables a row a position that all heads share. Products of f16 and bf16 are rounded as they are.
 
 use trine_ir::ops::{Concat, Gather, Reshape, Rotary, Transpose};
-use trine_ir::{Dim, Elem, Kind, Module, Op, Tensor, Type, Value};
+use trine_ir::{Dim, Kind, Module, Op, Tensor, Type, Value};
 
+use super::widen_halves::is_half;
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
 
@@ -173,11 +173,9 @@ fn half_constant(g: &mut Rewrite, v: Value, tensor: &Tensor, d: usize) -> Result
 
 /// `x` rotated by tables that broadcast to its halves. Heads may come before or behind positions.
 fn rotary(g: &mut Rewrite, x: Value, cos: Value, sin: Value) -> Result<Value, Refusal> {
-    if !matches!(g.ty(x).elem, Elem::F32 | Elem::F64) {
-        return refuse(format!("products of {} are rounded one by one", g.ty(x).elem));
-    }
     let is_one = |v: Value, back: usize| g.ty(v).back(back).is_none_or(|d| d.as_const() == Some(1));
-    let op = Rotary { interleaved: false };
+    let rounded = Some(g.ty(x).elem).filter(|elem| is_half(*elem));
+    let op = Rotary { interleaved: false, rounded };
     if !is_one(cos, 2) && is_one(cos, 1) && g.ty(x).rank() == 4 {
         let perm = vec![0, 2, 1, 3];
         let swapped = g.add(Transpose { perm: perm.clone() }, &[x])?;

@@ -1,12 +1,14 @@
-//! `x · 1 → x`, `cast(x) → x` to its own type, `reshape(reshape(x)) → reshape(x)`, `shape(concat(a, b)) → shape(a) + shape(b)`,
+//! `x · 1 → x`, `x² → x · x`, `cast(x) → x` to its own type, `reshape(reshape(x)) → reshape(x)`, `shape(concat(a, b)) → shape(a) + shape(b)`,
 //! `f(x), f(x) → one f(x)`, …
 //!
 //! Only what keeps every bit: `x + 0.0` stays, for it turns -0.0 into +0.0; `x + (-0.0)` goes. Ops are equal when their
 //! attributes are to the bit.
 
+mod positions;
+
 use rustc_hash::FxHashMap;
 use trine_ir::graph::Operands;
-use trine_ir::ops::{Add, Concat, Reshape, Shape, Transpose};
+use trine_ir::ops::{Add, Concat, Mul, Reciprocal, Reshape, Rsqrt, Shape, Sqrt, Transpose};
 use trine_ir::{Kind, Module, NodeId, Op, Value};
 
 use super::fold_constants::is_pure;
@@ -14,8 +16,16 @@ use crate::pass::{Cx, PassError};
 use crate::pattern::{Pat, Rewrite, Rule, Scope, any, any_of, op, refuse, rule, scalar};
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    let rules =
-        [nothing_done(), neutral(), reshape_twice(), transpose_twice(), shape_of_part(), shape_of_join()];
+    let rules = [
+        nothing_done(),
+        neutral(),
+        simple_power(),
+        reshape_twice(),
+        transpose_twice(),
+        shape_of_part(),
+        shape_of_join(),
+        positions::gathered(),
+    ];
     let mut count = cx.apply(module, &rules);
     for function in module.functions.values_mut() {
         count += share_equals(&mut Rewrite::new(&mut function.graph, &mut module.consts));
@@ -43,7 +53,7 @@ fn nothing_done() -> Rule {
     rule("nothing-done", whole, move |m, _| Ok(m[&x]))
 }
 
-/// `x · 1`, `x / 1`, `x - 0`, `x + (-0)`, and `x + 0` of integers.
+/// `x · 1`, `x / 1`, `x - 0`, `x + (-0)`, `x + 0` of integers, `x and true`, `x or false`.
 fn neutral() -> Rule {
     let x = any();
     let of_integers = |scope: &Scope, y| scope.graph.ty(y).elem.is_int();
@@ -53,8 +63,31 @@ fn neutral() -> Rule {
         &x - exactly(0.0),
         &x + exactly(-0.0),
         (&x + exactly(0.0)).filter(of_integers),
+        op(Kind::And, [&x, &exactly(1.0)]),
+        op(Kind::And, [&exactly(1.0), &x]),
+        op(Kind::Or, [&x, &exactly(0.0)]),
+        op(Kind::Or, [&exactly(0.0), &x]),
     ]);
     rule("neutral", root, move |m, _| Ok(m[&x]))
+}
+
+/// The powers that the op computes by a product, a root or a quotient.
+fn simple_power() -> Rule {
+    let (x, exponent) = (any(), scalar());
+    let simple = |value: f64| [2.0, 0.5, -0.5, -1.0].contains(&value);
+    let root = op(Kind::Pow, [&x, &exponent]).filter(move |scope, y| {
+        let exponent = scope.graph.operand(y.node, 1).and_then(|e| scope.scalar(e));
+        scope.graph.ty(y).elem.is_float() && exponent.is_some_and(simple)
+    });
+    rule("simple-power", root, move |m, g| {
+        let x = m[&x];
+        Ok(match g.scalar(m[&exponent])? {
+            2.0 => g.add(Mul {}, &[x, x])?,
+            0.5 => g.add(Sqrt {}, &[x])?,
+            -0.5 => g.add(Rsqrt {}, &[x])?,
+            _ => g.add(Reciprocal {}, &[x])?,
+        })
+    })
 }
 
 /// A scalar of this value, which tells the zeros apart.

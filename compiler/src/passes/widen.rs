@@ -45,7 +45,10 @@ fn computes(g: &Rewrite, node: NodeId, op: &Op) -> bool {
     halves && is_pure(op) && !stays
 }
 
-fn widen(g: &mut Rewrite, node: NodeId, op: Op) -> Result<(), Refusal> {
+fn widen(g: &mut Rewrite, node: NodeId, mut op: Op) -> Result<(), Refusal> {
+    if let Op::Rotary(rotary) = &mut op {
+        rotary.rounded = None;
+    }
     let mut args = g.graph().operands(node);
     for (slot, arg) in args.iter_mut().enumerate() {
         if let Some(v) = arg.filter(|v| is_half(g.ty(*v).elem) && !is_cache(&op, slot)) {

@@ -10,51 +10,12 @@ import sys
 import typing
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from fused import genai_llama, genai_llama_half, mobius_grouped, mobius_llama, mobius_static
+from graph import FLOAT, HALF, I64, MICROSOFT, Graph, cast
+from onnx import TensorProto, numpy_helper
 
 HERE = pathlib.Path(__file__).parent
-MICROSOFT = "com.microsoft"
-
-
-class Graph:
-    """Nodes in order, each of which is named by what it gives."""
-
-    def __init__(self, seed, opset=20):
-        self.random = np.random.default_rng(seed)
-        self.nodes, self.consts, self.inputs, self.outputs, self.opset = [], {}, [], [], opset
-
-    def input(self, name, elem, dims):
-        self.inputs.append(helper.make_tensor_value_info(name, elem, dims))
-        return name
-
-    def output(self, name, elem, dims):
-        self.outputs.append(helper.make_tensor_value_info(name, elem, dims))
-
-    def const(self, name, value):
-        self.consts.setdefault(name, numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def ints(self, *values):
-        return self.const("ints_" + "_".join(map(str, values)), np.array(values, np.int64))
-
-    def op(self, kind, *operands, to=None, domain="", outputs=None, **attributes):
-        names = outputs or [to or f"{kind.lower()}_{len(self.nodes)}"]
-        self.nodes.append(helper.make_node(kind, operands, names, domain=domain, **attributes))
-        return names[0]
-
-    def save(self, path):
-        graph = helper.make_graph(self.nodes, path.stem, self.inputs, self.outputs, list(self.consts.values()))
-        opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-        onnx.save(model, path)
-
-    def ternary(self, name, k, n, scale=1.0, dtype=np.float32):
-        trits = self.random.integers(-1, 2, (k, n))
-        return self.const(name, (trits * scale).astype(dtype))
-
-
-FLOAT, HALF, I64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64
+TRUE = numpy_helper.from_array(np.ones(1, np.bool_))
 
 
 def own_rows(g, x, reciprocal, floor=1e-5):
@@ -99,10 +60,32 @@ def matmul_integer():
     g.save(HERE / "matmul_integer.onnx")
 
 
-def cast(g, x, elem):
-    name = g.op("Cast", x)
-    g.nodes[-1].attribute.append(helper.make_attribute("to", elem))
-    return name
+def bitnet_masters():
+    """The feed-forward part of a BitNet by torch.export: weights that the graph itself makes ternary, and a relu squared."""
+    g = Graph(9)
+    hidden, ffn = 64, 48
+    x = g.input("x", FLOAT, ["b", hidden])
+    two = g.const("two", np.float32(2))
+
+    def rounded(x):
+        """What is read, rounded to int8 and back."""
+        up, q = own_rows(g, x, reciprocal=True)
+        return g.op("Div", q, up)
+
+    def linear(x, name, k, n):
+        masters = g.const(f"{name}.weight", (k**-0.5 * g.random.standard_normal((n, k))).astype(np.float32))
+        mean = g.op("Squeeze", g.op("ReduceMean", g.op("Abs", masters), keepdims=1, noop_with_empty_axes=0))
+        up = g.op("Reciprocal", g.op("Clip", mean, g.const("floor", np.float32(1e-5))))
+        low, high = g.const("minus_one", np.float32(-1)), g.const("plus_one", np.float32(1))
+        trits = g.op("Clip", g.op("Round", g.op("Mul", masters, up)), low, high)
+        return g.op("MatMul", x, g.op("Transpose", g.op("Div", trits, up), perm=[1, 0]))
+
+    normed = rounded(rms_norm(g, x, "post_attention_layernorm", hidden, FLOAT))
+    gate = g.op("Pow", g.op("Relu", linear(normed, "gate_proj", hidden, ffn)), two)
+    gated = g.op("Mul", gate, linear(normed, "up_proj", hidden, ffn))
+    down = linear(rounded(rms_norm(g, gated, "ffn_sub_norm", ffn, FLOAT)), "down_proj", ffn, hidden)
+    g.output(g.op("Add", x, down, to="y"), FLOAT, ["b", hidden])
+    g.save(HERE / "bitnet_masters.onnx")
 
 
 def rms_norm(g, x, name, width, elem):
@@ -124,13 +107,16 @@ def rotate(g, x, cos, sin, d):
     return g.op("Add", g.op("Mul", x, cos), g.op("Mul", turned, sin))
 
 
-def dynamo_decoder(name, elem):
-    """A layer of a llama by torch.export, with its caches: scaled dot-product attention as torchlib spells it."""
+def dynamo_decoder(name, elem, padding="broadcast"):
+    """A layer of a llama by torch.export, with its caches: scaled dot-product attention as torchlib spells it.
+
+    `padding` says how the mask of padding is read: broadcast; by the row and the key of each place, as transformers 5 does
+    ("indexed"); or so from a mask made flat, as optimum traces that ("flat"), whose scores are f32 whatever the model is."""
     g = Graph(4)
     dtype = np.float32 if elem == FLOAT else np.float16
     hidden, heads, shared, d, ffn, vocabulary = 32, 4, 2, 8, 48, 40
     ids = g.input("input_ids", I64, ["batch", "seq"])
-    seen = g.input("attention_mask", I64, ["batch", "past+seq"])
+    seen = g.input("attention_mask", I64, ["batch", "total" if padding == "indexed" else "past+seq"])
     positions = g.input("position_ids", I64, ["batch", "seq"])
     past = [g.input(f"past_key_values.0.{kind}", elem, ["batch", shared, "past", d]) for kind in ("key", "value")]
     table = g.const("embed", (0.5 * g.random.standard_normal((vocabulary, hidden))).astype(dtype))
@@ -172,22 +158,47 @@ def dynamo_decoder(name, elem):
     keys = g.op("Range", zero, scalar_total, one)
     queries = g.op("Unsqueeze", g.op("Range", first, scalar_total, one), g.ints(1))
     causal = g.op("LessOrEqual", g.op("Unsqueeze", keys, g.ints(0)), queries)
-    padding = g.op("Unsqueeze", cast(g, seen, TensorProto.BOOL), g.ints(1, 2))
-    visible = g.op("And", g.op("Unsqueeze", causal, g.ints(0, 1)), padding)
-    lowest = g.const("lowest", dtype(-np.inf))
-    mask = g.op("Where", visible, g.const("nothing", dtype(0)), lowest)
+    known = cast(g, seen, TensorProto.BOOL)
+    if padding == "indexed":
+        causal = g.op("And", g.const("new_ones", np.bool_(True)), g.op("Unsqueeze", causal, g.ints(0, 1)))
+        row = g.op("Range", zero, g.op("Squeeze", g.op("Shape", past[0], start=0, end=1)), one)
+        row = g.op("Unsqueeze", g.op("Unsqueeze", row, g.ints(1, 2)), g.ints(3))
+        key = g.op("Unsqueeze", keys, g.ints(0, 1, 2))
+        whole = g.op("Shape", g.op("Max", row, key), start=0)
+        row, key = (g.op("Unsqueeze", g.op("Expand", x, whole), g.ints(-1)) for x in (row, key))
+        visible = g.op("And", causal, g.op("GatherND", known, g.op("Concat", row, key, axis=-1), batch_dims=0))
+        visible = g.op("Expand", visible, g.op("Concat", batch, g.ints(1), seq, total, axis=0))
+    elif padding == "flat":
+        everything = g.op("ConstantOfShape", g.const("scalar", np.array([], np.int64)), value=TRUE)
+        causal = g.op("And", everything, g.op("Unsqueeze", causal, g.ints(0, 1)))
+        length = g.op("Gather", g.op("Shape", known), one, axis=0)
+        row = g.op("Range", zero, g.op("Gather", g.op("Shape", x), zero, axis=0), one)
+        row = g.op("Mul", g.op("Unsqueeze", row, g.ints(1, 2, 3)), length)
+        place = g.op("Add", g.op("Unsqueeze", keys, g.ints(0, 1, 2)), row)
+        known = g.op("Gather", g.op("Flatten", known, axis=2), place, axis=0)
+        visible = g.op("And", causal, g.op("Reshape", known, g.op("Shape", place)))
+    else:
+        known = g.op("Unsqueeze", known, g.ints(1, 2))
+        visible = g.op("And", g.op("Unsqueeze", causal, g.ints(0, 1)), known)
+    scored = np.float32 if padding == "flat" else dtype
+    lowest = g.const("lowest", scored(np.finfo(np.float32).min if padding == "flat" else -np.inf))
+    nothing = g.const("nothing", scored(0))
+    mask = g.op("Where", visible, nothing, lowest)
 
     merged = g.op("Reshape", repeated(k), g.op("Concat", g.ints(-1), total, g.ints(d), axis=0))
     merged = g.op("Transpose", merged, perm=[0, 2, 1])
     turned = g.op("Reshape", merged, g.op("Concat", batch, g.ints(heads), g.ints(d), total, axis=0))
     values = g.op("Reshape", repeated(v), g.op("Concat", batch, g.ints(heads), total, g.ints(d), axis=0))
     root = g.const("root", dtype(1 / math.sqrt(math.sqrt(d))))
-    scores = g.op("Add", g.op("MatMul", g.op("Mul", q, root), g.op("Mul", turned, root)), mask)
-    weights = g.op("Softmax", scores, axis=-1)
-    weights = g.op("Where", g.op("IsNaN", weights), g.const("nothing", dtype(0)), weights)
+    scores = g.op("MatMul", g.op("Mul", q, root), g.op("Mul", turned, root))
+    if scored != dtype:
+        scores, values = cast(g, scores, FLOAT), cast(g, values, FLOAT)
+    weights = g.op("Softmax", g.op("Add", scores, mask), axis=-1)
+    weights = g.op("Where", g.op("IsNaN", weights), nothing, weights)
     mixed = g.op("Transpose", g.op("MatMul", weights, values), perm=[0, 2, 1, 3])
     mixed = g.op("Reshape", mixed, g.op("Concat", batch, seq, g.ints(-1), axis=0))
-    x = g.op("Add", x, linear(mixed, "o_proj", heads * d, hidden))
+    mixed = g.op("MatMul", mixed, g.ternary("o_proj", heads * d, hidden, 0.05, scored))
+    x = g.op("Add", x, mixed) if scored == dtype else cast(g, g.op("Add", cast(g, x, FLOAT), mixed), elem)
 
     normed = rms_norm(g, x, "post_norm", hidden, elem)
     gate = linear(normed, "gate_proj", hidden, ffn)
@@ -303,6 +314,16 @@ if __name__ == "__main__":
     autobitlinear()
     bitlinear()
     matmul_integer()
+    bitnet_masters()
     dynamo_decoder("dynamo_llama_f32", FLOAT)
     dynamo_decoder("dynamo_llama_f16", HALF)
+    dynamo_decoder("dynamo_llama_indexed_mask", FLOAT, padding="indexed")
+    dynamo_decoder("optimum_llama_f32", FLOAT, padding="flat")
+    dynamo_decoder("optimum_llama_f16", HALF, padding="flat")
     genai_decoder(HERE / "genai_qwen3_f16.onnx", TINY, packed_rows=False)
+    mobius_llama("mobius_llama")
+    mobius_llama("mobius_llama_window", window=3)
+    mobius_grouped()
+    mobius_static()
+    genai_llama()
+    genai_llama_half()

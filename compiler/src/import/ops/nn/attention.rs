@@ -105,11 +105,18 @@ pub fn present(operands: &[Option<Value>]) -> Vec<Option<Value>> {
     operands[..len].to_vec()
 }
 
-/// A mask whose last axis is shorter than the keys hides those that it does not reach.
+/// A mask whose last axis is shorter than the keys hides those that it does not reach. Where its length is open it is
+/// taken to be that of the keys, which exporters call by another name.
 fn padded(cx: &mut NodeCx, mask: Value, total: &Dim) -> OpResult<Value> {
     let ty = cx.ty(mask);
-    let (Some(have), Some(total)) = (ty.back(0).and_then(Dim::as_const), total.as_const()) else {
-        return Ok(mask);
+    let Some(have) = ty.back(0) else { return Ok(mask) };
+    let (have, total) = match (have.as_const(), total.as_const()) {
+        (Some(have), Some(total)) => (have, total),
+        (None, _) => {
+            cx.require(have, total);
+            return Ok(mask);
+        }
+        (Some(_), None) => return Ok(mask),
     };
     if have >= total {
         return Ok(mask);

@@ -44,7 +44,7 @@ pub fn rotary(
     {
         bail!("tables turn {half} pairs, and {rotated} elements of a head are to turn");
     }
-    let y = cx.add(Rotary { interleaved }, &[split, tables.0, tables.1])?;
+    let y = cx.add(Rotary { interleaved, rounded: None }, &[split, tables.0, tables.1])?;
     match heads {
         Some(_) => merge_heads(cx, y),
         None => reshape(cx, y, cx.ty(x).dims),
@@ -58,5 +58,5 @@ pub fn rotary_of_part(
     tables: (Value, Value),
     interleaved: bool,
 ) -> OpResult<Value> {
-    cx.add(Rotary { interleaved }, &[x, tables.0, tables.1])
+    cx.add(Rotary { interleaved, rounded: None }, &[x, tables.0, tables.1])
 }
