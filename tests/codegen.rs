@@ -324,3 +324,55 @@ graph @main(%mask: u8[b,n], %i: i64[b,n]) -> (%s: i64[b,1], %t: i32[b,1], %u: i6
         assert!(!main.contains("= reduce_sum"), "{dump}");
     }
 }
+
+#[test]
+fn extremes_of_rows_are_those_of_the_interpreter() {
+    // Roots of what is negative are not numbers; a product with 0 gives zeros of both signs.
+    let source = "\
+graph @main(%x: f32[b,3], %h: f32[b,3]) -> (%a: f32[b,1], %c: f32[b,1], %d: f32[b,1], %e: f16[b,1]) {
+  %root = sqrt %x : f32[b,3]
+  %a = reduce_max %root {axes=[1], keepdims=true} : f32[b,1]
+  %c = reduce_min %root {axes=[1], keepdims=true} : f32[b,1]
+  %zero = mul %x, 0.0 : f32[b,3]
+  %d = reduce_max %zero {axes=[1], keepdims=true} : f32[b,1]
+  %half = cast %h {to=f16} : f16[b,3]
+  %e = reduce_min %half {axes=[1], keepdims=true} : f16[b,1]
+}
+";
+    let dump = same_bits(source, &[("b", 40)]);
+    let main = dump.split("kernel @").next().unwrap_or_default();
+    assert!(!main.contains("= reduce"), "{dump}");
+}
+
+#[test]
+fn what_only_moves_has_kernels() {
+    let source = "\
+graph @main(%x: f32[b,n,6], %z: f32[b,2,6], %i: i64[b,n], %h: u8[b,n,3], %p: f32[b,9,6], %k: i64[b]) -> (%c: f32[b,n+2,6], %l: i64[b,n], %m: i64[b,n], %f: f32[b,n,6], %g: u8[b,2,3], %s: f32[b,9,6]) {
+  %c = concat %x, %z {axis=1} : f32[b,n+2,6]
+  %l = cumsum %i, 1i64 {exclusive=false, reverse=false} : i64[b,n]
+  %m = cumsum %i, -2i64 {exclusive=true, reverse=true} : i64[b,n]
+  %f = cumsum %x, 1i64 {exclusive=false, reverse=true} : f32[b,n,6]
+  %j = range 0i64, 2i64, 1i64 {count=2} : i64[2]
+  %g = gather %h, %j {axis=1} : u8[b,2,3]
+  %s = tensor_scatter %p, %z, %k {axis=1, circular=false} : f32[b,9,6]
+}
+";
+    for n in [2, 5] {
+        let dump = same_bits(source, &[("b", 3), ("n", n)]);
+        let main = dump.split("kernel @").next().unwrap_or_default();
+        for op in ["concat", "cumsum", "gather", "tensor_scatter"] {
+            assert!(!main.contains(&format!("= {op}")), "{dump}");
+        }
+    }
+}
+
+#[test]
+fn rotated_halves_round_each_product() {
+    let source = "\
+graph @main(%x: f32[b,2,s,8], %cos: f32[1,s,4], %sin: f32[1,s,4]) -> (%y: f32[b,2,s,8], %z: f32[b,2,s,8]) {
+  %y = rotary %x, %cos, %sin {interleaved=false, rounded=f16} : f32[b,2,s,8]
+  %z = rotary %x, %cos, %sin {interleaved=true, rounded=bf16} : f32[b,2,s,8]
+}
+";
+    same_bits(source, &[("b", 2), ("s", 3)]);
+}

@@ -10,6 +10,7 @@ pub mod checks;
 pub mod choice;
 pub mod concat;
 mod contraction;
+pub mod cumsum;
 pub mod elementwise;
 pub mod emit;
 pub mod entry;
@@ -25,6 +26,7 @@ pub mod sign_sum;
 pub mod sizes;
 pub mod tables;
 pub mod target;
+pub mod tensor_scatter;
 pub mod terms;
 pub mod verify_kernels;
 pub mod view;
@@ -128,6 +130,8 @@ pub enum Plan<'g> {
     Rotary(Box<rotary::Plan<'g>>),
     Gather(gather::Plan<'g>),
     Concat(concat::Plan<'g>),
+    CumSum(cumsum::Plan<'g>),
+    TensorScatter(tensor_scatter::Plan<'g>),
     Sizes(sizes::Plan<'g>),
 }
 
@@ -151,6 +155,8 @@ impl<'g> Plan<'g> {
             }
             Op::Rotary(_) if !attends => Some(rotary::Plan::new(graph).map(Box::new).map(Plan::Rotary)),
             Op::Gather(_) => Some(gather::Plan::new(graph, target).map(Plan::Gather)),
+            Op::TensorScatter(_) => Some(tensor_scatter::Plan::new(graph).map(Plan::TensorScatter)),
+            Op::CumSum(_) => Some(cumsum::Plan::new(graph).map(Plan::CumSum)),
             Op::Concat(_) => Some(concat::Plan::new(graph).map(Plan::Concat)),
             Op::Shape(_) | Op::Size(_) | Op::Range(_) => Some(sizes::Plan::new(graph).map(Plan::Sizes)),
             _ => None,
@@ -174,9 +180,12 @@ impl<'g> Plan<'g> {
             Plan::Rows(plan) => Scratch { shared: none, part: plan.scratch()? },
             Plan::Matmul(plan) => Scratch { shared: plan.shared_scratch()?, part: plan.part_scratch() },
             Plan::Attention(plan) => Scratch { shared: none, part: plan.part_scratch()? },
-            Plan::Rotary(_) | Plan::Gather(_) | Plan::Concat(_) | Plan::Sizes(_) => {
-                Scratch { shared: none.clone(), part: none }
-            }
+            Plan::Rotary(_)
+            | Plan::Gather(_)
+            | Plan::Concat(_)
+            | Plan::CumSum(_)
+            | Plan::TensorScatter(_)
+            | Plan::Sizes(_) => Scratch { shared: none.clone(), part: none },
             Plan::SignSum(plan) => Scratch { shared: none, part: plan.part_scratch()? },
         })
     }
@@ -191,6 +200,8 @@ impl<'g> Plan<'g> {
             Plan::Rotary(plan) => plan.work(),
             Plan::Gather(plan) => plan.work(),
             Plan::Concat(plan) => plan.work(),
+            Plan::CumSum(plan) => plan.work(),
+            Plan::TensorScatter(plan) => plan.work(),
             Plan::Sizes(plan) => plan.work(),
         }
     }
@@ -220,6 +231,8 @@ impl<'g> Plan<'g> {
             Plan::Rotary(plan) => rotary::emit(plan, e),
             Plan::Gather(plan) => gather::emit(plan, e),
             Plan::Concat(plan) => concat::emit(plan, e),
+            Plan::CumSum(plan) => cumsum::emit(plan, e),
+            Plan::TensorScatter(plan) => tensor_scatter::emit(plan, e),
             Plan::Sizes(plan) => sizes::emit(plan, e),
         }
     }

@@ -41,25 +41,29 @@ pub(crate) fn role(name: &str, ty: &Type) -> Result<Role, Error> {
         "input_ids" => Ok(Role::Ids),
         "attention_mask" => Ok(Role::Mask),
         "position_ids" | "cache_position" => Ok(Role::Positions),
-        "total_sequence_length" | "total_seq_len" => Ok(Role::Total),
+        "total_sequence_length" | "total_seq_len" | "nonpad_kv_seqlen" => Ok(Role::Total),
         "seqlens_k" | "past_seq_len" => Ok(Role::Last),
-        "past_sequence_length" => Ok(Role::Before),
+        "past_sequence_length" | "write_indices" => Ok(Role::Before),
         "num_logits_to_keep" | "logits_to_keep" => Ok(Role::Kept),
         "use_cache_branch" => Ok(Role::UsesCaches),
-        _ if name.starts_with(PAST) && ty.rank() > 2 && ty.elem.is_float() => Ok(Role::Past),
+        _ if ty.rank() > 2 && ty.elem.is_float() && CACHES.iter().any(|start| name.starts_with(start)) => {
+            Ok(Role::Past)
+        }
         _ => Err(refuse(format!("its input `{}` is none that decoders have", name.escape_debug()))),
     }
 }
 
-/// What names of caches begin with.
 const PAST: &str = "past";
+
+/// What names of caches begin with; the latter are written where `write_indices` says.
+const CACHES: [&str; 3] = [PAST, "key_cache.", "value_cache."];
 
 /// What the output may be called that a cache becomes.
 pub(crate) fn present_names(input: &str) -> impl Iterator<Item = String> {
     let rest = ["past_key_values.", "past."].iter().find_map(|prefix| input.strip_prefix(prefix));
     let dotted = ["present.", "present_key_values."].map(|prefix| rest.map(|rest| format!("{prefix}{rest}")));
     let plain = input.strip_prefix(PAST).map(|rest| format!("present{rest}"));
-    dotted.into_iter().chain([plain]).flatten()
+    dotted.into_iter().chain([plain, Some(format!("updated_{input}"))]).flatten()
 }
 
 /// What an input is given that is not a cache, to read `tokens` of which the first `before` are in the caches.
@@ -271,6 +275,12 @@ mod tests {
             super::given(role("past_key_self_0", &cache).unwrap(), &cache, &tokens, 0).unwrap().dims(),
             [1, 2, 0, 8]
         );
+        assert_eq!(given("write_indices", &ty(Elem::I64, &["b"])), (vec![1], vec![3]));
+        assert_eq!(given("nonpad_kv_seqlen", &ty(Elem::I64, &["b"])), (vec![1], vec![5]));
+        let written = ty(Elem::F32, &["b", "256", "64"]);
+        let cache_of =
+            |name: &str| super::given(role(name, &written).unwrap(), &written, &tokens, 3).unwrap();
+        assert_eq!(cache_of("value_cache.1").dims(), [1, 256, 64]);
         let fixed = ty(Elem::F32, &["1", "2", "16", "8"]);
         assert_eq!(empty_cache(&fixed).unwrap().bytes().len(), 4 * 2 * 16 * 8);
         assert!(role("pixel_values", &cache).is_err() && role("past", &row).is_err());
@@ -283,6 +293,7 @@ mod tests {
         assert!(feeds("past_key_values.3.key", "present_key_values.3.key"));
         assert!(feeds("past.3.value", "present.3.value"));
         assert!(feeds("past_key.3", "present_key.3") && feeds("past_key_self_3", "present_key_self_3"));
+        assert!(feeds("key_cache.3", "updated_key_cache.3"));
         assert!(!feeds("past_key.3", "present_value.3"));
     }
 

@@ -85,9 +85,9 @@ passes! {
     "fuse-siblings" = fuse_siblings: Exact [];
     /// Lower ternary matmuls to sign selection, sums and one rescaling
     "lower-ternary" = lower_ternary: Exact [];
-    /// Lower sums and means over the last axes to those of one axis, the last, which is kept
+    /// Lower sums and extremes over the last axes to those of one axis, the last, which is kept
     "lower-reductions" = lower_reductions: Exact [];
-    /// Lower slices of axes of known length to the parts of what is split
+    /// Lower slices within their axes to the parts of what is split
     "lower-slices" = lower_slices: Exact [];
     /// Put the steps of short scans one behind the other
     "unroll-scans" = unroll_scans: Exact [];

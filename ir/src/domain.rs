@@ -138,6 +138,8 @@ pub fn is_row_reduction(graph: &Graph, node: NodeId) -> bool {
         Op::ReduceSum(r) => r.keepdims && r.axes == [last],
         Op::ReduceMean(r) => r.keepdims && r.axes == [last],
         Op::ReduceSumSquare(r) => r.keepdims && r.axes == [last],
+        Op::ReduceMax(r) => r.keepdims && r.axes == [last],
+        Op::ReduceMin(r) => r.keepdims && r.axes == [last],
         _ => false,
     }
 }

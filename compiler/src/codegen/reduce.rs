@@ -25,6 +25,10 @@ pub enum Phase {
     AbsMax,
     /// Sum of integers of this type, which wraps.
     Integers(ClifType),
+    /// The largest, or NaN if there is one: of zeros of both signs the first.
+    Largest,
+    /// The smallest, likewise.
+    Smallest,
 }
 
 /// How many loops over the row the node takes before its results can be computed.
@@ -47,14 +51,22 @@ fn phase_list(graph: &Graph, node: NodeId) -> &'static [Phase] {
         Some(Op::LayerNorm(_)) => &[Phase::Sum, Phase::SumDeviations],
         Some(Op::Softmax(_)) => &[Phase::Max, Phase::SumExp],
         Some(Op::ReduceSumSquare(_)) => &[Phase::SumSquares],
+        Some(Op::ReduceMax(_)) => &[Phase::Largest],
+        Some(Op::ReduceMin(_)) => &[Phase::Smallest],
         _ => &[Phase::Sum],
     }
 }
 
 impl Phase {
+    /// Whether elements are taken one by one, in order, and not in strands.
+    pub fn is_in_order(self) -> bool {
+        matches!(self, Phase::Integers(_) | Phase::Largest | Phase::Smallest)
+    }
+
     pub fn init(self, e: &mut Emit, ty: ClifType) -> ClifValue {
         match self {
-            Phase::Max => e.float(f32::NEG_INFINITY, ty),
+            Phase::Max | Phase::Largest => e.float(f32::NEG_INFINITY, ty),
+            Phase::Smallest => e.float(f32::INFINITY, ty),
             Phase::Integers(ty) => e.b.ins().iconst(ty, 0),
             _ => e.float(0.0, ty),
         }
@@ -73,6 +85,8 @@ impl Phase {
         match self {
             Phase::Sum => e.b.ins().fadd(acc, x),
             Phase::Integers(_) => e.b.ins().iadd(acc, x),
+            Phase::Largest => extreme(e, FloatCC::LessThan, acc, x),
+            Phase::Smallest => extreme(e, FloatCC::GreaterThan, acc, x),
             Phase::SumSquares => {
                 let square = e.b.ins().fmul(x, x);
                 e.b.ins().fadd(acc, square)
@@ -168,6 +182,7 @@ pub fn row_result(op: &Op, result: u32, state: &[ClifValue]) -> Option<ClifValue
     match (op, result) {
         (Op::QuantizeRows(_), 1) => Some(state[1]),
         (Op::ReduceSum(_) | Op::ReduceMean(_) | Op::ReduceSumSquare(_), _) => Some(state[0]),
+        (Op::ReduceMax(_) | Op::ReduceMin(_), _) => Some(state[0]),
         _ => None,
     }
 }
@@ -229,6 +244,14 @@ fn inverse_root(e: &mut Emit, mean: ClifValue, eps: f32) -> ClifValue {
     let shifted = e.b.ins().fadd(mean, eps);
     let root = e.b.ins().sqrt(shifted);
     e.b.ins().fdiv(one, root)
+}
+
+/// `x` where it is NaN or `so_far` compares to it so, else `so_far`.
+fn extreme(e: &mut Emit, compares: FloatCC, so_far: ClifValue, x: ClifValue) -> ClifValue {
+    let better = e.b.ins().fcmp(compares, so_far, x);
+    let y = e.b.ins().select(better, x, so_far);
+    let nan = e.b.ins().fcmp(FloatCC::Unordered, x, x);
+    e.b.ins().select(nan, x, y)
 }
 
 /// `a` where `a > b`, else `b`: a NaN in `a` is passed over.

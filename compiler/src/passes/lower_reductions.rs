@@ -3,14 +3,14 @@
 //! Row kernels reduce one axis, the last, and keep it. Reductions of several trailing axes, and those that drop what they
 //! reduce, become such ones between reshapes, which move nothing; sums are taken in the same order.
 
-use trine_ir::ops::{ReduceMean, ReduceSum, ReduceSumSquare, Reshape};
+use trine_ir::ops::{ReduceKind, Reshape};
 use trine_ir::{Dim, Kind, Module, Op, Value};
 
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, op, refuse, rule};
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
-    let kinds = [Kind::ReduceSum, Kind::ReduceMean, Kind::ReduceSumSquare];
+    let kinds = [Kind::ReduceSum, Kind::ReduceMean, Kind::ReduceSumSquare, Kind::ReduceMax, Kind::ReduceMin];
     Ok(cx.apply(module, &kinds.map(trailing)))
 }
 
@@ -18,13 +18,15 @@ fn trailing(kind: Kind) -> Rule {
     let x = any();
     let root = op(kind, [&x]).filter(|scope, root| {
         let graph = scope.graph;
-        let Some((axes, keepdims)) = graph.op(root.node).and_then(sum) else { return false };
+        let Some((_, axes, keepdims)) = graph.op(root.node).and_then(reduction) else { return false };
         let rank = graph.operand(root.node, 0).map_or(0, |x| graph.ty(x).rank());
         let trailing = axes.iter().all(|axis| *axis + axes.len() >= rank);
         trailing && !axes.is_empty() && !(keepdims && axes.len() == 1)
     });
     rule("trailing-axes", root.clone(), move |m, g| {
-        let Some((axes, _)) = g.op(m[&root]).and_then(sum) else { return refuse("not a sum") };
+        let Some((kind, axes, _)) = g.op(m[&root]).and_then(reduction) else {
+            return refuse("not a reduction");
+        };
         let mut x = m[&x];
         let dims = g.ty(x).dims.clone();
         let kept = dims.len() - axes.len();
@@ -36,24 +38,20 @@ fn trailing(kind: Kind) -> Rule {
             let shape = lead.iter().cloned().chain([length]).collect();
             x = Value { node: g.share(Reshape { shape }, &[Some(x)])?, result: 0 };
         }
-        let axes = vec![kept];
-        let sum: Op = match kind {
-            Kind::ReduceSum => ReduceSum { axes, keepdims: true }.into(),
-            Kind::ReduceMean => ReduceMean { axes, keepdims: true }.into(),
-            _ => ReduceSumSquare { axes, keepdims: true }.into(),
-        };
-        let sum = g.share(sum, &[Some(x)])?;
+        let sum = g.share(kind.op(vec![kept], true), &[Some(x)])?;
         let shape = g.ty(m[&root]).dims.clone();
         Ok(g.add(Reshape { shape }, &[Value { node: sum, result: 0 }])?)
     })
 }
 
-/// The axes of a sum or mean, and whether it keeps them.
-fn sum(op: &Op) -> Option<(&[usize], bool)> {
-    match op {
-        Op::ReduceSum(r) => Some((&r.axes, r.keepdims)),
-        Op::ReduceMean(r) => Some((&r.axes, r.keepdims)),
-        Op::ReduceSumSquare(r) => Some((&r.axes, r.keepdims)),
-        _ => None,
-    }
+/// Which reduction it is, its axes, and whether it keeps them.
+fn reduction(op: &Op) -> Option<(ReduceKind, &[usize], bool)> {
+    Some(match op {
+        Op::ReduceSum(r) => (ReduceKind::ReduceSum, &r.axes, r.keepdims),
+        Op::ReduceMean(r) => (ReduceKind::ReduceMean, &r.axes, r.keepdims),
+        Op::ReduceSumSquare(r) => (ReduceKind::ReduceSumSquare, &r.axes, r.keepdims),
+        Op::ReduceMax(r) => (ReduceKind::ReduceMax, &r.axes, r.keepdims),
+        Op::ReduceMin(r) => (ReduceKind::ReduceMin, &r.axes, r.keepdims),
+        _ => return None,
+    })
 }

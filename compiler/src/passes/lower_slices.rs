@@ -1,7 +1,8 @@
 //! `slice(x){starts=[i], ends=[j]}  →  split(x)`'s part from `i` to `j`
 //!
-//! where the axis has as many elements as that takes: kernels read parts of what is split where they lie.
+//! where the axis is known to have as many elements as that takes: kernels read parts of what is split where they lie.
 
+use trine_ir::dim::Factor;
 use trine_ir::ops::{Slice, Split};
 use trine_ir::{Dim, Graph, Kind, Module, Op, Value};
 
@@ -35,17 +36,26 @@ fn cuts(graph: &Graph, y: Value) -> Option<Vec<(usize, [Dim; 3])>> {
     let to = &graph.ty(y).dims;
     let mut cuts = vec![];
     for ((axis, start), step) in axes.iter().zip(starts).zip(steps) {
-        let (n, start, length) = (from[*axis].as_const()?, start.as_integer()?, to[*axis].as_const()?);
+        let (n, length) = (&from[*axis], &to[*axis]);
         if length == n {
             continue;
         }
-        let n = i64::try_from(n).ok()?;
-        let start = usize::try_from(if start < 0 { (start + n).max(0) } else { start.min(n) }).ok()?;
-        let rest = (n as usize).checked_sub(start.checked_add(length)?)?;
-        if *step != 1 || length == 0 {
+        let start = match (start.as_integer(), n.as_const()) {
+            (Some(start), Some(n)) if start < 0 => {
+                Dim::constant(n.checked_add_signed(isize::try_from(start).ok()?)?)
+            }
+            _ => start.clone(),
+        };
+        let rest = n.sub(&start)?.sub(length)?;
+        if *step != 1 || length.as_const() == Some(0) || ![&start, length, &rest].iter().all(|d| is_size(d)) {
             return None;
         }
-        cuts.push((*axis, [start, length, rest].map(Dim::constant)));
+        cuts.push((*axis, [start, length.clone(), rest]));
     }
     (!cuts.is_empty()).then_some(cuts)
+}
+
+/// Whether a dimension is 0 or more, whatever its symbols are.
+fn is_size(dim: &Dim) -> bool {
+    dim.terms().all(|(factors, n)| n >= 0 && factors.iter().all(|f| matches!(f, Factor::Symbol(_))))
 }

@@ -45,20 +45,14 @@ fn attention() -> Rule {
         if !matches!(g.op(m[&weights]), Some(Op::Softmax(s)) if s.axis + 1 == g.ty(m[&weights]).rank()) {
             return refuse("the softmax is not over the last axis");
         }
-        let halves = match (m.get(&widened), m.get(&narrowed)) {
-            (None, None) => None,
-            (Some(wide), Some(narrow)) => {
-                let (elem, back) = (g.ty(m[&scaled]).elem, g.ty(narrow).elem);
-                if !is_half(elem) || g.ty(wide).elem != Elem::F32 || back != elem {
-                    return refuse(format!(
-                        "scores of {elem} become {}, and weights {back}",
-                        g.ty(wide).elem
-                    ));
-                }
-                Some(elem)
-            }
+        // Products of halves around a softmax of f32; the second may be one of f32, too.
+        let halves = m.get(&widened).map(|wide| (g.ty(m[&scaled]).elem, g.ty(wide).elem));
+        let narrowed = m.get(&narrowed).map(|narrow| g.ty(narrow).elem);
+        match (halves, narrowed) {
+            (None, None) => {}
+            (Some((elem, Elem::F32)), back) if is_half(elem) && back.is_none_or(|back| back == elem) => {}
             _ => return refuse("scores and weights are not cast alike"),
-        };
+        }
         let (scores, mut scale) = unscaled(&g.scope(), m[&scaled]);
         let [Some(q), Some(k)] = g.graph().operands(scores.node)[..] else {
             return refuse("the scores are no product");
@@ -83,7 +77,12 @@ fn attention() -> Rule {
         let (q_value, q_scale) = unscaled(&g.scope(), q);
         let (k_value, k_scale) = keys(g, scores, k)?;
         scale *= q_scale * k_scale;
-        let v_value = values(g, m[&mixed], m[&v])?;
+        let mut v_value = values(g, m[&mixed], m[&v])?;
+        if let (Some(_), Some(Op::Cast(_)), Some(source)) =
+            (halves, g.op(v_value), g.graph().operand(v_value.node, 0))
+        {
+            v_value = source;
+        }
         for x in [q_value, k_value, v_value] {
             if g.ty(x).rank() != 4 {
                 return refuse(format!("{} is {}, not [b,h,s,d]", g.describe(x), g.ty(x)));
@@ -113,14 +112,12 @@ fn attention() -> Rule {
             zero_nan: Flag(zero_nan),
         };
         let (k, v) = (shared(g.graph(), q_value, k_value), shared(g.graph(), q_value, v_value));
-        match halves {
-            None => with_past(g, op, [q_value, k, v], mask),
-            Some(elem) => {
-                let operands = [wide(g, q_value)?, wide(g, k)?, wide(g, v)?];
-                let y = with_past(g, op, operands, mask)?;
-                narrow(g, y, elem)
-            }
-        }
+        let operands = match halves {
+            None => [q_value, k, v],
+            Some(_) => [wide(g, q_value)?, wide(g, k)?, wide(g, v)?],
+        };
+        let y = with_past(g, op, operands, mask)?;
+        narrowed.map_or(Ok(y), |elem| narrow(g, y, elem))
     })
 }
 

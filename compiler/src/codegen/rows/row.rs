@@ -124,9 +124,9 @@ impl<'p, 'g> Row<'p, 'g> {
         for phase in 0..reduce::phases(graph, node) {
             let state = self.scalars.get(&node).cloned().unwrap_or_default();
             let spec = reduce::phase(graph, node, phase);
-            let total = match spec {
-                reduce::Phase::Integers(_) => self.in_order(e, operand, &spec)?,
-                _ => self.strands(e, operand, phase == 0, &spec, &state)?,
+            let total = match spec.is_in_order() {
+                true => self.in_order(e, operand, phase == 0, &spec)?,
+                false => self.strands(e, operand, phase == 0, &spec, &state)?,
             };
             self.keep(operand);
             let next = spec.finish(e, graph, node, total, length, &state)?;
@@ -135,12 +135,18 @@ impl<'p, 'g> Row<'p, 'g> {
         Ok(())
     }
 
-    /// One by one over the row, whose order is of no account.
-    fn in_order(&mut self, e: &mut Emit, operand: Value, spec: &reduce::Phase) -> Result<ClifValue> {
+    /// One by one over the row.
+    fn in_order(
+        &mut self,
+        e: &mut Emit,
+        operand: Value,
+        keep: bool,
+        spec: &reduce::Phase,
+    ) -> Result<ClifValue> {
         let (zero, init) = (e.int(0), spec.init(e, F32));
         let length = self.length;
         let total = e.for_range(zero, length, 1, &[init], |e, i, total| {
-            let x = self.reduced(e, operand, Position { ty: Lanes::One, index: i }, false)?;
+            let x = self.reduced(e, operand, Position { ty: Lanes::One, index: i }, keep)?;
             Ok(vec![spec.step(e, total[0], x, &[], F32)])
         })?;
         Ok(total[0])

@@ -37,7 +37,12 @@ impl Family {
             Plan::SignSum(_) => &[Family::Pad, Family::Rescale, Family::Silu],
             Plan::Matmul(_) => &[Family::Silu],
             Plan::Attention(_) => &[Family::Attention],
-            Plan::Rotary(_) | Plan::Gather(_) | Plan::Concat(_) | Plan::Sizes(_) => &[],
+            Plan::Rotary(_)
+            | Plan::Gather(_)
+            | Plan::Concat(_)
+            | Plan::CumSum(_)
+            | Plan::TensorScatter(_)
+            | Plan::Sizes(_) => &[],
         }
     }
 

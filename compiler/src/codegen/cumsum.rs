@@ -1,0 +1,86 @@
+//! Running sums along an axis, each row by itself, in order.
+
+use cranelift_codegen::ir::InstBuilder;
+use cranelift_codegen::ir::types::F32;
+use trine_ir::ops::CumSum;
+use trine_ir::{Dim, Elem, Graph, Op, Type};
+
+use super::emit::{ClifValue, Emit, Result, clif_type};
+use super::view::View;
+use super::{CodegenError, Shape};
+
+pub struct Plan<'g> {
+    graph: &'g Graph,
+    op: &'g CumSum,
+    arg: usize,
+    axis: usize,
+    ty: &'g Type,
+}
+
+impl<'g> Plan<'g> {
+    pub fn new(graph: &'g Graph) -> Option<Plan<'g>> {
+        let [output] = graph.outputs() else { return None };
+        let Some(Op::CumSum(op)) = graph.op(output.node) else { return None };
+        let x = graph.operand(output.node, 0)?;
+        let view = View::of(graph, x).filter(View::is_plain)?;
+        let ty = graph.ty(x);
+        let rank = ty.rank() as f64;
+        let axis = graph.as_literal(graph.operand(output.node, 1)?)?.as_f64();
+        let axis = if axis < 0.0 { axis + rank } else { axis };
+        let alone = graph.order().iter().filter(|n| graph.op(**n).is_some()).count() == 1;
+        let fits =
+            alone && (0.0..rank).contains(&axis) && matches!(ty.elem, Elem::F32 | Elem::I64 | Elem::I32);
+        fits.then(|| Plan { graph, op, arg: view.arg, axis: axis as usize, ty })
+    }
+
+    pub fn work(&self) -> Option<Dim> {
+        product(&self.ty.dims)
+    }
+}
+
+fn product(dims: &[Dim]) -> Option<Dim> {
+    dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+}
+
+pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
+    let shape = Shape::of(plan.graph);
+    let overflow = || CodegenError::Overflow { what: "the size of running sums".into() };
+    let clif = clif_type(plan.ty.elem).ok_or_else(|| CodegenError::malformed("running sums"))?;
+    let bytes = i64::from(clif.bytes());
+    let (before, after) = (&plan.ty.dims[..plan.axis], &plan.ty.dims[plan.axis + 1..]);
+    let length = e.size(&plan.ty.dims[plan.axis])?;
+    let inner = e.size(&product(after).ok_or_else(overflow)?)?;
+    let rows = before.iter().chain(after).try_fold(Dim::constant(1), |n, d| n.mul(d));
+    let rows = e.size(&rows.ok_or_else(overflow)?)?;
+    let (x, y) = (e.arg(plan.arg), e.arg(shape.result(0)));
+    let (begin, end) = e.share(rows, 1);
+    let zero = e.int(0);
+    e.for_range(begin, end, 1, &[], |e, row, _| {
+        let (outer, column) = (e.b.ins().udiv(row, inner), e.b.ins().urem(row, inner));
+        let start = e.b.ins().imul(outer, length);
+        let start = e.b.ins().imul(start, inner);
+        let start = e.b.ins().iadd(start, column);
+        let none = if clif == F32 { e.float(0.0, F32) } else { e.b.ins().iconst(clif, 0) };
+        e.for_range(zero, length, 1, &[none], |e, i, so_far| {
+            let i = match plan.op.reverse {
+                true => {
+                    let last = e.b.ins().iadd_imm_s(length, -1);
+                    e.b.ins().isub(last, i)
+                }
+                false => i,
+            };
+            let offset = e.b.ins().imul(i, inner);
+            let index = e.b.ins().iadd(start, offset);
+            let (from, to) = (e.at(x, index, bytes), e.at(y, index, bytes));
+            let v = e.load(clif, from, 0);
+            let sum = match clif == F32 {
+                true => e.b.ins().fadd(so_far[0], v),
+                false => e.b.ins().iadd(so_far[0], v),
+            };
+            e.store(if plan.op.exclusive { so_far[0] } else { sum }, to, 0);
+            Ok(vec![sum])
+        })?;
+        Ok(vec![])
+    })?;
+    Ok(zero)
+}
