@@ -93,11 +93,12 @@ class Decoders:
         self._trine, self._prompt, self._seconds = trine, prompt, seconds
         self._runs, self._steps = (5, 48) if whole else (2, 8)
 
-    def trine(self, name: str, source: Path, *options: str) -> Engine:
+    def trine(self, name: str, source: Path, *options: str, tokens: str = "seq") -> Engine:
+        """`tokens` is what the model calls the number of tokens that it reads."""
         model = self._trine.optimized(source, "-".join(["trine", *(o.strip("-") for o in options)]), *options)
 
         def measure(threads: int) -> dict[str, float]:
-            return _rates(self._trine.bench(model, threads, self._seconds, f"seq={self._prompt}"))
+            return _rates(self._trine.bench(model, threads, self._seconds, f"{tokens}={self._prompt}"))
 
         return Engine(name, measure)
 

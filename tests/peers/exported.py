@@ -32,7 +32,10 @@ def exported(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
         decoders = Decoders(trine, prompt, seconds, whole)
         engines = [
             decoders.trine("Trine, own spelling", own / "model.onnx"),
-            *(decoders.trine(f"Trine, torch.export {name}", at / "model.onnx") for name, at in found.items()),
+            *(
+                decoders.trine(f"Trine, torch.export {name}", at / "model.onnx", tokens="sequence_length")
+                for name, at in found.items()
+            ),
             decoders.onnxruntime("onnxruntime, own spelling", own / "model.onnx"),
         ]
         return Contest(f"BitNet-2B-4T's shapes, 2 layers, {prompt:,} tokens before", UNITS, engines)
