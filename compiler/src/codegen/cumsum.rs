@@ -30,7 +30,7 @@ impl<'g> Plan<'g> {
         let alone = graph.order().iter().filter(|n| graph.op(**n).is_some()).count() == 1;
         let fits =
             alone && (0.0..rank).contains(&axis) && matches!(ty.elem, Elem::F32 | Elem::I64 | Elem::I32);
-        fits.then(|| Plan { graph, op, arg: view.arg, axis: axis as usize, ty })
+        fits.then_some(Plan { graph, op, arg: view.arg, axis: axis as usize, ty })
     }
 
     pub fn work(&self) -> Option<Dim> {
