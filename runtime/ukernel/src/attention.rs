@@ -119,7 +119,10 @@ unsafe fn attention<L: Tiles>(args: &AttentionF32) {
                 1 => heads::<L, 1>(args, row),
             });
         } else {
-            (0..args.rows).for_each(|row| heads::<L, 1>(args, row));
+            // A closure would not have the instructions of the variant where it is not inlined.
+            for row in 0..args.rows {
+                heads::<L, 1>(args, row);
+            }
         }
     }
 }

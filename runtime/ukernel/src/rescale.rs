@@ -119,23 +119,15 @@ unsafe fn rescale_at<
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let read = |from: *const f32| match WHOLE {
-            true => L::load(from.add(i)),
-            false => L::load_at(from, i, args.n, 0.0),
-        };
-        let sums = |from: *const i32| match (FLOATS, WHOLE) {
-            (true, _) => read(from.cast()),
-            (false, true) => L::load_i32(from.add(i)),
-            (false, false) => L::load_i32_at(from, i, args.n),
-        };
-        let mut y = sums(row.sums).mul(read(args.scales));
+        let n = args.n;
+        let mut y = sums_at::<L, FLOATS, WHOLE>(row.sums, i, n).mul(read::<L, WHOLE>(args.scales, i, n));
         if BY_GROUP {
             y = y.mul(L::splat(*row.of_groups));
         }
         if !ALONE {
             for group in 1..args.groups {
-                let scale = read(args.scales.add(group * args.scales_stride));
-                let sums = sums(row.sums.add(group * args.group_stride));
+                let scale = read::<L, WHOLE>(args.scales.add(group * args.scales_stride), i, n);
+                let sums = sums_at::<L, FLOATS, WHOLE>(row.sums.add(group * args.group_stride), i, n);
                 y = match BY_GROUP {
                     true => y.add_product(sums.mul(scale), L::splat(*row.of_groups.add(group))),
                     false => y.add_product(sums, scale),
@@ -146,14 +138,50 @@ unsafe fn rescale_at<
             y = y.mul(scale);
         }
         if !args.bias.is_null() {
-            y = y.add(read(args.bias));
+            y = y.add(read::<L, WHOLE>(args.bias, i, n));
         }
         if let Some(addend) = row.addend {
-            y = y.add(read(addend));
+            y = y.add(read::<L, WHOLE>(addend, i, n));
         }
         match WHOLE {
             true => y.store(row.out.add(i)),
             false => y.store_at(row.out, i, args.n),
+        }
+    }
+}
+
+/// The vector at `i` of `n` values, whole or cut short. A function and not a closure, which would not have the
+/// instructions of the variant where it is not inlined.
+///
+/// # Safety
+/// The values are readable.
+#[inline(always)]
+unsafe fn read<L: Lanes, const WHOLE: bool>(from: *const f32, i: usize, n: usize) -> L {
+    // SAFETY: the caller's.
+    unsafe {
+        match WHOLE {
+            true => L::load(from.add(i)),
+            false => L::load_at(from, i, n, 0.0),
+        }
+    }
+}
+
+/// The same of sums, which are integers or floats.
+///
+/// # Safety
+/// The sums are readable.
+#[inline(always)]
+unsafe fn sums_at<L: Lanes, const FLOATS: bool, const WHOLE: bool>(
+    from: *const i32,
+    i: usize,
+    n: usize,
+) -> L {
+    // SAFETY: the caller's.
+    unsafe {
+        match (FLOATS, WHOLE) {
+            (true, _) => read::<L, WHOLE>(from.cast(), i, n),
+            (false, true) => L::load_i32(from.add(i)),
+            (false, false) => L::load_i32_at(from, i, n),
         }
     }
 }

@@ -164,23 +164,32 @@ unsafe fn seen_by<L: Lanes>(args: &AttentionF32, row: usize) -> usize {
 #[inline(always)]
 unsafe fn is_moderate<L: Lanes>(args: &AttentionF32, keys: Range<usize>) -> bool {
     // SAFETY: the caller's.
-    let greatest = |from: *const f32, stride: usize, rows: Range<usize>, n: usize| unsafe {
-        let mut greatest = L::splat(0.0);
-        for row in rows {
-            for i in (0..n).step_by(LANES) {
-                greatest = greatest.max_bits(L::load_at(from.add(row * stride), i, n, 0.0).abs());
-            }
-        }
-        greatest.greatest_bits()
+    let (k, q, v) = unsafe {
+        (
+            greatest::<L>(args.k, args.k_stride, keys.clone(), args.d),
+            greatest::<L>(args.q, args.q_row, 0..args.rows, args.d),
+            greatest::<L>(args.v, args.v_stride, keys, args.dv),
+        )
     };
-    let k = greatest(args.k, args.k_stride, keys.clone(), args.d);
-    let q = greatest(args.q, args.q_row, 0..args.rows, args.d);
     let largest = k.max(1.0) * q.max(1.0) * args.d as f32 * args.scale.abs().max(1.0);
     // NaN is not below anything; `f32::max` drops it.
-    !k.is_nan()
-        && !q.is_nan()
-        && largest < MODERATE
-        && greatest(args.v, args.v_stride, keys, args.dv) <= f32::MAX
+    !k.is_nan() && !q.is_nan() && largest < MODERATE && v <= f32::MAX
+}
+
+/// The largest magnitude of `n` values of each of `rows`, or NaN if there is one.
+///
+/// # Safety
+/// The values are readable.
+#[inline(always)]
+unsafe fn greatest<L: Lanes>(from: *const f32, stride: usize, rows: Range<usize>, n: usize) -> f32 {
+    let mut greatest = L::splat(0.0);
+    for row in rows {
+        for i in (0..n).step_by(LANES) {
+            // SAFETY: the caller's.
+            greatest = greatest.max_bits(unsafe { L::load_at(from.add(row * stride), i, n, 0.0) }.abs());
+        }
+    }
+    greatest.greatest_bits()
 }
 
 /// The length of `n` values without the last ones, up to one that is above `limit`.
