@@ -126,7 +126,7 @@ fn reductions_and_what_only_the_interpreter_knows_alternate() {
     let op = |i: usize, x: &str| match i % 3 {
         0 => format!("softmax %{x} {{axis=1}}"),
         1 => format!("mul %{x}, 4.0"),
-        _ => format!("cumsum %{x}, 1i64 {{exclusive=false, reverse=false}}"),
+        _ => format!("cumprod %{x}, 1i64 {{exclusive=false, reverse=false}}"),
     };
     let count = NODES / 4;
     let module = module(&chain(count, op), &last(count));

@@ -37,6 +37,9 @@ fn cuts(graph: &Graph, y: Value) -> Option<Vec<(usize, [Dim; 3])>> {
     let mut cuts = vec![];
     for ((axis, start), step) in axes.iter().zip(starts).zip(steps) {
         let (n, length) = (&from[*axis], &to[*axis]);
+        if *step != 1 {
+            return None;
+        }
         if length == n {
             continue;
         }
@@ -47,7 +50,7 @@ fn cuts(graph: &Graph, y: Value) -> Option<Vec<(usize, [Dim; 3])>> {
             _ => start.clone(),
         };
         let rest = n.sub(&start)?.sub(length)?;
-        if *step != 1 || length.as_const() == Some(0) || ![&start, length, &rest].iter().all(|d| is_size(d)) {
+        if length.as_const() == Some(0) || ![&start, length, &rest].iter().all(|d| is_size(d)) {
             return None;
         }
         cuts.push((*axis, [start, length.clone(), rest]));
