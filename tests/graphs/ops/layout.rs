@@ -291,6 +291,9 @@ pub fn slice(b: &mut Builder) -> Option<()> {
 
 /// How many elements of `n` a slice takes.
 fn sliced(n: i64, start: i64, end: i64, step: i64) -> usize {
+    if n == 0 {
+        return 0;
+    }
     let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
     let at = |i: i64, low: i64| (if i < 0 { i.saturating_add(n) } else { i }).clamp(low, high);
     let (start, end) = (at(start, low.max(0)), at(end, low));
