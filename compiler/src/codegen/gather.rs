@@ -1,5 +1,5 @@
-//! Elements of an axis by index, with all that lies in them: rows of a table, as of embeddings. A table whose [layout](super::tables) is that of a product's weights is read
-//! a value of each line.
+//! Elements of an axis by index, with all that lies in them: rows of a table, as of embeddings. A table whose
+//! [layout](super::tables) is that of a product's weights is read a value of each line.
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
