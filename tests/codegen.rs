@@ -305,6 +305,76 @@ fn casts_between_integers_keep_the_low_bits() {
     }
 }
 
+/// Products of a large odd number with shifts of one bit are near the halves' ties and limits, on both sides.
+#[test]
+fn integers_are_rounded_to_halves_once() {
+    let mut body = String::new();
+    let mut results = vec![];
+    for factor in
+        [1i64, 3, 255, 257, 32767, 65519, 65535, 16777217, 4294967295, 1099511627777, 36028797018963969]
+    {
+        for add in [-1i64, 0, 1] {
+            for (elem, half) in
+                [("i64", "f16"), ("i64", "bf16"), ("i32", "bf16"), ("u32", "f16"), ("u32", "bf16")]
+            {
+                let i = results.len();
+                body += &format!(
+                    "  %m{i} = mul %s, {factor}i64 : i64[n,5]\n  %a{i} = add %m{i}, {add}i64 : i64[n,5]\n  \
+                     %b{i} = cast %a{i} {{to={elem}}} : {elem}[n,5]\n  %h{i} = cast %b{i} {{to={half}}} : {half}[n,5]\n"
+                );
+                results.push(format!("%h{i}: {half}[n,5]"));
+            }
+        }
+    }
+    // Powers of two and their sums by their bits, of both signs.
+    let source = format!(
+        "graph @main(%x: i64[n,5], %y: i64[n,1]) -> ({}) {{\n  %p = mul %x, 8388607i64 : i64[n,5]\n  \
+         %q = sub %p, 25165824i64 : i64[n,5]\n  %s = mul %q, %y : i64[n,5]\n{body}}}\n",
+        results.join(", ")
+    );
+    same_bits(&source, &[("n", 9)]);
+}
+
+/// Which of two sizes is 1, and is repeated, only a run tells.
+#[test]
+fn sizes_that_may_be_one_are_repeated() {
+    let source = "\
+require broadcast(j,k)
+require broadcast(m,n)
+require broadcast(k,w) == w
+graph @main(%x: f32[n,k], %y: f32[m,j], %z: f32[w]) -> (%s: f32[broadcast(m,n),broadcast(j,k)], %t: f32[3,n,w], %q: i8[2,broadcast(m,n),broadcast(j,k)], %d: f32[2,broadcast(m,n),1]) {
+  %a = sub %x, %y : f32[broadcast(m,n),broadcast(j,k)]
+  %s = mul %a, %x : f32[broadcast(m,n),broadcast(j,k)]
+  %e = expand %x {shape=[3,n,w]} : f32[3,n,w]
+  %t = add %e, %z : f32[3,n,w]
+  %r = reshape %y {shape=[1,m,j]} : f32[1,m,j]
+  %u = expand %r {shape=[2,broadcast(m,n),broadcast(j,k)]} : f32[2,broadcast(m,n),broadcast(j,k)]
+  %v = neg %u : f32[2,broadcast(m,n),broadcast(j,k)]
+  %q, %d = quantize_rows %v : i8[2,broadcast(m,n),broadcast(j,k)], f32[2,broadcast(m,n),1]
+}
+";
+    let sizes = [
+        [1, 1, 1, 1],
+        [1, 5, 4, 5],
+        [4, 1, 1, 7],
+        [4, 6, 4, 1],
+        [0, 3, 1, 3],
+        [1, 0, 3, 1],
+        [3, 70, 1, 1],
+        [1, 70, 9, 70],
+    ];
+    for [n, k, m, j] in sizes {
+        for w in [k, if k == 1 { 6 } else { k }] {
+            let dump = same_bits(source, &[("n", n), ("k", k), ("m", m), ("j", j), ("w", w)]);
+            let main = dump.split("kernel @").next().unwrap_or_default();
+            assert!(
+                !["= sub", "= mul", "= add", "= expand", "= neg"].iter().any(|op| main.contains(op)),
+                "{dump}"
+            );
+        }
+    }
+}
+
 #[test]
 fn sums_of_integers_have_kernels() {
     let source = "\

@@ -153,7 +153,7 @@ fn states_are_made_for_their_dimensions() {
         let new = || make(program.clone(), &threads(2, Some(16)));
         let mut used = new();
         for (round, b) in [1, 2, 1, 3, 2, 1].into_iter().enumerate() {
-            used.truncate(0);
+            used.reset();
             let mut fresh = new();
             for step in 0..4 {
                 let seed = 10 * round as u64 + step;
@@ -164,11 +164,80 @@ fn states_are_made_for_their_dimensions() {
             let error = attend(&mut used, b + 1, 1, 7).unwrap_err();
             assert_eq!(
                 error.to_string(),
-                format!("the state `pk` holds 6 positions of {b} elements along axis 0, not of {}", b + 1)
+                format!(
+                    "the state `pk` is held with {b} elements along axis 0, not {}, until the session is reset",
+                    b + 1
+                )
             );
             assert!(used.output(0).data.is_empty());
             assert_eq!(used.filled(), 6);
             assert_eq!(attend(&mut used, b, 2, 9).unwrap(), attend(&mut fresh, b, 2, 9).unwrap());
+        }
+    }
+}
+
+/// One of two caches is held: the values are asked for elsewhere, too, so that they are dense.
+#[test]
+fn what_is_not_held_is_dense_beside_what_is() {
+    let source = ATTENTION
+        .replace("%cv: f32[b,2,past+s,8]) {", "%cv: f32[b,2,past+s,8], %n: f32[b,2,past+s,8]) {")
+        .replace("\n}\n", "\n  %n = neg %cv : f32[b,2,past+s,8]\n}\n");
+    let program = program(&source, Backend::Auto);
+    assert_eq!(program.states.len(), 1);
+    for make in [Session::new, Session::guarded] {
+        let mut held = make(program.clone(), &threads(2, Some(64)));
+        let mut plain = make(program.clone(), &threads(1, None));
+        let mut caches = [values(&[2, 2, 0, 8], 0), values(&[2, 2, 0, 8], 0)];
+        for (step, s) in [3, 1, 2].into_iter().enumerate() {
+            let new: Vec<Tensor> =
+                [4, 2, 2].into_iter().map(|heads| values(&[2, heads, s, 8], (step + heads) as u64)).collect();
+            let all = [&new[..], &caches].concat();
+            let want = plain.run(&all).unwrap();
+            let views: Vec<View> = new.iter().chain([&caches[1]]).map(View::from).collect();
+            held.execute(&views).unwrap();
+            for i in [0, 2, 3] {
+                assert_eq!(held.output(i).data, want[i].bytes(), "output {i} of step {step}");
+            }
+            caches = [want[1].clone(), want[2].clone()];
+        }
+    }
+}
+
+/// Caches whose size stays are written where they lie.
+#[test]
+fn caches_of_one_size_are_held_in_place() {
+    let source = "\
+graph @main(%x: f32[b,s,8], %at: i64[b], %cache: f32[b,6,8]) -> (%sum: f32[b,6,1], %new: f32[b,6,8]) {
+  %new = tensor_scatter %cache, %x, %at {axis=1, circular=false} : f32[b,6,8]
+  %sum = reduce_sum %new {axes=[2], keepdims=true} : f32[b,6,1]
+}
+";
+    let program = program(source, Backend::Auto);
+    assert_eq!(program.states.len(), 1);
+    for make in [Session::new, Session::guarded] {
+        let mut held = make(program.clone(), &threads(2, Some(1)));
+        let mut plain = make(program.clone(), &threads(1, None));
+        for b in [2, 1] {
+            let mut cache = Tensor::from_vec(vec![b, 6, 8], vec![0f32; b * 48]).unwrap();
+            for (step, (s, at)) in [(3, 0i64), (1, 3), (2, 1), (0, 6), (2, 4)].into_iter().enumerate() {
+                let (x, at) = (values(&[b, s, 8], step as u64), Tensor::vector(vec![at; b]));
+                let want = plain.run(&[x.clone(), at.clone(), cache]).unwrap();
+                held.execute(&[View::from(&x), View::from(&at)]).unwrap();
+                assert_eq!(held.output(0).data, want[0].bytes(), "step {step} of {b}");
+                assert!(held.output(1).data.is_empty());
+                cache = want[1].clone();
+            }
+            // Rows that do not fit are refused, and nothing is lost.
+            let (x, at) = (values(&[b, 2, 8], 9), Tensor::vector(vec![5i64; b]));
+            assert!(held.execute(&[View::from(&x), View::from(&at)]).is_err());
+            let (x, none) = (values(&[b, 0, 8], 9), Tensor::vector(vec![0i64; b]));
+            held.execute(&[View::from(&x), View::from(&none)]).unwrap();
+            let want = plain.run(&[x, none, cache]).unwrap();
+            assert_eq!(held.output(0).data, want[0].bytes());
+            let (x, at) = (values(&[b + 1, 1, 8], 9), Tensor::vector(vec![0i64; b + 1]));
+            let error = held.execute(&[View::from(&x), View::from(&at)]).unwrap_err().to_string();
+            assert!(error.starts_with("the state `cache` is held with"), "{error}");
+            held.reset();
         }
     }
 }

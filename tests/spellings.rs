@@ -105,9 +105,8 @@ fn decoders_run_compiled() {
             let interpreted_step = |step: &&Step| matches!(step.kind, StepKind::Interpret(_));
             let steps: Vec<_> =
                 program.steps.iter().filter(interpreted_step).map(|step| &step.place).collect();
-            // Its mask is expanded from one whose length is 1 or that of all keys, which only a run tells.
-            let open = found.name == "genai_llama_f16";
-            assert!(open || steps.is_empty(), "{}: {steps:?} are interpreted", found.name);
+            assert!(steps.is_empty(), "{}: {steps:?} are interpreted", found.name);
+            assert_eq!(program.states.len(), 2 * found.attention, "{}: caches that are held", found.name);
             let mut past: Vec<Tensor> = vec![];
             for (before, count) in [(0, 5), (5, 1)] {
                 let inputs = given(&program, before, count, &past);

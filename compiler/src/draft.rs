@@ -342,36 +342,65 @@ fn shape(ty: &Type, symbols: &[Arc<str>]) -> Result<Vec<Size>, BuildError> {
     shape.ok_or_else(|| BuildError::Malformed(format!("{ty} has a symbol that is nowhere")))
 }
 
-/// Inputs that an attention kernel appends to, with the outputs that they become.
+/// Inputs that a kernel appends to or writes into, with the outputs that they become.
 fn states(module: &Module, main: &Graph) -> Vec<State> {
     let mut states = vec![];
     for node in main.order() {
         let Some(Op::Call(call)) = main.op(node) else { continue };
         let Some(kernel) = module.functions.get(&call.f.0) else { continue };
         let body = &kernel.graph;
-        let Some(attention) = body.order().into_iter().find(|n| body.op(*n).is_some_and(attends)) else {
-            continue;
-        };
-        for (slot, result) in [(4, 1), (5, 2)] {
-            let state = (|| {
-                let past = body.operand(attention, slot)?;
+        for inner in body.order() {
+            let Some(op) = body.op(inner) else { continue };
+            let found = caches(op).iter().filter_map(|(slot, result)| {
+                let past = body.operand(inner, *slot)?;
                 let param = body.params().iter().position(|p| *p == past)?;
-                let outer = main.operand(node, param)?;
-                let input = main.params().iter().position(|p| *p == outer)?;
-                let present = Value { node: attention, result };
-                let index = body.outputs().iter().position(|o| *o == present)?;
-                let made = Value { node, result: index as u32 };
-                let output = main.outputs().iter().position(|o| *o == made)?;
-                // An op that asks for the shape reads nothing of what lies there.
-                let users = main.users(outer);
-                let reads = users.iter().filter(|(u, slot)| reads_data(module, main, *u, *slot)).count();
-                let alone = reads == 1 && !main.is_output(outer) && main.use_count(made) == 1;
-                alone.then_some(State { input, output, axis: 2 })
-            })();
-            states.extend(state);
+                let index =
+                    body.outputs().iter().position(|o| *o == Value { node: inner, result: *result })?;
+                state(module, main, main.operand(node, param)?, Value { node, result: index as u32 })
+            });
+            states.extend(found);
         }
     }
+    // How large a cache is whose size stays, other inputs say.
+    let is_held = |i: usize| states.iter().any(|state| state.input == i);
+    let others = (0..main.params().len()).filter(|i| !is_held(*i)).map(|i| main.params()[i]);
+    let given: FxHashSet<Symbol> = symbols_of(main, &others.collect::<Vec<_>>()).collect();
+    let is_given = |v: Value| symbols_of(main, &[v]).all(|symbol| given.contains(&symbol));
+    states.retain(|state| state.axis.is_some() || is_given(main.params()[state.input]));
     states
+}
+
+/// The operands that a kernel of the op writes into where they lie, and the results that they become.
+fn caches(op: &Op) -> &'static [(usize, u32)] {
+    match op {
+        op if attends(op) => &[(4, 1), (5, 2)],
+        Op::TensorScatter(_) => &[(0, 0)],
+        _ => &[],
+    }
+}
+
+/// The state whose past, `input`, becomes `made`, if they can be one memory.
+fn state(module: &Module, main: &Graph, input: Value, made: Value) -> Option<State> {
+    let position = |all: &[Value], v: Value| all.iter().position(|other| *other == v);
+    let is_once = |all: &[Value], v: Value| all.iter().filter(|other| **other == v).count() == 1;
+    let state = |axis| {
+        let (input, output) = (position(main.params(), input)?, position(main.outputs(), made)?);
+        Some(State { input, output, axis })
+    };
+    // An op that asks for the shape reads nothing of what lies there.
+    let users = main.users(input);
+    let reads = users.iter().filter(|(u, slot)| reads_data(module, main, *u, *slot)).count();
+    if reads != 1 || main.is_output(input) || !is_once(main.outputs(), made) {
+        return None;
+    }
+    let (from, to) = (&main.ty(input).dims, &main.ty(made).dims);
+    if from == to {
+        return state(None);
+    }
+    let mut longer = (0..from.len()).filter(|i| from[*i] != to[*i]);
+    let axis = longer.next().filter(|_| longer.next().is_none() && from.len() == to.len())?;
+    // What has so many positions from the start has none to hold, and where others read it, it is dense.
+    (from[axis].as_const().is_none() && main.use_count(made) == 1).then(|| state(Some(axis)))?
 }
 
 /// Whether a node reads more of its operand than its dimensions.

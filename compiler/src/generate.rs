@@ -147,7 +147,7 @@ impl Decoder {
     pub fn reset(&mut self) {
         self.tokens.clear();
         self.past.fill(None);
-        self.session.truncate(0);
+        self.session.reset();
     }
 
     /// The logits of the last position.

@@ -132,7 +132,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// States are inputs that become outputs of their types but for one axis, in one kernel and nowhere else.
+    /// States are inputs that become outputs of their types but for the axis of positions, in one kernel and nowhere else.
     fn state(&self, s: usize) -> Result<(), ProgramError> {
         let State { input, output, axis } = self.parts.states[s];
         let (Some(from), Some(to)) = (self.parts.inputs.get(input), self.parts.outputs.get(output)) else {
@@ -143,9 +143,9 @@ impl<'a> Checker<'a> {
         if others().any(|other| other.input == input || other.output == output) {
             return fail("is held twice");
         }
-        let but_axis = |port: &'a Port| port.shape.iter().enumerate().filter(move |(i, _)| *i != axis);
+        let but_axis = |port: &'a Port| port.shape.iter().enumerate().filter(move |(i, _)| Some(*i) != axis);
         let same = from.ty.elem == to.ty.elem && from.shape.len() == to.shape.len();
-        if !same || axis >= from.shape.len() || !but_axis(from).eq(but_axis(to)) {
+        if !same || axis.is_some_and(|axis| axis >= from.shape.len()) || !but_axis(from).eq(but_axis(to)) {
             return fail("is not of the type that it becomes");
         }
         let makes = |step: &&Step| step.results.contains(&to.place);
@@ -369,14 +369,15 @@ mod tests {
     fn states_become_what_a_kernel_makes_of_them() {
         let state = |input, output, axis| State { input, output, axis };
         let message = |states: Vec<State>| refused(|p| p.states = states);
-        assert_eq!(message(vec![state(1, 0, 0)]), "a state: there is no input or output");
-        assert_eq!(message(vec![state(0, 0, 1)]), "the state `x` is not of the type that it becomes");
-        assert_eq!(message(vec![state(0, 0, 0)]), "the state `x` becomes what no kernel makes of it");
+        assert_eq!(message(vec![state(1, 0, Some(0))]), "a state: there is no input or output");
+        assert_eq!(message(vec![state(0, 0, Some(1))]), "the state `x` is not of the type that it becomes");
+        assert_eq!(message(vec![state(0, 0, None)]), "the state `x` is not of the type that it becomes");
+        assert_eq!(message(vec![state(0, 0, Some(0))]), "the state `x` becomes what no kernel makes of it");
         let mut good = parts();
-        good.states = vec![state(0, 0, 0)];
+        good.states = vec![state(0, 0, Some(0))];
         good.steps[1].args.push(Some(Place::Input(0)));
         assert_eq!(Checker::new(&good).run(), Ok(()));
-        good.states.push(state(0, 0, 0));
+        good.states.push(state(0, 0, Some(0)));
         let message = Checker::new(&good).run().unwrap_err().to_string();
         assert_eq!(message, "the state `x` is held twice");
     }

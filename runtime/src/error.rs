@@ -20,8 +20,10 @@ pub enum RunError {
     Eval { place: String, message: String },
     #[error("the state holds {capacity} positions, {needed} are needed")]
     StateFull { capacity: usize, needed: usize },
-    #[error("the state `{name}` holds {filled} positions of {was} elements along axis {axis}, not of {now}")]
-    StateDims { name: String, axis: usize, was: usize, now: usize, filled: usize },
+    #[error(
+        "the state `{name}` is held with {was} elements along axis {axis}, not {now}, until the session is reset"
+    )]
+    StateDims { name: String, axis: usize, was: usize, now: usize },
     #[error("the states `{name}` and `{other}` would hold {positions} and {others} positions")]
     StatesDiffer { name: String, positions: usize, other: String, others: usize },
     #[error("a size is negative or too large{}", if dims.is_empty() { String::new() } else { format!(" for {dims}") })]

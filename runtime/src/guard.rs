@@ -70,6 +70,13 @@ impl Block {
         }
     }
 
+    /// Fills `len` bytes from `offset` on with zeros; it is that long.
+    pub fn clear(&mut self, offset: usize, len: usize) {
+        if len > 0 {
+            self.bytes.as_mut_slice()[self.guard + offset..][..len].fill(0);
+        }
+    }
+
     /// Where guarded: the first `used` bytes hold something, and what lies after them is not to be written.
     pub fn reserve(&mut self, used: usize) {
         if self.is_guarded() && !self.bytes.is_empty() {

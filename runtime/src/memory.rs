@@ -194,6 +194,11 @@ impl Memory {
         self.states.reserve(&self.program, dims, filled)
     }
 
+    /// Has states whose size stays begin as zeros again.
+    pub fn forget_states(&mut self) {
+        self.states.forget(&self.program);
+    }
+
     /// Gives slots what they need. Whether anything moved; `must` says that it has to.
     pub fn lay_out(&mut self, sizes: &Known, schedule: &Schedule, must: bool) -> Result<bool, RunError> {
         self.slots.clear();

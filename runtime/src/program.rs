@@ -146,8 +146,9 @@ pub enum Constant {
 pub struct State {
     pub input: usize,
     pub output: usize,
-    /// The axis along which the output is longer than the input.
-    pub axis: usize,
+    /// The axis of positions, along which the output is longer than the input; `None` where a kernel writes into what is
+    /// there, whose size stays.
+    pub axis: Option<usize>,
 }
 
 /// How a step runs. `K` is a kernel: compiled, or still a name.

@@ -22,8 +22,8 @@ pub struct SessionOptions {
     /// Threads that share each kernel, the caller's among them: at least that one, and at most [`MAX_THREADS`].
     pub threads: usize,
     /// Positions to hold for the program's states (KV caches). With it the session feeds the states' outputs
-    /// back as inputs of the next run, in place; without it states are inputs and outputs as any other. While
-    /// positions are held the states' other dimensions cannot change.
+    /// back as inputs of the next run, in place; without it states are inputs and outputs as any other. A state whose size
+    /// stays begins as zeros. While anything is held the states' other dimensions cannot change.
     pub state_capacity: Option<usize>,
 }
 
@@ -120,14 +120,20 @@ impl Session {
         matches!(self.memory.homes().of(Place::Input(input)), Home::State(_))
     }
 
-    /// How many positions the states hold.
+    /// How many positions the states hold; none where their sizes stay, whose inputs say what counts.
     pub fn filled(&self) -> usize {
         self.filled
     }
 
-    /// Forgets the positions from `filled` on, all of them for 0.
+    /// Forgets the positions from `filled` on, all of them for 0. States whose sizes stay are as they were.
     pub fn truncate(&mut self, filled: usize) {
         self.filled = self.filled.min(filled);
+    }
+
+    /// Forgets all that the states hold, as if nothing had run.
+    pub fn reset(&mut self) {
+        self.truncate(0);
+        self.memory.forget_states();
     }
 
     /// Runs on all inputs in order, and returns the outputs in order.
@@ -145,7 +151,7 @@ impl Session {
 
     /// Runs on `inputs`, in the order of the program's inputs without those that are held as state. The
     /// outputs stay in the session until the next run. After an error there are no outputs, the states hold the
-    /// positions that they held before, and the session can run again.
+    /// positions that they held before, and the session can run again. A state whose size stays may hold what the run wrote.
     pub fn execute(&mut self, inputs: &[View]) -> Result<(), RunError> {
         self.run_steps(inputs, None)
     }
@@ -200,8 +206,8 @@ impl Session {
             };
         }
         if self.memory.capacity().is_some() {
-            let state = &program.states[0];
-            self.filled = self.output_dims[state.output][state.axis];
+            let positions = program.states.iter().find_map(|s| Some(self.output_dims[s.output][s.axis?]));
+            self.filled = positions.unwrap_or(0);
         }
         self.has_outputs = true;
         Ok(())
@@ -241,7 +247,9 @@ impl Session {
             let mut given = inputs.iter();
             for (i, port) in program.inputs.iter().enumerate() {
                 if let Home::State(s) = self.memory.homes().of(Place::Input(i)) {
-                    bind_dim(&mut self.dims, plain, port, program.states[s].axis, self.filled, round)?;
+                    if let Some(axis) = program.states[s].axis {
+                        bind_dim(&mut self.dims, plain, port, axis, self.filled, round)?;
+                    }
                     continue;
                 }
                 let view = given.next().expect("counted above");
@@ -289,8 +297,8 @@ impl Session {
     fn check_states(&self, program: &Program, capacity: usize) -> Result<(), RunError> {
         let mut first = None;
         for state in &program.states {
-            let port = &program.outputs[state.output];
-            let needed = eval(&port.shape[state.axis], program, &self.dims)?;
+            let (port, Some(axis)) = (&program.outputs[state.output], state.axis) else { continue };
+            let needed = eval(&port.shape[axis], program, &self.dims)?;
             if needed > capacity {
                 return Err(RunError::StateFull { capacity, needed });
             }

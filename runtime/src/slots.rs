@@ -90,6 +90,15 @@ impl Arena {
         self.blocks.get_mut(slot).filter(|block| block.is_guarded())
     }
 
+    /// Fills a slot with zeros.
+    pub fn clear(&mut self, slots: &Slots, slot: usize) {
+        let len = slots.capacities[slot];
+        match &mut self.blocks[..] {
+            [block] if !block.is_guarded() => block.clear(slots.offsets[slot], len),
+            blocks => blocks[slot].clear(0, len),
+        }
+    }
+
     /// The first slot that something was written outside of.
     pub fn overrun(&self) -> Option<usize> {
         self.blocks.iter().position(|block| !block.is_intact())

@@ -1,7 +1,8 @@
 //! What a session keeps between runs: the memory of its states.
 //!
-//! States have room for so many positions of the dimensions that they were made for. Under other dimensions what they
-//! hold lies elsewhere: that is an error while it is wanted, and they are laid out again when it is not.
+//! States have room for so many positions of the dimensions that they were made for, or are of a size that stays and begin
+//! as zeros. Under other dimensions what they hold lies elsewhere: that is an error while it is wanted, and they are laid
+//! out again when it is not.
 
 use crate::error::RunError;
 use crate::program::Parts;
@@ -18,21 +19,35 @@ pub struct States {
     /// The dimensions of all states that they were made for, one state's after the other's, the axes of positions left out;
     /// `None` before the first run.
     made_for: Option<Vec<usize>>,
+    /// Whether a run may have written into states without positions, which begin as zeros.
+    written: bool,
 }
 
 impl States {
     pub fn new(program: &Parts, capacity: Option<usize>, is_guarded: bool) -> States {
         let slots = Slots::new(program.states.len());
-        States { capacity, arena: Arena::new(&slots, is_guarded), slots, made_for: None }
+        States { capacity, arena: Arena::new(&slots, is_guarded), slots, made_for: None, written: false }
     }
 
     pub fn capacity(&self) -> Option<usize> {
         self.capacity
     }
 
-    /// Makes states for the dimensions, if they are not: `filled` says whether there is something to lose. Whether they moved.
+    /// Has states without positions begin as zeros again.
+    pub fn forget(&mut self, program: &Parts) {
+        if !std::mem::take(&mut self.written) || self.made_for.is_none() {
+            return;
+        }
+        for s in (0..program.states.len()).filter(|s| program.states[*s].axis.is_none()) {
+            self.arena.clear(&self.slots, s);
+        }
+    }
+
+    /// Makes states for the dimensions, if they are not: `filled` says how many positions there are to lose. Whether they
+    /// moved.
     pub fn reserve(&mut self, program: &Parts, dims: &[i64], filled: usize) -> Result<bool, RunError> {
         let Some(capacity) = self.capacity else { return Ok(false) };
+        let is_wanted = filled > 0 || self.written;
         if let Some(made_for) = &self.made_for {
             let mut known = made_for.iter();
             let mut changed = None;
@@ -42,9 +57,12 @@ impl States {
                     changed = changed.or(was.map(|was| (name, axis, was, dim)));
                 }
             }
-            let Some((name, axis, was, now)) = changed else { return Ok(false) };
-            if filled > 0 {
-                return Err(RunError::StateDims { name: name.into(), axis, was, now, filled });
+            let Some((name, axis, was, now)) = changed else {
+                self.written |= program.states.iter().any(|state| state.axis.is_none());
+                return Ok(false);
+            };
+            if is_wanted {
+                return Err(RunError::StateDims { name: name.into(), axis, was, now });
             }
         }
         self.made_for = None;
@@ -54,19 +72,23 @@ impl States {
         self.slots.clear();
         for (s, state) in program.states.iter().enumerate() {
             let ty = &program.inputs[state.input].ty;
-            let (own, others) = rest.split_at(ty.dims.len() - 1);
+            let (own, others) = rest.split_at(ty.dims.len() - usize::from(state.axis.is_some()));
             rest = others;
-            let count = own.iter().try_fold(capacity, |n, dim| n.checked_mul(*dim));
+            let positions = if state.axis.is_some() { capacity } else { 1 };
+            let count = own.iter().try_fold(positions, |n, dim| n.checked_mul(*dim));
             let bytes = count.and_then(|count| ty.elem.bytes(count));
             self.slots.need(s, bytes.ok_or(RunError::Memory { bytes: usize::MAX })?);
         }
         self.slots.lay_out(true)?;
         self.arena.grow(&self.slots)?;
-        for s in 0..program.states.len() {
+        for (s, state) in program.states.iter().enumerate() {
             let (_, len) = self.arena.at(&self.slots, s);
-            if let Some(block) = self.arena.guarded(s) {
-                block.poison(len);
+            match self.arena.guarded(s).filter(|_| state.axis.is_some()) {
+                Some(block) => block.poison(len),
+                None if state.axis.is_none() => self.arena.clear(&self.slots, s),
+                None => {}
             }
+            self.written |= state.axis.is_none();
         }
         self.made_for = Some(new);
         Ok(true)
@@ -93,7 +115,7 @@ fn fixed_dims<'a>(
 ) -> impl Iterator<Item = (&'a str, usize, Result<usize, RunError>)> {
     program.states.iter().flat_map(move |state| {
         let port = &program.inputs[state.input];
-        let axes = port.shape.iter().enumerate().filter(|(axis, _)| *axis != state.axis);
+        let axes = port.shape.iter().enumerate().filter(|(axis, _)| Some(*axis) != state.axis);
         axes.map(move |(axis, size)| (&port.name[..], axis, eval(size, program, dims)))
     })
 }

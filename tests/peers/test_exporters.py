@@ -29,7 +29,7 @@ graph @main(%x: f32[b,128]) -> (%y: f32[b,128]) {
 }
 """
 STEPS = [{"kernel": "rms_norm_128", "place": "a norm"}, {"kernel": "pow (interpreted)", "place": "a power"}]
-BENCH = {"steps": {"compiled": 6, "interpreted": 1}, "profiles": [{"run": "prompt", "steps": STEPS}]}
+BENCH = {"steps": {"compiled": 6, "interpreted": 1}, "held_states": 2, "profiles": [{"run": "prompt", "steps": STEPS}]}
 CELL = Cell("torch", "llama", "f32", "sdpa")
 
 

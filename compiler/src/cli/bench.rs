@@ -130,6 +130,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
             "threads": threads,
             "dims": dims.as_ref().map(Dims::json),
             "steps": { "compiled": compiled, "interpreted": interpreted },
+            "held_states": program.states.len(),
             "compile_s": compiling.as_secs_f64(),
             "runs": times.len(),
             "median_s": quantile(&times, 0.5),

@@ -75,12 +75,19 @@ impl<'g> Plan<'g> {
         if let Some(t) = transposed {
             y = Value { node: t, result: 0 };
         }
-        let past = match graph.operand(node, 4) {
-            Some(past) => Some(Past::new(graph, node, past)?),
-            None => None,
-        };
         let operand = |slot: usize| Heads::of(graph, graph.operand(node, slot)?);
         let (q, k, v) = (operand(0)?, operand(1)?, operand(2)?);
+        let new = &k.dims()[2];
+        let past = graph.operand(node, 4);
+        let total = match (&form.rows, past) {
+            (Some(rows), Some(_)) => rows.clone(),
+            (None, Some(past)) => graph.ty(past).dims.get(2)?.add(new)?,
+            (_, None) => new.clone(),
+        };
+        let past = match past {
+            Some(past) => Some(Past::new(graph, node, past, &total)?),
+            None => None,
+        };
         // Keys are turned as they are appended, values are not at all.
         let turns = |heads: &Heads| matches!(heads, Heads::Rotated(_));
         if turns(&v) || turns(&k) && past.is_none() {
@@ -98,11 +105,6 @@ impl<'g> Plan<'g> {
         if !order.iter().filter(|n| graph.op(**n).is_some()).all(known) {
             return None;
         }
-        let total = match (&form.rows, &past) {
-            (Some(rows), Some(_)) => rows.clone(),
-            (None, Some(past)) => past.rows.add(&k.dims()[2])?,
-            (_, None) => k.dims()[2].clone(),
-        };
         // A cache of rows by number is one with a past, and its queries have no sinks.
         let of_cache = form.rows.is_none() || past.is_some() && graph.operand(node, 7).is_none();
         let starts = match graph.operand(node, 6) {

@@ -6,7 +6,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, I8, I32};
+use cranelift_codegen::ir::types::{F32, I8, I32, I64};
 use trine_ir::{Elem, Graph, Kind, Literal, NodeId, Op};
 
 use super::CodegenError;
@@ -44,11 +44,11 @@ pub fn supported(op: &Op, graph: &Graph, node: NodeId) -> bool {
         Op::Cast(cast) => {
             let elems = [elems[0], cast.to];
             let whole = |e: Elem| e == Elem::Bool || e.is_int() && e.bits() >= 8;
-            // Integers are rounded to halves at once, not by way of f32.
             elems.iter().all(|e| is_real(*e) || *e == Elem::Bool)
                 || elems.iter().all(|e| matches!(e, Elem::F32 | Elem::I64 | Elem::I32 | Elem::Bool))
                 || elems.iter().all(|e| whole(*e))
                 || whole(elems[0]) && elems[0].bits() < 32 && cast.to == Elem::F32
+                || whole(elems[0]) && elems[0] != Elem::U64 && is_half(cast.to)
         }
         _ => false,
     }
@@ -139,6 +139,12 @@ fn condition(op: &Op) -> Option<(IntCC, FloatCC)> {
 
 /// A cast as ONNX has it: to integers towards zero, saturating; to truth everything but zero.
 fn convert(e: &mut Emit, v: ClifValue, from: Elem, to: Elem) -> Result<ClifValue> {
+    if is_half(to) && from.is_int() && from.bits() >= 32 {
+        let wide = widened(e, v, from, I64);
+        // What f32 does not hold to the last bit is infinite as f16.
+        let wide = if to == Elem::Bf16 { rounded_to_odd(e, wide) } else { wide };
+        return Ok(e.b.ins().fcvt_from_sint(F32, wide));
+    }
     let [from, to] = [from, to].map(|elem| if is_half(elem) { Elem::F32 } else { elem });
     let ty = clif_type(to).ok_or_else(|| CodegenError::malformed("a cast"))?;
     Ok(match (from, to) {
@@ -157,6 +163,26 @@ fn convert(e: &mut Emit, v: ClifValue, from: Elem, to: Elem) -> Result<ClifValue
         _ if from.bits() > to.bits() => e.b.ins().ireduce(ty, v),
         _ => widened(e, v, from, ty),
     })
+}
+
+/// An integer of which f32 holds every bit, and that rounds to fewer bits as `v` does: what is cut off leaves the last bit
+/// set that is kept.
+fn rounded_to_odd(e: &mut Emit, v: ClifValue) -> ClifValue {
+    let magnitude = e.b.ins().iabs(v);
+    let (zero, one) = (e.int(0), e.int(1));
+    let leading = e.b.ins().clz(magnitude);
+    let kept = e.int(64 - i64::from(f32::MANTISSA_DIGITS));
+    let cut = e.b.ins().isub(kept, leading);
+    let cut = e.b.ins().smax(cut, zero);
+    let unit = e.b.ins().ishl(one, cut);
+    let below = e.b.ins().isub(unit, one);
+    let lost = e.b.ins().band(magnitude, below);
+    let whole = e.b.ins().band_not(magnitude, below);
+    let odd = e.b.ins().bor(whole, unit);
+    let magnitude = e.b.ins().select(lost, odd, magnitude);
+    let opposite = e.b.ins().ineg(magnitude);
+    let negative = e.b.ins().icmp_imm_s(IntCC::SignedLessThan, v, 0);
+    e.b.ins().select(negative, opposite, magnitude)
 }
 
 /// An integer, or a truth value, in a type that is not narrower.

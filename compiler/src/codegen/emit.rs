@@ -13,7 +13,7 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
 use target_lexicon::Architecture;
-use trine_ir::dim::Factor;
+use trine_ir::dim::{Atom, AtomOp, Factor};
 use trine_ir::{Dim, Elem};
 use trine_ukernel::prefetch;
 
@@ -89,7 +89,7 @@ impl Emit<'_> {
             for factor in monomial {
                 let value = match factor {
                     Factor::Symbol(symbol) => self.symbol(symbol)?,
-                    Factor::Atom(atom) => self.symbol(&atom.to_string())?,
+                    Factor::Atom(atom) => self.atom(atom)?,
                 };
                 product = self.b.ins().imul(product, value);
             }
@@ -105,6 +105,23 @@ impl Emit<'_> {
     pub fn capacity(&mut self) -> Value {
         let offset = 8 * self.symbols.len() as i32;
         self.b.ins().load(I64, readonly(), self.dims, offset)
+    }
+
+    /// A derived size. Least and largest ones that no type has, such as strides are made of, are worked out in place.
+    fn atom(&mut self, atom: &Atom) -> Result<Value> {
+        let name = atom.to_string();
+        let is_least = match atom.op() {
+            _ if self.symbols.iter().any(|s| **s == *name) => return self.symbol(&name),
+            AtomOp::Min => true,
+            AtomOp::Max => false,
+            _ => return Err(CodegenError::Symbol { symbol: name }),
+        };
+        let args = atom.args().iter().map(|d| self.size(d)).collect::<Result<Vec<_>>>()?;
+        let chosen = args.into_iter().reduce(|a, b| match is_least {
+            true => self.b.ins().smin(a, b),
+            false => self.b.ins().smax(a, b),
+        });
+        chosen.ok_or_else(|| CodegenError::malformed("a derived size"))
     }
 
     fn symbol(&mut self, symbol: &str) -> Result<Value> {

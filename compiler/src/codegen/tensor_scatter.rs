@@ -77,10 +77,12 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let room = e.b.ins().isub(length, count);
     let (begin, end) = e.share(rows, 1);
     let zero = e.int(0);
+    // A session that holds the cache has it written in place.
+    let moved = e.b.ins().icmp(IntCC::NotEqual, past, out);
     let status = e.for_range(begin, end, 1, &[zero], |e, row, status| {
         let offset = e.b.ins().imul(row, whole);
         let (from, to) = (e.b.ins().iadd(past, offset), e.b.ins().iadd(out, offset));
-        copy(e, from, whole, to)?;
+        e.when(moved, |e| copy(e, from, whole, to))?;
         let start = match plan.starts {
             Some(arg) => {
                 let base = e.arg(arg);

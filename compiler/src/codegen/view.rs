@@ -49,16 +49,18 @@ impl View {
         Some(self)
     }
 
-    /// The view repeated along dimensions of one, to `dims`.
+    /// The view repeated along dimensions of one, to `dims`. Where an open dimension differs by name, it is as long or is
+    /// 1, which a run tells: the caller knows that no other sizes come here.
     pub fn broadcast(mut self, dims: &[Dim]) -> Option<View> {
         let missing = dims.len().checked_sub(self.dims.len())?;
         let mut strides = vec![Dim::constant(0); missing];
-        for (i, (own, stride)) in self.dims.iter().zip(&self.strides).enumerate() {
-            let same = *own == dims[missing + i];
-            strides.push(if same { stride.clone() } else { Dim::constant(0) });
-            if !same && own.as_const() != Some(1) {
-                return None;
-            }
+        for ((own, stride), to) in self.dims.iter().zip(&self.strides).zip(&dims[missing..]) {
+            strides.push(match own.as_const() {
+                _ if own == to => stride.clone(),
+                Some(1) => Dim::constant(0),
+                Some(_) => return None,
+                None => stride.mul(&is_many(own)?)?,
+            });
         }
         self.dims = dims.to_vec();
         self.strides = strides;
@@ -125,6 +127,12 @@ impl View {
         }
         old.next().is_none().then_some(strides)
     }
+}
+
+/// 0 for a dimension of 1, 1 for a longer one.
+fn is_many(dim: &Dim) -> Option<Dim> {
+    let one = Dim::constant(1);
+    dim.max_of(&one)?.sub(&one)?.min_of(&one)
 }
 
 /// Row-major strides; `None` on overflow.

@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::attr::SymbolRef;
 use trine_ir::dim::{AtomOp, Factor, Symbol};
 use trine_ir::op::{Demands, Stage};
-use trine_ir::ops::Call;
+use trine_ir::ops::{Call, is_elementwise};
 use trine_ir::{Def, Dim, Function, FunctionKind, Graph, Kind, MAIN, Module, NodeId, Op, Value, text};
 
 use crate::codegen::view::is_view;
@@ -293,19 +293,20 @@ impl<'g> Former<'g> {
         symbols(body, &values).iter().all(|s| self.known.contains(s) || given.contains(s))
     }
 
-    /// Whether all that ops of the body need of their operands' sizes holds in every run: a kernel does not look. Nor does it
-    /// know which of two sizes turns out to be 1, and is repeated.
+    /// Whether all that ops of the body need of their operands' sizes holds in every run: a kernel does not look. That one of
+    /// two sizes turns out to be 1, and is repeated, only elementwise ops and `expand` see.
     fn sizes_fit(&self, body: &Graph) -> bool {
         body.order().into_iter().all(|node| {
             let Some(op) = body.op(node) else { return true };
             let operands = body.operands(node);
             let types: Vec<_> = operands.iter().map(|o| o.map(|v| body.ty(v))).collect();
             let demands = Demands::new(self.module);
+            let sees_repeats = is_elementwise(op) || op.kind() == Kind::Expand;
             op.infer(&types, &demands).is_ok()
                 && demands
                     .into_pairs()
                     .iter()
-                    .all(|(a, b)| !repeats(a) && !repeats(b) && self.module.implies(a, b))
+                    .all(|(a, b)| (sees_repeats || !repeats(a) && !repeats(b)) && self.module.implies(a, b))
         })
     }
 

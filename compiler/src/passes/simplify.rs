@@ -8,8 +8,8 @@ mod positions;
 
 use rustc_hash::FxHashMap;
 use trine_ir::graph::Operands;
-use trine_ir::ops::{Add, Concat, Mul, Reciprocal, Reshape, Rsqrt, Shape, Sqrt, Transpose};
-use trine_ir::{Kind, Module, NodeId, Op, Value};
+use trine_ir::ops::{Add, Concat, Expand, Mul, Reciprocal, Reshape, Rsqrt, Shape, Sqrt, Transpose};
+use trine_ir::{Dim, Kind, Module, NodeId, Op, Value};
 
 use super::fold_constants::is_pure;
 use crate::pass::{Cx, PassError};
@@ -25,6 +25,7 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         shape_of_part(),
         shape_of_join(),
         positions::gathered(),
+        tile_of_views(),
     ];
     let mut count = cx.apply(module, &rules);
     for function in module.functions.values_mut() {
@@ -103,6 +104,38 @@ fn reshape_twice() -> Rule {
     rule("reshape-twice", outer.clone(), move |m, g| {
         let shape = g.ty(m[&outer]).dims.clone();
         Ok(g.add(Reshape { shape }, &[m[&x]])?)
+    })
+}
+
+/// `tile(x) → reshape(expand(reshape(x)))`: what is repeated is an axis of its own, before the one that it repeats, unless
+/// that has one element.
+fn tile_of_views() -> Rule {
+    let x = any();
+    let tile = op(Kind::Tile, [&x]);
+    rule("tile-of-views", tile.clone(), move |m, g| {
+        let Some(Op::Tile(op)) = g.op(m[&tile]) else { return refuse("not a tile") };
+        let (one, repeats) = (Dim::constant(1), op.repeats.clone());
+        let (mut apart, mut repeated) = (vec![], vec![]);
+        for (size, times) in g.ty(m[&x]).dims.clone().into_iter().zip(repeats) {
+            match (size == one, times == one) {
+                (_, true) => {
+                    apart.push(size.clone());
+                    repeated.push(size);
+                }
+                (true, _) => {
+                    apart.push(size);
+                    repeated.push(times);
+                }
+                _ => {
+                    apart.extend([one.clone(), size.clone()]);
+                    repeated.extend([times, size]);
+                }
+            }
+        }
+        let shape = g.ty(m[&tile]).dims.clone();
+        let apart = g.add(Reshape { shape: apart }, &[m[&x]])?;
+        let repeated = g.add(Expand { shape: repeated }, &[apart])?;
+        Ok(g.add(Reshape { shape }, &[repeated])?)
     })
 }
 

@@ -11,7 +11,7 @@ from checkpoints import TOKENS, text
 # The last pass before ops are lowered, after which each is still called what it is.
 RECOGNIZED = "detect-integers"
 CONST = re.compile(r"^const @(\S+): trit\[(\d+),(\d+)\]")
-OP = re.compile(r"^  (%.+?) = (\w+)(?: (.*))?$")
+OP = re.compile(r"^  %.+? = (\w+)(?: (.*))?$")
 # Prompts are read whole, and then tokens one by one: the same program does both.
 SECONDS, LIMIT = 0.05, 300
 
@@ -29,7 +29,7 @@ class Facts:
     norms: int = 0
     rotary: int = 0
     attention: int = 0
-    # Attention that appends to its caches itself.
+    # Attention whose caches, of keys and values, a session holds and grows or writes in place.
     cached: int = 0
     compiled: int = 0
     interpreted: int = 0
@@ -58,7 +58,7 @@ class Trine:
                 shapes[const[1]] = (int(const[2]), int(const[3]))
             if not (op := OP.match(line)):
                 continue
-            results, kind, rest = op[1], op[2], op[3] or ""
+            kind, rest = op[1], op[2] or ""
             if kind == "ternary_matmul":
                 weights = re.search(r"@(\S+?)[, ]", rest)
                 layers = joined.get(shapes.get(weights[1], (0, 0)), 1) if weights else 1
@@ -68,11 +68,11 @@ class Trine:
             facts.rotary += kind == "rotary"
             if kind in ("attention", "cached_attention"):
                 facts.attention += 1
-                facts.cached += results.count("%") == 3
 
     def _steps(self, facts: Facts) -> None:
         settings = ["--json", "--profile", "--threads", 1, "--seconds", SECONDS]
         found = json.loads(self.call("bench", self.model, *settings, *self.options).stdout)
+        facts.cached = found["held_states"] // 2
         facts.compiled, facts.interpreted = found["steps"]["compiled"], found["steps"]["interpreted"]
         steps = {step["place"]: step["kernel"] for profile in found.get("profiles", []) for step in profile["steps"]}
         facts.places = [place for place, kernel in steps.items() if kernel.endswith("(interpreted)")]

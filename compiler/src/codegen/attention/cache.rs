@@ -11,7 +11,7 @@ use super::super::halves::{is_half, round, store, store_sixteen};
 use super::super::rotary::Rotary;
 use super::super::rows::outer_offset;
 use super::super::{CodegenError, Shape};
-use super::past::Cache;
+use super::past::{Cache, Past};
 use super::{Heads, Plan, Room, Rows, Sizes, in_place};
 
 /// Where rows of a cache come from.
@@ -44,7 +44,7 @@ pub fn present(
     let sequence = e.b.ins().udiv(unit, sizes.key_heads);
     let first = self::start(plan, e, sizes, sequence)?;
     let last = e.b.ins().iadd(first, sizes.new);
-    let held = Held { plan, cache, unit, width, elem: past.elem, sizes, first, last };
+    let held = Held { plan, past, cache, unit, width, sizes, first, last };
     if is_half(past.elem) {
         return held.halves(e, shape, &new, room);
     }
@@ -52,8 +52,7 @@ pub fn present(
         None => (room, e.b.ins().iconst(I8, 1)),
         Some(result) => held.place(e, shape, result)?,
     };
-    e.when(moved, |e| held.copy_past(e, start))?;
-    held.clear_gaps(e, start, Elem::F32)?;
+    held.keep_past(e, start, moved)?;
     held.append(e, &new, start)?;
     Ok(Rows { start, stride: width })
 }
@@ -94,10 +93,10 @@ pub fn in_range(
 /// The rows of a key head in a cache.
 struct Held<'p> {
     plan: &'p Plan<'p>,
+    past: &'p Past,
     cache: Cache,
     unit: ClifValue,
     width: ClifValue,
-    elem: Elem,
     sizes: &'p Sizes,
     /// Rows from here on are new,
     first: ClifValue,
@@ -107,22 +106,30 @@ struct Held<'p> {
 
 impl Held<'_> {
     /// Where the rows of the past lie.
-    fn past(&self, e: &mut Emit) -> ClifValue {
+    fn past_rows(&self, e: &mut Emit) -> ClifValue {
         let head = e.b.ins().imul(self.unit, self.sizes.past);
         let head = e.b.ins().imul(head, self.width);
         let from = e.arg(self.cache.past);
-        e.at(from, head, bytes(self.elem))
+        e.at(from, head, bytes(self.past.elem))
     }
 
-    /// Where the rows of result `result` begin, and whether those of the past are elsewhere.
+    /// Where the rows of result `result` begin, and whether those of the past are elsewhere. Where they are not, a session
+    /// holds them: what grows has room for as many rows as there can be.
     fn place(&self, e: &mut Emit, shape: &Shape, result: usize) -> Result<(ClifValue, ClifValue)> {
         let (from, to) = (e.arg(self.cache.past), e.arg(shape.result(result)));
-        let (capacity, zero) = (e.capacity(), e.int(0));
-        let dense = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
-        let rows = e.b.ins().select(dense, self.sizes.total, capacity);
+        let moved = e.b.ins().icmp(IntCC::NotEqual, from, to);
+        let rows = match self.past.grows {
+            true => {
+                let (capacity, zero) = (e.capacity(), e.int(0));
+                let unheld = e.b.ins().icmp(IntCC::SignedLessThan, capacity, zero);
+                let dense = e.b.ins().bor(moved, unheld);
+                e.b.ins().select(dense, self.sizes.total, capacity)
+            }
+            false => self.sizes.total,
+        };
         let head = e.b.ins().imul(self.unit, rows);
         let head = e.b.ins().imul(head, self.width);
-        Ok((e.at(to, head, bytes(self.elem)), e.b.ins().icmp(IntCC::NotEqual, from, to)))
+        Ok((e.at(to, head, bytes(self.past.elem)), moved))
     }
 
     /// The offset of row `begin`, and how many elements lie from there up to row `end`: none where that is before it.
@@ -131,6 +138,16 @@ impl Held<'_> {
         let zero = e.int(0);
         let count = e.b.ins().smax(count, zero);
         (e.b.ins().imul(begin, self.width), e.b.ins().imul(count, self.width))
+    }
+
+    /// Brings the rows of the past to `start`, if they are elsewhere, and writes zeros where none are. What has the size of
+    /// the past and is held has zeros there, or rows of a sequence that was cut, which nobody reads.
+    fn keep_past(&self, e: &mut Emit, start: ClifValue, moved: ClifValue) -> Result<()> {
+        e.when(moved, |e| {
+            self.copy_past(e, start)?;
+            if self.past.grows { Ok(()) } else { self.clear_gaps(e, start, self.past.elem) }
+        })?;
+        if self.past.grows { self.clear_gaps(e, start, self.past.elem) } else { Ok(()) }
     }
 
     /// Copies the rows of the past that are before the new ones, which are written once: other parts may read them already.
@@ -142,9 +159,9 @@ impl Held<'_> {
 
     fn copy_rows(&self, e: &mut Emit, to: ClifValue, begin: ClifValue, end: ClifValue) -> Result<()> {
         let (offset, count) = self.span(e, begin, end);
-        let from = self.past(e);
-        let [from, to] = [from, to].map(|start| e.at(start, offset, bytes(self.elem)));
-        if is_half(self.elem) { copy_halves(e, from, to, count) } else { copy(e, from, to, count) }
+        let from = self.past_rows(e);
+        let [from, to] = [from, to].map(|start| e.at(start, offset, bytes(self.past.elem)));
+        if is_half(self.past.elem) { copy_halves(e, from, to, count) } else { copy(e, from, to, count) }
     }
 
     /// Writes zeros of `elem` to rows between the past and the new ones, and after those.
@@ -192,16 +209,15 @@ impl Held<'_> {
         match self.cache.present {
             Some(result) => {
                 let (start, moved) = self.place(e, shape, result)?;
-                e.when(moved, |e| self.copy_past(e, start))?;
-                self.clear_gaps(e, start, self.elem)?;
+                self.keep_past(e, start, moved)?;
                 self.append(e, new, room)?;
                 let place = e.at(start, before, 2);
-                narrow(e, behind, place, count, self.elem)?;
+                narrow(e, behind, place, count, self.past.elem)?;
                 let all = e.b.ins().imul(self.sizes.total, self.width);
                 self.widen(e, start, room, all)?;
             }
             None => {
-                let from = self.past(e);
+                let from = self.past_rows(e);
                 let past = e.b.ins().imul(self.sizes.past, self.width);
                 self.widen(e, from, room, past)?;
                 self.clear_gaps(e, room, Elem::F32)?;
@@ -210,7 +226,7 @@ impl Held<'_> {
                 e.for_range(zero, count, 1, &[], |e, i, _| {
                     let place = e.at(behind, i, 4);
                     let v = e.load(F32, place, 0);
-                    let v = round(e, v, self.elem);
+                    let v = round(e, v, self.past.elem);
                     e.store(v, place, 0);
                     Ok(vec![])
                 })?;
@@ -220,7 +236,7 @@ impl Held<'_> {
     }
 
     fn widen(&self, e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue) -> Result<()> {
-        let bf16 = e.int(i64::from(self.elem == Elem::Bf16));
+        let bf16 = e.int(i64::from(self.past.elem == Elem::Bf16));
         e.call_with_struct(self.plan.widen, &[from, to, count, bf16])
     }
 }

@@ -11,6 +11,8 @@ pub struct Past {
     /// f32, or halves, which are made wide before they are read.
     pub elem: Elem,
     pub rows: Dim,
+    /// Whether what it grows into may be longer.
+    pub grows: bool,
     pub keys: Cache,
     pub values: Cache,
 }
@@ -23,7 +25,8 @@ pub struct Cache {
 }
 
 impl Past {
-    pub fn new(graph: &Graph, node: NodeId, past_k: Value) -> Option<Past> {
+    /// The past of the attention at `node`, whose caches grow to `total` rows.
+    pub fn new(graph: &Graph, node: NodeId, past_k: Value, total: &Dim) -> Option<Past> {
         let cache = |past: Value, result: u32| {
             let present = Value { node, result };
             Some(Cache {
@@ -34,9 +37,11 @@ impl Past {
         let elem = graph.ty(past_k).elem;
         let same = graph.ty(graph.operand(node, 5)?).elem == elem;
         (same && is_real(elem)).then_some(())?;
+        let rows = graph.ty(past_k).dims.get(2)?.clone();
         Some(Past {
             elem,
-            rows: graph.ty(past_k).dims.get(2)?.clone(),
+            grows: rows != *total,
+            rows,
             keys: cache(past_k, 1)?,
             values: cache(graph.operand(node, 5)?, 2)?,
         })

@@ -227,8 +227,9 @@ fn expand(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
             Some(to) if *from == one || to == from => Some(to.clone()),
             Some(to) if *to == one || from.as_const().is_some() => Some(from.clone()),
             Some(to) if to.as_const().is_some() => Some(to.clone()),
+            Some(to) => Dim::broadcast([from.clone(), to.clone()]),
             None if from.as_const().is_some_and(|n| n > 1) => Some(from.clone()),
-            _ => None,
+            None => None,
         }
     };
     let dims: Vec<_> = (0..rank).map(dim).collect();

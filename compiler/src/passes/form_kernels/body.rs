@@ -93,8 +93,8 @@ struct Copier<'g> {
 impl Copier<'_> {
     fn copy(&mut self, node: NodeId) {
         let Some(op) = self.from.op(node) else { return };
-        let args: Operands =
-            self.from.operands(node).into_iter().map(|o| o.map(|v| self.operand(v))).collect();
+        let operands = self.from.operands(node).into_iter();
+        let args: Operands = operands.map(|o| o.map(|v| self.operand(v, is_view(op.kind())))).collect();
         let types = self.from.results(node).map(|v| self.from.ty(v).clone()).collect();
         let copy = self.to.insert(op.clone(), &args, types);
         for (old, new) in self.from.results(node).zip(self.to.results(copy)) {
@@ -102,11 +102,12 @@ impl Copier<'_> {
         }
     }
 
-    fn operand(&mut self, v: Value) -> Value {
+    fn operand(&mut self, v: Value, of_view: bool) -> Value {
         if let Some(copy) = self.map.get(&v) {
             return *copy;
         }
-        if let Some(literal) = self.from.as_literal(v) {
+        // A view shows memory.
+        if let Some(literal) = self.from.as_literal(v).filter(|_| !of_view) {
             return self.to.literal(literal);
         }
         if self.absorb && self.depth < MAX_VIEWS && self.moves_data(v) {
