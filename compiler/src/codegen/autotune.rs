@@ -88,6 +88,8 @@ fn layers(module: &Module, target: &Target) -> IndexSet<Layer> {
 fn usual(target: &Target, layer: &Layer) -> Option<&'static str> {
     match choice::sign_sum(target, layer)?.1 {
         Contraction::Int8 { symbol, .. } | Contraction::F32 { symbol, .. } => Some(symbol),
+        // The sums alone are measured, and scaled by what goes with the fastest.
+        Contraction::Scaled { sums, .. } => Some(sums),
         Contraction::Own => None,
     }
 }

@@ -12,7 +12,9 @@
 //! - packing is really smaller once groups are padded to whole steps.
 
 use trine_ukernel::contract_i8::{self, ContractI8};
-use trine_ukernel::{Features, Geometry, Layout, Variant, best, by_name, dot_i8, signsum_f32, signsum_i8};
+use trine_ukernel::{
+    Features, Geometry, Layout, Variant, best, by_name, dot_i8, scaled_i8, signsum_f32, signsum_i8,
+};
 
 use super::contraction;
 use super::target::Target;
@@ -47,6 +49,8 @@ const MANY_ROWS: usize = 3;
 pub enum Contraction {
     /// A microkernel on int8, by its symbol, and the bytes that it works in.
     Int8 { symbol: &'static str, scratch: usize },
+    /// One that scales the sums of groups as it adds them, which `sums` gives as they are.
+    Scaled { symbol: &'static str, sums: &'static str },
     /// Code of this compiler, on int8.
     Own,
     /// A microkernel on f32.
@@ -99,6 +103,9 @@ fn int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
 
 fn microkernel(layer: &Layer, v: &Variant<ContractI8, Layout>) -> Option<(Geometry, Contraction)> {
     let g = geometry(layer, v.layout)?;
+    if let Some(scaled) = scaled_i8::of(v).filter(|_| g.groups > 1) {
+        return Some((g, Contraction::Scaled { symbol: scaled.symbol, sums: v.symbol }));
+    }
     let scratch = contract_i8::scratch(v, &g, layer.rows);
     Some((g, Contraction::Int8 { symbol: v.symbol, scratch }))
 }

@@ -141,7 +141,7 @@ impl<'g> Plan<'g> {
     /// Bytes that the sums of a chunk take at most, a multiple of 64.
     fn sums_bytes(&self) -> Option<Dim> {
         let (g, blocks) = (&self.geometry, self.parts.blocks());
-        let of_row = |outputs: usize| (4 * g.groups * (outputs + SKEW as usize)).next_multiple_of(64);
+        let of_row = |outputs: usize| (4 * self.sums() * (outputs + SKEW as usize)).next_multiple_of(64);
         let rows = self.rows()?;
         let least = rows.mul(&Dim::constant(of_row(WHOLE as usize * g.layout.tile())))?;
         let bytes = least.add(&Dim::constant(4 * self.chunk() / blocks))?;
@@ -153,17 +153,27 @@ impl<'g> Plan<'g> {
         block.mul(&Dim::constant(blocks))
     }
 
+    /// Sums of an output: one a group, unless they are scaled and added already.
+    fn sums(&self) -> usize {
+        if self.is_scaled() { 1 } else { self.geometry.groups }
+    }
+
+    fn is_scaled(&self) -> bool {
+        matches!(self.contraction, Contraction::Scaled { .. })
+    }
+
     /// Sums that a chunk has at most.
     fn chunk(&self) -> usize {
         match self.contraction {
             Contraction::F32 { .. } => CHUNK_F32,
-            Contraction::Int8 { .. } | Contraction::Own => CHUNK,
+            Contraction::Int8 { .. } | Contraction::Scaled { .. } | Contraction::Own => CHUNK,
         }
     }
 
     fn kernel_scratch(&self) -> usize {
         match self.contraction {
             Contraction::Int8 { scratch, .. } => scratch.next_multiple_of(64),
+            Contraction::Scaled { .. } => 0,
             Contraction::Own => contraction::scratch(&self.geometry),
             Contraction::F32 { .. } => (4 * signsum_f32::scratch_len(&self.geometry)).next_multiple_of(64),
         }
@@ -225,7 +235,9 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let weights = e.arg(plan.weights);
     // Sums of int8 activations, or the elements from one row of f32 to the next.
     let (x, x_more) = match plan.contraction {
-        Contraction::Own | Contraction::Int8 { .. } => pad(plan, e, share.rows, padded)?,
+        Contraction::Own | Contraction::Int8 { .. } | Contraction::Scaled { .. } => {
+            pad(plan, e, share.rows, padded)?
+        }
         Contraction::F32 { .. } => activations(plan, e, share.rows.first)?,
     };
 
@@ -268,6 +280,16 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
                 Contraction::Int8 { symbol, .. } => {
                     let fields =
                         [weights, x, x_more, out, rows, groups, group_k, stride, first, last, own_start];
+                    e.call_with_struct(symbol, &fields)?;
+                }
+                Contraction::Scaled { symbol, .. } => {
+                    let null = e.int(0);
+                    let (scales, factors) = (e.arg(plan.scale), factors(plan, e, share.rows));
+                    let between = constant(e, g.n_padded);
+                    let fields = [
+                        weights, x, x_more, out, rows, groups, group_k, stride, first, last, null, scales,
+                        between, factors,
+                    ];
                     e.call_with_struct(symbol, &fields)?;
                 }
                 Contraction::F32 { symbol, .. } => {
@@ -330,10 +352,21 @@ fn pad(plan: &Plan, e: &mut Emit, rows: Rows, own: ClifValue) -> Result<(ClifVal
     Ok((if in_place { x } else { own }, x_sums))
 }
 
+/// What the sums of rows are multiplied with where each group of each has a factor of its own, else null.
+fn factors(plan: &Plan, e: &mut Emit, rows: Rows) -> ClifValue {
+    match plan.row_scale.filter(|_| plan.row_scales > 1) {
+        Some(arg) => {
+            let factors = e.arg(arg);
+            e.at(factors, rows.first, 4 * plan.row_scales as i64)
+        }
+        None => e.int(0),
+    }
+}
+
 /// Tiles whose sums stay in the second cache until they are outputs.
 fn chunk(plan: &Plan, e: &mut Emit, rows: ClifValue) -> ClifValue {
     let g = plan.geometry;
-    let sums = e.b.ins().imul_imm_s(rows, (g.groups * g.layout.tile()) as i64);
+    let sums = e.b.ins().imul_imm_s(rows, (plan.sums() * g.layout.tile()) as i64);
     let one = e.int(1);
     let sums = e.b.ins().smax(sums, one);
     let most = e.int((plan.chunk() / plan.parts.blocks()) as i64);

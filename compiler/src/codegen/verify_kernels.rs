@@ -16,6 +16,7 @@ use trine_ukernel::call::{Call, Rhs};
 use trine_ukernel::contract_i8::{ContractI8, scratch};
 use trine_ukernel::matmul::blocks::{self, BlocksF32};
 use trine_ukernel::matmul::{self, Codes, MatmulF32, Panels};
+use trine_ukernel::scaled_i8::{self, ScaledI8};
 use trine_ukernel::signsum_f32::{self, SignSumF32, scratch_len};
 use trine_ukernel::{Geometry, Layout, Variant, by_symbol, dot_i8, oracle, signsum_i8};
 
@@ -63,6 +64,7 @@ fn checks(module: &Module, target: &Target) -> (FxHashSet<Check>, FxHashSet<Fami
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Check {
     Int8 { symbol: &'static str, k: usize, group: usize },
+    Scaled { symbol: &'static str, k: usize, group: usize },
     F32 { symbol: &'static str, k: usize, group: usize },
     Matmul { symbol: &'static str, k: usize, packed: bool },
     Blocks { symbol: &'static str, codes: Codes },
@@ -81,6 +83,7 @@ impl Check {
                 let (&Geometry { k, group, .. }, contraction) = plan.microkernel();
                 match contraction {
                     Contraction::Int8 { symbol, .. } => Some(Check::Int8 { symbol, k, group }),
+                    Contraction::Scaled { symbol, .. } => Some(Check::Scaled { symbol, k, group }),
                     Contraction::F32 { symbol, .. } => Some(Check::F32 { symbol, k, group }),
                     Contraction::Own => None,
                 }
@@ -106,6 +109,12 @@ impl Check {
                 let found = tables.into_iter().find_map(|table| by_symbol(table, symbol).zip(oracle(table)));
                 let (variant, oracle) = found.ok_or(UNLISTED)?;
                 int8(variant, oracle, k, group)
+            }
+            Check::Scaled { symbol, k, group } => {
+                let tables = [scaled_i8::TRITS, scaled_i8::BYTES, scaled_i8::NIBBLES];
+                let found = tables.into_iter().find_map(|table| by_symbol(table, symbol).zip(oracle(table)));
+                let (variant, oracle) = found.ok_or(UNLISTED)?;
+                scaled(variant, oracle, k, group)
             }
             Check::F32 { symbol, k, group } => {
                 let variant = by_symbol(signsum_f32::VARIANTS, symbol).ok_or(UNLISTED)?;
@@ -152,6 +161,40 @@ fn int8(
         Ok(without_padding(&out, g.n_padded, g.n))
     };
     compare((variant.name(), &g), batches, |some| run(variant, some), |some| run(oracle, some), i32::eq)
+}
+
+fn scaled(
+    variant: &Variant<ScaledI8, Layout>,
+    oracle: &Variant<ScaledI8, Layout>,
+    k: usize,
+    group: usize,
+) -> Result<(), CodegenError> {
+    let g = geometry(variant.layout, outputs(variant.layout), k, group)?;
+    let (least, most) = variant.layout.weights().into_inner();
+    let most = [most, least];
+    let weights = rows(g.n, k, most, 1, between(most));
+    let x = rows(most_rows(FEW), k, [127, -128], 2, between([127, -128]));
+    let scales = rows(g.groups, g.n, [127.0, -127.0], 3, random_float);
+    let factors = rows(most_rows(FEW), g.groups, [127.0, -127.0], 4, random_float);
+    let run = |v: &Variant<ScaledI8, Layout>, some: Range<usize>| {
+        let g = geometry(v.layout, g.n, k, group)?;
+        let packed = pack(&g, &weights)?;
+        let (x, x_sums) = padded(&g, &x[some.start * k..some.end * k]);
+        let of_group = |scales: &[f32]| {
+            let zeros = std::iter::repeat_n(0.0, g.n_padded - g.n);
+            scales.iter().copied().chain(zeros).collect::<Vec<f32>>()
+        };
+        let scales: Vec<f32> = scales.chunks(g.n).flat_map(of_group).collect();
+        let factors = &factors[some.start * g.groups..some.end * g.groups];
+        let mut out = vec![0.0; some.len() * g.n_padded];
+        let sums = (&packed[..], &x[..], &x_sums[..]);
+        Call::scaled_i8(v, &g, some.len(), sums, (&scales, Some(factors)), &mut out)
+            .map_err(CodegenError::refused)?
+            .run();
+        Ok(without_padding(&out, g.n_padded, g.n))
+    };
+    let g = Geometry { groups: 1, ..g };
+    compare((variant.name(), &g), FEW, |some| run(variant, some), |some| run(oracle, some), same_bits)
 }
 
 fn float(
@@ -369,6 +412,11 @@ mod tests {
                 assert!(v.name().starts_with(name));
                 Check::Int8 { symbol: v.symbol, k, group }.run().unwrap();
                 Check::Int8 { symbol: v.symbol, k: 640, group: 640 }.run().unwrap();
+            }
+        }
+        for table in [scaled_i8::TRITS, scaled_i8::BYTES, scaled_i8::NIBBLES] {
+            for v in table.iter().filter(|v| here.contains(v.needs)) {
+                Check::Scaled { symbol: v.symbol, k, group }.run().unwrap();
             }
         }
         for v in signsum_f32::VARIANTS.iter().filter(|v| here.contains(v.needs)) {

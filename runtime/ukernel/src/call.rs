@@ -16,6 +16,7 @@ use crate::contract_i8::{self, ContractI8};
 use crate::exp::ExpF32;
 use crate::matmul::blocks::BlocksF32;
 use crate::matmul::{self, Codes, MatmulF32, Panels, WIDTH};
+use crate::scaled_i8::ScaledI8;
 use crate::signsum_f32::{SignSumF32, scratch_len};
 use crate::{Entry, Features, Geometry, Layout, Variant};
 
@@ -88,6 +89,46 @@ impl<'a> Call<'a, ContractI8> {
             tile_end: g.tiles,
             scratch: scratch.as_mut_ptr(),
         };
+        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+    }
+}
+
+impl<'a> Call<'a, ScaledI8> {
+    /// All tiles of `rows` rows: activations are as for sums, scales f32[groups, n_padded], factors f32[rows, groups], and
+    /// `out` f32[rows, n_padded].
+    pub fn scaled_i8(
+        variant: &Variant<ScaledI8, Layout>,
+        g: &Geometry,
+        rows: usize,
+        (weights, x, x_sums): (&'a [u8], &'a [i8], &'a [i32]),
+        (scales, factors): (&'a [f32], Option<&'a [f32]>),
+        out: &'a mut [f32],
+    ) -> Result<Self, CallError> {
+        runs_here(variant)?;
+        fits(g, variant.layout)?;
+        length("weights", weights.len(), Some(g.bytes))?;
+        length("activations", x.len(), rows.checked_mul(g.k_padded()))?;
+        length("sums of activations", x_sums.len(), rows.checked_mul(g.groups))?;
+        length("scales", scales.len(), outputs(g, 1))?;
+        if let Some(factors) = factors {
+            length("factors", factors.len(), rows.checked_mul(g.groups))?;
+        }
+        length("outputs", out.len(), rows.checked_mul(g.n_padded))?;
+        let sums = ContractI8 {
+            weights: weights.as_ptr(),
+            x: x.as_ptr(),
+            x_sums: x_sums.as_ptr(),
+            out: out.as_mut_ptr().cast(),
+            rows,
+            groups: g.groups,
+            group_k: g.group_k,
+            n_padded: g.n_padded,
+            tile_begin: 0,
+            tile_end: g.tiles,
+            scratch: core::ptr::null_mut(),
+        };
+        let (scales, factors) = (scales.as_ptr(), factors.map_or(null(), <[f32]>::as_ptr));
+        let args = ScaledI8 { sums, scales, scales_stride: g.n_padded, factors };
         Ok(Self { entry: variant.entry, args, buffers: PhantomData })
     }
 }

@@ -7,6 +7,8 @@ pub(crate) mod amx;
 mod tiles;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod ymm;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod zmm;
 
 use crate::{Geometry, Layout, Variant};
 
@@ -92,28 +94,41 @@ impl ContractI8 {
     }
 }
 
-/// Runs over the tiles of a call, their groups, and blocks of rows: `for_each_block!(args, layout,
-/// |cell| { 1 => .., 2 => .., .. })` takes the arm of a block's size. Sizes count up from 1, and rows
-/// are shared among as few blocks as the last of them allows, evenly: a straggler would read the
-/// weights as often as a full block.
+/// Runs over blocks of rows: `in_blocks!(rows, |row| { 1 => .., 2 => .., .. })` takes the arm of the size of the block
+/// that begins with `row`. Sizes count up from 1, and rows are shared among as few blocks as the last of them allows,
+/// evenly: a straggler would read the weights as often as a full block.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! in_blocks {
+    ($all:expr, |$row:ident| { $($rows:literal => $run:expr,)+ }) => {
+        const MOST: usize = [$($rows),+].len();
+        let mut $row = 0;
+        while $row < $all {
+            let left = $all - $row;
+            let block = left.div_ceil(left.div_ceil(MOST));
+            match block {
+                $($rows => $run,)+
+                _ => {}
+            }
+            $row += block;
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) use in_blocks;
+
+/// Runs over the tiles of a call, their groups, and blocks of rows, as [`in_blocks`] takes their arms.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! for_each_block {
     ($args:expr, $layout:expr, |$cell:ident| { $($rows:literal => $run:expr,)+ }) => {
-        const MOST: usize = [$($rows),+].len();
         for tile in $args.tile_begin..$args.tile_end {
             for group in 0..$args.groups {
                 let whole = $args.cell($layout, tile, group);
-                let mut row = 0;
-                while row < $args.rows {
-                    let left = $args.rows - row;
-                    let block = left.div_ceil(left.div_ceil(MOST));
-                    let $cell = $args.at_row(&whole, row);
-                    match block {
-                        $($rows => $run,)+
-                        _ => {}
-                    }
-                    row += block;
-                }
+                $crate::contract_i8::in_blocks!($args.rows, |row| {
+                    $($rows => {
+                        let $cell = $args.at_row(&whole, row);
+                        $run
+                    },)+
+                });
             }
         }
     };

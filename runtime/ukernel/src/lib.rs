@@ -36,6 +36,7 @@ pub mod prefetch;
 pub mod quantize;
 pub mod rescale;
 pub mod rms_norm;
+pub mod scaled_i8;
 pub mod signsum_f32;
 pub mod signsum_i8;
 pub mod silu;

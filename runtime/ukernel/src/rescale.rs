@@ -11,7 +11,8 @@
 
 use crate::lanes::{LANES, Lanes, variants};
 
-/// The arguments. Pointers that the equation brackets may be null, and so may `row_scales`, for no factor.
+/// The arguments. Pointers that the equation brackets may be null, and so may `row_scales`, for no factor, and `scales`,
+/// for one group of floats that have theirs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct RescaleF32 {
@@ -58,6 +59,7 @@ unsafe fn rescale<L: Lanes>(args: &RescaleF32) {
             _ if by_group => rescale_rows::<L, true, false, true>(*args),
             (0, 1) => rescale_rows::<L, false, true, false>(*args),
             (0, _) => rescale_rows::<L, false, false, false>(*args),
+            _ if args.scales.is_null() => rescale_rows::<L, true, true, false>(*args),
             _ => rescale_rows::<L, true, false, false>(*args),
         }
     }
@@ -101,7 +103,7 @@ struct Row<L> {
 }
 
 /// The columns from `i` on, as many as there are lanes or, without `WHOLE`, are left. `ALONE` says that there is but
-/// one group.
+/// one group, which has its scales where it is of floats.
 ///
 /// # Safety
 /// The arguments describe live buffers, and the columns exist.
@@ -120,7 +122,10 @@ unsafe fn rescale_at<
     // SAFETY: the caller's.
     unsafe {
         let n = args.n;
-        let mut y = sums_at::<L, FLOATS, WHOLE>(row.sums, i, n).mul(read::<L, WHOLE>(args.scales, i, n));
+        let mut y = sums_at::<L, FLOATS, WHOLE>(row.sums, i, n);
+        if !(FLOATS && ALONE) {
+            y = y.mul(read::<L, WHOLE>(args.scales, i, n));
+        }
         if BY_GROUP {
             y = y.mul(L::splat(*row.of_groups));
         }

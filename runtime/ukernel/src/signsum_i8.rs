@@ -12,13 +12,13 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
-mod avx2;
+pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512vbmi;
 #[cfg(target_arch = "x86_64")]
-mod avx512vnni;
+pub(crate) mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
-mod avxvnni;
+pub(crate) mod avxvnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;

@@ -1,8 +1,8 @@
 //! A kernel as one instruction set runs it, and how one is chosen.
 
 use crate::{
-    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, rescale, rms_norm, signsum_f32,
-    signsum_i8, silu, softmax, widen,
+    Features, attention, dot, dot_i8, exp, gemv, matmul, pad, quantize, rescale, rms_norm, scaled_i8,
+    signsum_f32, signsum_i8, silu, softmax, widen,
 };
 
 /// How a kernel is called: with a pointer to its arguments, which are only read.
@@ -74,6 +74,9 @@ pub fn all() -> impl Iterator<Item = Listed> {
     of(signsum_i8::VARIANTS)
         .chain(of(dot_i8::VARIANTS))
         .chain(of(dot_i8::NIBBLES))
+        .chain(of(scaled_i8::TRITS))
+        .chain(of(scaled_i8::BYTES))
+        .chain(of(scaled_i8::NIBBLES))
         .chain(of(signsum_f32::VARIANTS))
         .chain(of(quantize::VARIANTS))
         .chain(of(pad::VARIANTS))

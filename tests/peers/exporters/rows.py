@@ -15,10 +15,10 @@ FAMILIES = {
     "cached": "attention",
 }  # fmt: skip
 NOTES = """\
-Layers are counted as the checkpoint has them, if an exporter joined them or not. Caches are those that attention
-appends to itself, which else are copied each token. A model of halves rounds more often than to int8, so that layers of
-int8 are asserted where it is made wide. Tokens are compared with the framework's, or, marked †, with onnxruntime's, where the exporter rounds weights or
-its file answers other than the framework."""
+Layers are counted as the checkpoint has them, if an exporter joined them or not. Caches are those that a session holds
+and that grow or are written in place; others are copied each token. A model of halves rounds more often than to int8, so
+that layers of int8 are asserted where it is made wide. Tokens are compared with the framework's, or, marked †, with
+onnxruntime's, where the exporter rounds weights or its file answers other than the framework."""
 
 
 @dataclass

@@ -136,7 +136,7 @@ pub fn emit(
 ) -> Result<()> {
     let shape = Shape::of(plan.graph);
     let zero = e.int(0);
-    let row_stride = e.b.ins().imul_imm_s(stride, plan.geometry.groups as i64);
+    let row_stride = e.b.ins().imul_imm_s(stride, plan.sums() as i64);
     let row = |base: ClifValue| {
         move |e: &mut Emit, row: ClifValue| {
             let row = e.b.ins().isub(row, rows.first);
@@ -229,7 +229,9 @@ fn rescale(
         0 => from,
         first => e.b.ins().iadd_imm_s(from, first as i64),
     };
-    let row_scales = match plan.row_scale {
+    // What is scaled has its factors of groups, too.
+    let factors = plan.row_scale.filter(|_| !plan.is_scaled() || plan.row_scales == 1);
+    let row_scales = match factors {
         Some(arg) => {
             let row_scales = e.arg(arg);
             e.at(row_scales, rows.first, 4 * plan.row_scales as i64)
@@ -243,12 +245,18 @@ fn rescale(
         }
         None => null,
     };
-    let scales = e.arg(plan.scale);
+    let scales = match plan.is_scaled() {
+        true => null,
+        false => {
+            let scales = e.arg(plan.scale);
+            e.at(scales, output, 4)
+        }
+    };
     let fields = [
         e.at(sums, from, 4),
-        e.b.ins().imul_imm_s(group_stride, g.groups as i64),
+        e.b.ins().imul_imm_s(group_stride, plan.sums() as i64),
         group_stride,
-        e.at(scales, output, 4),
+        scales,
         e.int(g.n_padded as i64),
         row_scales,
         bias,
@@ -256,9 +264,9 @@ fn rescale(
         e.at(results.base, result, 4),
         results.stride,
         rows.count,
-        e.int(g.groups as i64),
+        e.int(plan.sums() as i64),
         count,
-        e.int(i64::from(!plan.int8)),
+        e.int(i64::from(!plan.int8 || plan.is_scaled())),
         e.int(i64::from(plan.row_scales > 1)),
     ];
     e.call_with_struct(plan.rescale, &fields)

@@ -1,7 +1,8 @@
 //! Contractions in registers of 256 bits, whatever multiplies: the 32 outputs of a tile are four of them.
 
-use super::{Cell, ContractI8, for_each_block};
+use super::{Cell, ContractI8, for_each_block, in_blocks};
 use crate::Layout;
+use crate::scaled_i8::ScaledI8;
 use core::arch::x86_64::*;
 
 /// How products are summed.
@@ -104,6 +105,65 @@ unsafe fn rows<S: Sums, const R: usize, const V: usize>(args: &ContractI8, cell:
                 for (v, sum) in sums.into_iter().enumerate() {
                     _mm256_storeu_si256(out.add(8 * v).cast(), _mm256_add_epi32(start, sum));
                 }
+            }
+        }
+    }
+}
+
+/// The whole call, whose groups are scaled and added in registers.
+///
+/// # Safety
+/// The arguments are as [`ScaledI8`] says; the machine has AVX2 and what `S` needs.
+#[target_feature(enable = "avx2")]
+pub unsafe fn contract_scaled<S: Sums>(args: &ScaledI8) {
+    for tile in args.sums.tile_begin..args.sums.tile_end {
+        // SAFETY: the caller's; tiles and rows are those of the arguments.
+        unsafe {
+            in_blocks!(args.sums.rows, |row| {
+                1 => scaled_rows::<S, 1, 4>(args, tile, row),
+                2 => scaled_rows::<S, 2, 4>(args, tile, row),
+                3 => scaled_rows::<S, 3, 2>(args, tile, row),
+                4 => scaled_rows::<S, 4, 2>(args, tile, row),
+            });
+        }
+    }
+}
+
+/// `R` rows of a tile, `V` of its four registers after the other.
+///
+/// # Safety
+/// The buffers are live for `R` rows from `row` on.
+#[target_feature(enable = "avx2")]
+unsafe fn scaled_rows<S: Sums, const R: usize, const V: usize>(args: &ScaledI8, tile: usize, row: usize) {
+    let all = &args.sums;
+    for first in (0..4).step_by(V) {
+        // Nothing is changed by adding -0.
+        let mut outputs = [[_mm256_set1_ps(-0.0); V]; R];
+        for group in 0..all.groups {
+            let cell = all.at_row(&all.cell(S::LAYOUT, tile, group), row);
+            // SAFETY: the caller's.
+            unsafe {
+                let sums = S::sums::<R, V>(cell.weights.add(32 * first), cell.x, all.x_stride(), cell.steps);
+                let scales = args.scales_of(group, S::LAYOUT, tile).add(8 * first);
+                for (r, (outputs, sums)) in outputs.iter_mut().zip(sums).enumerate() {
+                    let x_sum = *cell.x_sums.add(r * all.groups);
+                    let start = _mm256_set1_epi32(x_sum.wrapping_mul(-S::OFFSET));
+                    let factor = args.factor(row + r, group);
+                    for (v, (output, sum)) in outputs.iter_mut().zip(sums).enumerate() {
+                        let sum = _mm256_cvtepi32_ps(_mm256_add_epi32(start, sum));
+                        let mut term = _mm256_mul_ps(sum, _mm256_loadu_ps(scales.add(8 * v)));
+                        if let Some(factor) = factor {
+                            term = _mm256_mul_ps(term, _mm256_set1_ps(factor));
+                        }
+                        *output = _mm256_add_ps(*output, term);
+                    }
+                }
+            }
+        }
+        for (r, outputs) in outputs.into_iter().enumerate() {
+            for (v, output) in outputs.into_iter().enumerate() {
+                // SAFETY: the caller's; 8 outputs a register and row are written.
+                unsafe { _mm256_storeu_ps(args.out(row + r, S::LAYOUT, tile).add(8 * (first + v)), output) };
             }
         }
     }

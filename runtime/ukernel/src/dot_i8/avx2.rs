@@ -4,8 +4,9 @@
 //! are exact.
 
 use crate::Layout;
-use crate::contract_i8::ymm::{Bytes, Codes, Nibbles, Sums, contract, load};
+use crate::contract_i8::ymm::{Bytes, Codes, Nibbles, Sums, contract, contract_scaled, load};
 use crate::contract_i8::{ContractI8, four};
+use crate::scaled_i8::ScaledI8;
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
@@ -25,6 +26,24 @@ pub unsafe extern "C" fn trine_dot_i8_avx2_8bit_32(args: *const ContractI8) {
 pub unsafe extern "C" fn trine_dot_i8_avx2_4bit_32(args: *const ContractI8) {
     // SAFETY: the caller's.
     unsafe { contract::<Pairs<Nibbles>>(&*args) }
+}
+
+/// # Safety
+/// The machine has AVX2; the arguments are as [`ScaledI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2")]
+pub unsafe extern "C" fn trine_scaled_i8_avx2_8bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Pairs<Bytes>>(&*args) }
+}
+
+/// # Safety
+/// As for [`trine_scaled_i8_avx2_8bit_32`].
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2")]
+pub unsafe extern "C" fn trine_scaled_i8_avx2_4bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Pairs<Nibbles>>(&*args) }
 }
 
 struct Pairs<C>(PhantomData<C>);

@@ -1,8 +1,9 @@
 //! `8bit_32` and `4bit_32` by the `vpdpbusd` of 256 bits: four inputs at a time.
 
 use crate::Layout;
-use crate::contract_i8::ymm::{Bytes, Codes, Nibbles, Sums, contract, load};
+use crate::contract_i8::ymm::{Bytes, Codes, Nibbles, Sums, contract, contract_scaled, load};
 use crate::contract_i8::{ContractI8, four};
+use crate::scaled_i8::ScaledI8;
 use core::arch::x86_64::*;
 use core::marker::PhantomData;
 
@@ -22,6 +23,24 @@ pub unsafe extern "C" fn trine_dot_i8_avxvnni_8bit_32(args: *const ContractI8) {
 pub unsafe extern "C" fn trine_dot_i8_avxvnni_4bit_32(args: *const ContractI8) {
     // SAFETY: the caller's.
     unsafe { contract::<Quadruples<Nibbles>>(&*args) }
+}
+
+/// # Safety
+/// The machine has AVX2 and AVX-VNNI; the arguments are as [`ScaledI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2,avxvnni")]
+pub unsafe extern "C" fn trine_scaled_i8_avxvnni_8bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Quadruples<Bytes>>(&*args) }
+}
+
+/// # Safety
+/// As for [`trine_scaled_i8_avxvnni_8bit_32`].
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2,avxvnni")]
+pub unsafe extern "C" fn trine_scaled_i8_avxvnni_4bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Quadruples<Nibbles>>(&*args) }
 }
 
 struct Quadruples<C>(PhantomData<C>);

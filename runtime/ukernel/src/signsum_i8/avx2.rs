@@ -4,8 +4,9 @@
 //! most 2 · (2 · 128), so 60 of them stay below 2^15.
 
 use crate::Layout;
-use crate::contract_i8::ymm::{Sums, contract, load};
+use crate::contract_i8::ymm::{Sums, contract, contract_scaled, load};
 use crate::contract_i8::{ContractI8, four};
+use crate::scaled_i8::ScaledI8;
 use core::arch::x86_64::*;
 
 /// Steps between widenings; a step adds four pairs.
@@ -18,6 +19,15 @@ const STEPS_IN_I16: usize = 15;
 pub unsafe extern "C" fn trine_signsum_i8_avx2_2bit_32(args: *const ContractI8) {
     // SAFETY: the caller's.
     unsafe { contract::<Pairs>(&*args) }
+}
+
+/// # Safety
+/// The machine has AVX2; the arguments are as [`ScaledI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2")]
+pub unsafe extern "C" fn trine_scaled_i8_avx2_2bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Pairs>(&*args) }
 }
 
 struct Pairs;

@@ -5,7 +5,9 @@
 //! them, so that a row needs only two accumulators.
 
 use crate::Layout;
+use crate::contract_i8::zmm::{Sums, contract_scaled};
 use crate::contract_i8::{Cell, ContractI8, for_each_block, four, prefetch_ahead};
+use crate::scaled_i8::ScaledI8;
 use core::arch::x86_64::*;
 
 const LAYOUT: Layout = Layout::TwoBit32;
@@ -29,6 +31,15 @@ pub unsafe extern "C" fn trine_signsum_i8_avx512vnni_2bit_32(args: *const Contra
             8 => rows::<8>(args, &cell),
         });
     }
+}
+
+/// # Safety
+/// The machine has AVX-512 F, BW, VL and VNNI; the arguments are as [`ScaledI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub unsafe extern "C" fn trine_scaled_i8_avx512vnni_2bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Quadruples>(&*args) }
 }
 
 /// One row of a cell.
@@ -73,30 +84,9 @@ unsafe fn one_row(cell: &Cell) {
 /// The cell's buffers are live for `R` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn rows<const R: usize>(args: &ContractI8, cell: &Cell) {
-    // SAFETY: each step reads 128 packed bytes and 16 activations a row, and 32 sums a row are written.
+    // SAFETY: the caller's; 32 sums a row are written.
     unsafe {
-        let mask = _mm512_set1_epi8(3);
-        let mut sums = [[_mm512_setzero_si512(); 2]; R];
-        let (mut w, mut x) = (cell.weights, cell.x);
-        let x_stride = args.x_stride();
-        for _ in 0..cell.steps {
-            let mut packed = [load(w), load(w.add(64))];
-            for field in 0..4 {
-                if field % 2 == 0 {
-                    prefetch_ahead(w.wrapping_add(32 * field));
-                }
-                let weights = packed.map(|p| _mm512_and_si512(p, mask));
-                packed = packed.map(|p| _mm512_srli_epi16::<2>(p));
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let x4 = _mm512_set1_epi32(four(x.add(row * x_stride + 4 * field)));
-                    for half in 0..2 {
-                        sums[half] = _mm512_dpbusd_epi32(sums[half], weights[half], x4);
-                    }
-                }
-            }
-            w = w.add(LAYOUT.step_bytes());
-            x = x.add(LAYOUT.k_step());
-        }
+        let sums = Quadruples::sums::<R>(cell.weights, cell.x, args.x_stride(), cell.steps);
         for (row, sums) in sums.into_iter().enumerate() {
             let x_sum = _mm512_set1_epi32(*cell.x_sums.add(row * args.groups));
             let out = cell.out.add(row * args.out_stride());
@@ -104,6 +94,46 @@ unsafe fn rows<const R: usize>(args: &ContractI8, cell: &Cell) {
                 _mm512_storeu_si512(out.add(16 * half).cast(), _mm512_sub_epi32(sum, x_sum));
             }
         }
+    }
+}
+
+struct Quadruples;
+
+impl Sums for Quadruples {
+    const LAYOUT: Layout = LAYOUT;
+    const OFFSET: i32 = 1;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    unsafe fn sums<const R: usize>(
+        mut w: *const u8,
+        mut x: *const i8,
+        x_stride: usize,
+        steps: usize,
+    ) -> [[__m512i; 2]; R] {
+        let mask = _mm512_set1_epi8(3);
+        let mut sums = [[_mm512_setzero_si512(); 2]; R];
+        for _ in 0..steps {
+            // SAFETY: the caller's: each step reads 128 packed bytes and 16 activations a row.
+            let mut packed = unsafe { [load(w), load(w.add(64))] };
+            for field in 0..4 {
+                if field % 2 == 0 {
+                    prefetch_ahead(w.wrapping_add(32 * field));
+                }
+                let weights = packed.map(|p| _mm512_and_si512(p, mask));
+                packed = packed.map(|p| _mm512_srli_epi16::<2>(p));
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let x4 = _mm512_set1_epi32(unsafe { four(x.add(row * x_stride + 4 * field)) });
+                    for half in 0..2 {
+                        sums[half] = _mm512_dpbusd_epi32(sums[half], weights[half], x4);
+                    }
+                }
+            }
+            w = w.wrapping_add(LAYOUT.step_bytes());
+            x = x.wrapping_add(LAYOUT.k_step());
+        }
+        sums
     }
 }
 

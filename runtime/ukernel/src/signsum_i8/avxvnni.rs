@@ -1,8 +1,9 @@
 //! `2bit_32` by the `vpdpbusd` of 256 bits: 16 inputs a step.
 
 use crate::Layout;
-use crate::contract_i8::ymm::{Sums, contract, load};
+use crate::contract_i8::ymm::{Sums, contract, contract_scaled, load};
 use crate::contract_i8::{ContractI8, four};
+use crate::scaled_i8::ScaledI8;
 use core::arch::x86_64::*;
 
 /// # Safety
@@ -12,6 +13,15 @@ use core::arch::x86_64::*;
 pub unsafe extern "C" fn trine_signsum_i8_avxvnni_2bit_32(args: *const ContractI8) {
     // SAFETY: the caller's.
     unsafe { contract::<Quadruples>(&*args) }
+}
+
+/// # Safety
+/// The machine has AVX2 and AVX-VNNI; the arguments are as [`ScaledI8`] says.
+#[unsafe(no_mangle)]
+#[target_feature(enable = "avx2,avxvnni")]
+pub unsafe extern "C" fn trine_scaled_i8_avxvnni_2bit_32(args: *const ScaledI8) {
+    // SAFETY: the caller's.
+    unsafe { contract_scaled::<Quadruples>(&*args) }
 }
 
 struct Quadruples;
