@@ -171,6 +171,24 @@ fn link(module: &Module, cpu: Option<&str>) -> Linked {
     Linked { folder, module }
 }
 
+/// A function that a closure or an iterator calls has not the instructions of its caller unless it is inlined, and is then a
+/// call for each intrinsic: right, and many times slower.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn microkernels_call_no_intrinsics() {
+    const MODULE: &[u8] = b"core_arch3x86";
+    let bytes = fs::read(archive()).unwrap();
+    let symbols = bytes.windows(MODULE.len()).enumerate().filter(|(_, window)| *window == MODULE);
+    let rest = symbols.map(|(at, _)| String::from_utf8_lossy(&bytes[at + MODULE.len()..][..40]).into_owned());
+    // The libraries beneath have some of what every machine has.
+    let is_of_a_variant = |name: &String| {
+        let feature = name.trim_start_matches(|c: char| c.is_ascii_digit());
+        ["avx", "fma", "f16c"].iter().any(|family| feature.starts_with(family))
+    };
+    let called: Vec<String> = rest.filter(is_of_a_variant).collect();
+    assert!(called.is_empty(), "intrinsics that are called, by the ends of their names: {called:?}");
+}
+
 /// The microkernels as an archive for C, in a target folder of its own.
 fn archive() -> &'static Path {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();

@@ -322,6 +322,24 @@ fn attributes_of_the_wrong_type() {
 }
 
 #[test]
+fn norms_computed_in_other_types() {
+    for (stash_type, refusal) in [(1, None), (10, Some("f16")), (11, Some("f64"))] {
+        let mut norm = node("LayerNormalization", &["x", "x"], &["y"]);
+        norm.attribute = vec![int("stash_type", stash_type)];
+        let model = with_graph(graph(&["x"], vec![norm], &["y"]));
+        match refusal {
+            None => drop(accepted(&model)),
+            Some(elem) => assert_eq!(
+                refused(&model),
+                format!(
+                    "node `n_y` (LayerNormalization): computes in f32, not in the {elem} of `stash_type`"
+                )
+            ),
+        }
+    }
+}
+
+#[test]
 fn subgraphs_nested_without_end() {
     let deep = |depth: usize| {
         let mut body = graph(&[], vec![node("Add", &["x", "x"], &["y0"])], &["y0"]);

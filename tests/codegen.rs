@@ -129,10 +129,12 @@ fn gated_layers_are_one_kernel() {
         "%g = sigmoid %u : {ty}\n  %h = mul %g, %u : {ty}\n  %y = mul %v, %h : {ty}",
     ];
     // Half of the outputs, and whether that is a whole number of tiles; the last is more than a chunk.
-    for (half, whole) in [(64, true), (192, true), (20, false), (4096, true)] {
+    for (half, whole, group) in
+        [(64, true, 48), (192, true, 48), (20, false, 48), (4096, true, 48), (64, true, 16), (4096, true, 16)]
+    {
         let (n, k) = (2 * half, 48);
         for kind in [Linear::TernaryF32, Linear::TernaryInt8, Linear::Int8] {
-            let plain = linear(n, k, k, kind).replace(&format!(", %r: f32[batch,{n}]"), "");
+            let plain = linear(n, k, group, kind).replace(&format!(", %r: f32[batch,{n}]"), "");
             let (layer, _) = plain.split_once("  %y").unwrap();
             let layer =
                 layer.replace(&format!("-> (%y: f32[batch,{n}])"), &format!("-> (%y: f32[batch,{half}])"));
@@ -146,6 +148,48 @@ fn gated_layers_are_one_kernel() {
                 let calls = usize::from(kind != Linear::TernaryF32) + if whole { 1 } else { 2 };
                 assert_eq!(dump.matches(" = call").count(), calls, "{dump}");
             }
+        }
+    }
+}
+
+/// Each block of a row was rounded by its own largest value; the layer is gated, or has results that are parts.
+#[test]
+fn sums_of_blocks_have_a_factor_each() {
+    for (n, k, block, weights) in
+        [(64, 96, 32, "trit"), (40, 64, 16, "trit"), (72, 60, 20, "i8"), (2048, 96, 32, "i4")]
+    {
+        let (blocks, half) = (k / block, n / 2);
+        let (op, elem) = if weights == "trit" { ("sign_select", "i8") } else { ("weight_products", "i16") };
+        let layer = format!(
+            "  %b = reshape %x {{shape=[batch,{blocks},{block}]}} : f32[batch,{blocks},{block}]
+  %q, %s = quantize_rows %b : i8[batch,{blocks},{block}], f32[batch,{blocks},1]
+  %f = reshape %q {{shape=[batch,{k}]}} : i8[batch,{k}]
+  %e = reshape %s {{shape=[batch,{blocks}]}} : f32[batch,{blocks}]
+  %p = {op} %f, @w : {elem}[batch,{n},{k}]
+  %t = group_sum %p {{group={block}}} : i32[batch,{n},{blocks}]
+  %o = rescale %t, @scale, %e, @bias : f32[batch,{n}]
+"
+        );
+        let head = format!(
+            "stage lowered\nconst @w: {weights}[{n},{k}]\nconst @scale: f32[{n},{blocks}]\nconst @bias: f32[{n}]\n"
+        );
+        let split = format!(
+            "  %u, %v = split %o {{axis=1, sizes=[{half},{half}]}} : f32[batch,{half}], f32[batch,{half}]\n"
+        );
+        let graphs = [
+            format!(
+                "graph @main(%x: f32[batch,{k}]) -> (%y: f32[batch,{n}]) {{\n{layer}  %y = neg %o : f32[batch,{n}]\n}}\n"
+            ),
+            format!(
+                "graph @main(%x: f32[batch,{k}]) -> (%u: f32[batch,{half}], %v: f32[batch,{half}]) {{\n{layer}{split}}}\n"
+            ),
+            format!(
+                "graph @main(%x: f32[batch,{k}]) -> (%y: f32[batch,{half}]) {{\n{layer}{split}  \
+                 %g = silu %u : f32[batch,{half}]\n  %y = mul %g, %v : f32[batch,{half}]\n}}\n"
+            ),
+        ];
+        for (graph, batch) in graphs.iter().flat_map(|graph| [1, 3, 70].map(|batch| (graph, batch))) {
+            same_bits(&format!("{head}{graph}"), &[("batch", batch)]);
         }
     }
 }

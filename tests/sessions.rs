@@ -217,7 +217,7 @@ graph @main(%x: f32[b,s,8], %at: i64[b], %cache: f32[b,6,8]) -> (%sum: f32[b,6,1
     for make in [Session::new, Session::guarded] {
         let mut held = make(program.clone(), &threads(2, Some(1)));
         let mut plain = make(program.clone(), &threads(1, None));
-        for b in [2, 1] {
+        for b in [2, 2, 1, 1] {
             let mut cache = Tensor::from_vec(vec![b, 6, 8], vec![0f32; b * 48]).unwrap();
             for (step, (s, at)) in [(3, 0i64), (1, 3), (2, 1), (0, 6), (2, 4)].into_iter().enumerate() {
                 let (x, at) = (values(&[b, s, 8], step as u64), Tensor::vector(vec![at; b]));

@@ -286,3 +286,38 @@ fn the_cache_of_a_hub_is_followed_into_its_blobs() {
     assert!(text("../../blobs/m1", "../../refs/d1").unwrap_err().contains("takes 8 bytes, not 13"));
     assert!(text("../../refs/d1", "../../blobs/d1").unwrap_err().contains("not an ONNX model"));
 }
+
+/// Tensors whose bytes 32 bits do not count, at an offset that they do not either. The file has holes, and takes no room.
+#[cfg(unix)]
+#[test]
+fn tensors_beyond_four_gigabytes_are_read_where_they_lie() {
+    use std::os::unix::fs::FileExt;
+    const ROWS: usize = 1_100_000;
+    const OFFSET: u64 = 5 << 30;
+    let folder = tempfile::tempdir().unwrap();
+    let data = std::fs::File::create(folder.path().join("weights")).unwrap();
+    data.set_len(OFFSET + (ROWS * 4096) as u64).unwrap();
+    for (row, value) in [(0, 1.5f32), (ROWS - 1, -2.5)] {
+        data.write_all_at(&value.to_le_bytes(), OFFSET + (row * 4096) as u64).unwrap();
+    }
+    let entry =
+        |key: &str, value: String| StringStringEntryProto { key: Some(key.into()), value: Some(value) };
+    let table = TensorProto {
+        raw_data: None,
+        data_location: Some(1),
+        external_data: vec![entry("location", "weights".into()), entry("offset", OFFSET.to_string())],
+        ..tensor("table", FLOAT, &[ROWS as i64, 1024], &[])
+    };
+    let mut graph = graph(&[], vec![node("Gather", &["table", "rows"], &["y"])], &["y"]);
+    graph.input = vec![value("rows", 7, &[2])];
+    graph.output = vec![value("y", FLOAT, &[2, 1024])];
+    graph.initializer = vec![table];
+    let path = folder.path().join("model.onnx");
+    std::fs::write(&path, encode(&model(graph))).unwrap();
+    let rows = Tensor::vector(vec![ROWS as i64 - 1, 0]);
+    let program = trine::compile(&path, &Options::default()).unwrap();
+    let results =
+        Session::new(std::sync::Arc::new(program), &SessionOptions::default()).run(&[rows]).unwrap();
+    let y = floats(&results[0]);
+    assert_eq!((y[0], y[1], y[1024]), (-2.5, 0.0, 1.5));
+}

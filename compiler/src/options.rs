@@ -25,10 +25,13 @@ pub enum Activations {
     #[default]
     Auto,
     F32,
-    /// int8 with one scale a row: faster, and lossy.
+    /// int8 with a scale for each group of inputs that share a scale of the weights, where groups fill the rows, else one a
+    /// row: faster, and lossy.
     I8,
-    /// int8 with a scale for each block of so many inputs, where blocks fill the rows: lossy too, but what is large in
-    /// one block costs others nothing.
+    /// int8 with one scale a row: as fast, and what is large costs all of its row.
+    I8Rows,
+    /// int8 with a scale for each block of so many inputs, at most those of a group: slower where they are fewer, and less
+    /// is lost.
     I8Blocks(usize),
 }
 
@@ -130,7 +133,8 @@ impl Options {
         }
         if module.stage <= Stage::Ternary {
             let step = match self.activations {
-                Activations::I8 => "quantize-activations".into(),
+                Activations::I8 => "quantize-activations{block=group}".into(),
+                Activations::I8Rows => "quantize-activations".into(),
                 Activations::I8Blocks(block) => format!("quantize-activations{{block={block}}}"),
                 Activations::Auto | Activations::F32 => return Ok(pipeline),
             };
@@ -142,9 +146,9 @@ impl Options {
     fn ternarize_step(&self, text: &str) -> String {
         let (method, rest) = name_and_options(text);
         let activations = match self.activations {
-            // Blocks are rounded by the pass that comes after.
-            Activations::F32 | Activations::I8Blocks(_) => "f32",
-            Activations::Auto | Activations::I8 => "i8",
+            // What shares less than a row is rounded by the pass that comes after.
+            Activations::F32 | Activations::I8 | Activations::I8Blocks(_) => "f32",
+            Activations::Auto | Activations::I8Rows => "i8",
         };
         format!("ternarize{{method={method},activations={activations},{rest}}}")
     }

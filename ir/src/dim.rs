@@ -56,6 +56,11 @@ impl Dim {
         Dim::collect([(vec![], value as i64)])
     }
 
+    /// The product of all, such as how many elements a shape has; `None` on overflow.
+    pub fn product<'d>(dims: impl IntoIterator<Item = &'d Dim>) -> Option<Dim> {
+        dims.into_iter().try_fold(Dim::constant(1), |product, d| product.mul(d))
+    }
+
     /// A constant that may be negative, as offsets in attributes are; no dimension of a type is.
     pub fn integer(value: i64) -> Dim {
         Dim::collect([(vec![], value)])

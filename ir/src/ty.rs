@@ -166,7 +166,7 @@ impl Type {
 
     /// The number of elements; `None` on overflow.
     pub fn count(&self) -> Option<Dim> {
-        self.dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+        Dim::product(&self.dims)
     }
 
     /// The shape under `env`; the error is the first dimension that has no value.

@@ -194,6 +194,11 @@ impl Memory {
         self.states.reserve(&self.program, dims, filled)
     }
 
+    /// A run begins, which may write into states whose size stays.
+    pub fn begin_run(&mut self) {
+        self.states.begin(&self.program);
+    }
+
     /// Has states whose size stays begin as zeros again.
     pub fn forget_states(&mut self) {
         self.states.forget(&self.program);

@@ -173,6 +173,7 @@ impl Session {
             return Err(RunError::Sizes(program.complaint(broken, &self.dims)));
         }
         self.prepare(&program)?;
+        self.memory.begin_run();
         let is_kernel = |step: &&Step| matches!(step.kind, StepKind::Kernel(_));
         let mut next = 0;
         while let Some(step) = program.steps.get(next) {

@@ -33,6 +33,11 @@ impl States {
         self.capacity
     }
 
+    /// A run begins, which may write into states without positions.
+    pub fn begin(&mut self, program: &Parts) {
+        self.written = self.capacity.is_some() && program.states.iter().any(|state| state.axis.is_none());
+    }
+
     /// Has states without positions begin as zeros again.
     pub fn forget(&mut self, program: &Parts) {
         if !std::mem::take(&mut self.written) || self.made_for.is_none() {
@@ -57,10 +62,7 @@ impl States {
                     changed = changed.or(was.map(|was| (name, axis, was, dim)));
                 }
             }
-            let Some((name, axis, was, now)) = changed else {
-                self.written |= program.states.iter().any(|state| state.axis.is_none());
-                return Ok(false);
-            };
+            let Some((name, axis, was, now)) = changed else { return Ok(false) };
             if is_wanted {
                 return Err(RunError::StateDims { name: name.into(), axis, was, now });
             }
@@ -88,7 +90,6 @@ impl States {
                 None if state.axis.is_none() => self.arena.clear(&self.slots, s),
                 None => {}
             }
-            self.written |= state.axis.is_none();
         }
         self.made_for = Some(new);
         Ok(true)

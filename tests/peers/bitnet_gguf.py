@@ -2,8 +2,9 @@
 
     bitnet_gguf.py --output DIR --type TQ2_0 --hidden 2560 --layers 30 --ffn 6912 --heads 20 --kv-heads 5 --vocab 128256
 
-The architecture is llama.cpp's `bitnet`, which has the norms and the tied embedding of BitNet b1.58; its feed-forward
-gates by SiLU, whatever `--activation` says. Tensors are written one at a time.
+The architecture is llama.cpp's `bitnet`, which has the norms and the tied embedding of BitNet b1.58, or `llama` where
+those norms are left out; its feed-forward gates by SiLU, whatever `--activation` says. Tensors are written one at a
+time.
 """
 
 import argparse
@@ -31,18 +32,21 @@ def main() -> None:
     parser.add_argument("--type", choices=["TQ1_0", "TQ2_0", "Q4_0"], default="TQ2_0", help="of the linear layers")
     generate_decoder.add_options(parser)
     a = parser.parse_args()
-    if a.no_sub_norms or a.dense:
-        parser.error("llama.cpp's `bitnet` is ternary and has norms in front of o and down")
+    if a.dense:
+        parser.error("what is written is ternary")
     config, weights = generate_decoder.decoder(parser, a)
     options = {name: value for name, value in vars(a).items() if name != "output"}
     sources = [Path(__file__), HERE / "generate_decoder.py", HERE / "requirements.txt"]
     stamp = digest(repr(sorted(options.items())), *sources)
     kind = GGMLQuantizationType[a.type]
-    build_once(a.output, stamp, lambda folder: write(folder / "model.gguf", config, weights, kind))
+    norms = {} if a.no_sub_norms else SUB_NORMS
+    build_once(a.output, stamp, lambda folder: write(folder / "model.gguf", config, weights, norms, kind))
 
 
-def write(path: Path, config: Config, weights: RandomWeights, kind: GGMLQuantizationType) -> None:
-    writer = gguf.GGUFWriter(path, "bitnet")
+def write(
+    path: Path, config: Config, weights: RandomWeights, norms: dict[str, str], kind: GGMLQuantizationType
+) -> None:
+    writer = gguf.GGUFWriter(path, "bitnet" if norms else "llama")
     writer.add_vocab_size(config.vocab)
     writer.add_context_length(config.max_positions)
     writer.add_embedding_length(config.hidden)
@@ -54,7 +58,7 @@ def write(path: Path, config: Config, weights: RandomWeights, kind: GGMLQuantiza
     writer.add_rope_freq_base(config.rope_theta)
     writer.add_layer_norm_rms_eps(config.norm_eps)
     writer.add_tokenizer_model("none")
-    tensors = list(names(config))
+    tensors = list(names(config, norms))
     for name, source in tensors:
         shape, wanted = weights.shape(source), type_of(source, weights, kind)
         block, size = GGML_QUANT_SIZES[wanted]
@@ -71,11 +75,11 @@ def write(path: Path, config: Config, weights: RandomWeights, kind: GGMLQuantiza
     writer.close()
 
 
-def names(config: Config):
-    """Each tensor's name in GGUF, and in `decoder.export`."""
+def names(config: Config, norms: dict[str, str]):
+    """Each tensor's name in GGUF, and in `decoder.export`, with those of these norms."""
     yield "token_embd.weight", "embed_tokens.weight"
     for i in range(config.layers):
-        for ours, theirs in (NAMES | SUB_NORMS).items():
+        for ours, theirs in (NAMES | norms).items():
             yield f"blk.{i}.{theirs}.weight", f"layers.{i}.{ours}.weight"
     yield "output_norm.weight", "norm.weight"
 

@@ -1,19 +1,24 @@
-"""Models as torch.export writes them, beside the same shapes in Trine's own best spelling and beside onnxruntime.
+"""Models as exporters write them, beside the same in Trine's own best spelling, onnxruntime and llama.cpp.
 
 Two layers of BitNet-2B-4T's shapes with random ternary weights, whose inputs are rounded to int8: from the master
 weights and from packed ones, as `exporters.py --real` makes them, and as `generate_decoder.py` writes them;
-onnxruntime runs MatMulNBits. Decoding follows a prompt of one token, of 128 and of 1,024.
+onnxruntime runs MatMulNBits, llama.cpp TQ2_0. And a whole model of the shapes of Ternary Bonsai 1.7B, 2 bits and f16 as
+onnxruntime-genai writes it; made wide, it computes in f32 as Trine's own spellings do. llama.cpp has no norms of heads
+there. Decoding follows a prompt of one token, of 128 and of 1,024.
 """
 
 import sys
+from pathlib import Path
 
 from cache import HERE as PYTHON
-from cache import progress, target_dir
+from cache import build_once, digest, progress, target_dir
 from contest import Contest
 from decoders import UNITS, Decoders
 from process import call
 from trine import Trine
 
+HERE = Path(__file__).parent
+SPELLINGS_FOLDER = HERE.parent / "models" / "spellings"
 SHAPES = ["--hidden", 2560, "--ffn", 6912, "--heads", 20, "--kv-heads", 5, "--layers", 2, "--vocab", 2048]
 # BitNet's own rounding, a scale a row; and what onnxruntime has for it, a scale a block.
 SPELLINGS = {
@@ -23,7 +28,15 @@ SPELLINGS = {
 PROMPTS = [1, 128, 1024]
 
 
+BONSAI_LAYERS = 28
+BONSAI = ["--hidden", 2048, "--ffn", 6144, "--heads", 16, "--kv-heads", 8, "--vocab", 151936]
+
+
 def exported(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
+    return _bitnet(trine, seconds, whole) + _bonsai(trine, seconds, whole)
+
+
+def _bitnet(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
     models = target_dir() / "peers" / "exporters" / "models"
     found = {weights: models / f"torch-sdpa-bitnet-2b4t-{weights}-f32" for weights in ("unpacked", "packed")}
     if missing := [folder for folder in found.values() if not (folder / "model.onnx").exists()]:
@@ -32,6 +45,7 @@ def exported(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
     own = {name: target_dir() / "peers" / f"bitnet-2-layers-2048-{name}" for name in SPELLINGS}
     for name, options in SPELLINGS.items():
         call([sys.executable, PYTHON / "generate_decoder.py", "--output", own[name], *SHAPES, *options])
+    gguf = _gguf("bitnet-2-layers-2048", SHAPES)
 
     def contest(prompt: int) -> Contest:
         decoders = Decoders(trine, prompt, seconds, whole)
@@ -43,7 +57,41 @@ def exported(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
             ),
             decoders.trine("Trine, MatMulNBits 2 bits", own["nbits2"] / "model.onnx"),
             decoders.onnxruntime("onnxruntime, MatMulNBits 2 bits", own["nbits2"] / "model.onnx"),
+            decoders.llama("llama.cpp TQ2_0, Q6_K head", gguf),
         ]
         return Contest(f"BitNet-2B-4T's shapes, 2 layers, {prompt:,} tokens before", UNITS, engines)
 
     return [contest(prompt) for prompt in PROMPTS]
+
+
+def _bonsai(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
+    layers = BONSAI_LAYERS if whole else 2
+    name = f"bonsai-{layers}-layers"
+    folder = target_dir() / "peers" / name
+    make = SPELLINGS_FOLDER / "make.py"
+
+    def build(made: Path) -> None:
+        progress(f"writing {layers} layers of Bonsai-1.7B's shapes")
+        call([sys.executable, make, made / "model.onnx", layers])
+
+    build_once(folder, digest(*sorted(make.parent.glob("*.py")), name), build)
+    model, gguf = folder / "model.onnx", _gguf(name, [*BONSAI, "--layers", layers, "--no-sub-norms"])
+
+    def contest(prompt: int) -> Contest:
+        decoders = Decoders(trine, prompt, seconds, whole)
+        engines = [
+            decoders.trine("Trine, made wide", model, "--widen", tokens="sequence_length"),
+            decoders.trine("Trine, as written", model, tokens="sequence_length"),
+            decoders.onnxruntime("onnxruntime, as written", model),
+            decoders.llama("llama.cpp TQ2_0, Q6_K head", gguf),
+        ]
+        return Contest(f"Bonsai-1.7B's shapes, {layers} layers, {prompt:,} tokens before", UNITS, engines)
+
+    return [contest(prompt) for prompt in PROMPTS]
+
+
+def _gguf(name: str, options: list[object]) -> Path:
+    """The same shapes as llama.cpp reads them."""
+    folder = target_dir() / "peers" / f"{name}-TQ2_0"
+    call([sys.executable, HERE / "bitnet_gguf.py", "--output", folder, "--type", "TQ2_0", *options])
+    return folder / "model.gguf"

@@ -49,8 +49,8 @@ pub struct CompileArgs {
     #[arg(long, value_name = "FORM", value_parser = parse_features)]
     features: Option<String>,
 
-    /// What ternary layers sum: as the model says (auto), f32, or int8 (i8) with a scale a row, or a scale for each block of so
-    /// many inputs (i8:128) (lossy where the model does not say so)
+    /// What ternary layers sum: as the model says (auto), f32, or int8 with a scale for each group of the weights (i8), for
+    /// each row (i8:row), or for each block of so many inputs (i8:32) (lossy where the model does not say so)
     #[arg(long, value_name = "TYPE", default_value = "auto", value_parser = activations)]
     activations: Activations,
 
@@ -88,11 +88,12 @@ fn activations(text: &str) -> Result<Activations, String> {
         None if text == "auto" => Ok(Activations::Auto),
         None if text == "f32" => Ok(Activations::F32),
         None if text == "i8" => Ok(Activations::I8),
+        Some(("i8", "row")) => Ok(Activations::I8Rows),
         Some(("i8", block)) => match block.parse() {
             Ok(block) if block > 0 => Ok(Activations::I8Blocks(block)),
             _ => Err(format!("a block has at least 1 input, not `{}`", block.escape_debug())),
         },
-        _ => Err("it is `auto`, `f32`, `i8` or, with a scale a block, such as `i8:128`".into()),
+        _ => Err("it is `auto`, `f32`, `i8`, `i8:row` or, with a scale a block, such as `i8:32`".into()),
     }
 }
 

@@ -337,7 +337,7 @@ fn write(
     let _progress = Progress::new(format!("writing {}", folder.display()));
     match format {
         Format::Onnx if args.activations == "i8" => {
-            warn("ONNX does not say that activations are int8; run it with --activations i8");
+            warn("ONNX does not say that activations are int8; run it with --activations i8:row");
             export::onnx(model, &calibrated.layers, folder, Spelling::F32)?;
         }
         Format::Onnx => export::onnx(model, &calibrated.layers, folder, Spelling::F32)?,

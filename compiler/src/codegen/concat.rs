@@ -38,8 +38,7 @@ impl<'g> Plan<'g> {
     }
 
     pub fn work(&self) -> Option<Dim> {
-        let of = |dims: &[Dim]| dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
-        self.parts.iter().try_fold(Dim::constant(0), |n, part| n.add(&of(&part.dims)?))
+        self.parts.iter().try_fold(Dim::constant(0), |n, part| n.add(&Dim::product(&part.dims)?))
     }
 
     /// Bytes of a row of the operand, or of the result: all that lies under one index of the axes before.
@@ -53,7 +52,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let overflow = || CodegenError::Overflow { what: "the size of what is joined".into() };
     let whole = plan.graph.ty(plan.graph.outputs()[0]);
-    let rows = whole.dims[..plan.axis].iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
+    let rows = Dim::product(&whole.dims[..plan.axis]);
     let rows = e.size(&rows.ok_or_else(overflow)?)?;
     let pitch = e.size(&plan.row(&whole.dims).ok_or_else(overflow)?)?;
     let out = e.arg(shape.result(0));

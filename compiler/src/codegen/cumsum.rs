@@ -34,12 +34,8 @@ impl<'g> Plan<'g> {
     }
 
     pub fn work(&self) -> Option<Dim> {
-        product(&self.ty.dims)
+        Dim::product(&self.ty.dims)
     }
-}
-
-fn product(dims: &[Dim]) -> Option<Dim> {
-    dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
 }
 
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
@@ -49,8 +45,8 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let bytes = i64::from(clif.bytes());
     let (before, after) = (&plan.ty.dims[..plan.axis], &plan.ty.dims[plan.axis + 1..]);
     let length = e.size(&plan.ty.dims[plan.axis])?;
-    let inner = e.size(&product(after).ok_or_else(overflow)?)?;
-    let rows = before.iter().chain(after).try_fold(Dim::constant(1), |n, d| n.mul(d));
+    let inner = e.size(&Dim::product(after).ok_or_else(overflow)?)?;
+    let rows = Dim::product(before.iter().chain(after));
     let rows = e.size(&rows.ok_or_else(overflow)?)?;
     let (x, y) = (e.arg(plan.arg), e.arg(shape.result(0)));
     let (begin, end) = e.share(rows, 1);

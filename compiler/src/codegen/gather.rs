@@ -70,13 +70,13 @@ impl<'g> Plan<'g> {
 
     /// How many tables there are: elements of the axes before the one that is indexed.
     fn outer(&self) -> Option<Dim> {
-        self.table.dims[..self.axis].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+        Dim::product(&self.table.dims[..self.axis])
     }
 
     /// How many indices there are.
     fn rows(&self) -> Option<Dim> {
         match &self.indices {
-            Indices::View(view) => view.dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)),
+            Indices::View(view) => Dim::product(&view.dims),
             Indices::Literal(_) => Some(Dim::constant(1)),
         }
     }

@@ -201,7 +201,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let ty = plan.graph.ty(plan.product).clone();
     let overflow = || CodegenError::Overflow { what: "the size of a product".into() };
-    let product = |dims: &[Dim]| dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)).ok_or_else(overflow);
+    let product = |dims: &[Dim]| Dim::product(dims).ok_or_else(overflow);
     let outer = ty.rank() - 2;
     let (batches, m) = match plan.folded {
         true => (Dim::constant(1), product(&ty.dims[..outer + 1])?),

@@ -172,7 +172,7 @@ impl Rotary {
 pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     let shape = Shape::of(plan.graph);
     let x = &plan.rotary.x;
-    let rows = x.dims[..3].iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
+    let rows = Dim::product(&x.dims[..3]);
     let rows = e.size(&rows.ok_or_else(|| CodegenError::Overflow { what: "the number of heads".into() })?)?;
     let d = e.size(&x.dims[3])?;
     let mut checks = Checks::default();

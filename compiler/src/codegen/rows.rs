@@ -119,14 +119,14 @@ impl<'g> Plan<'g> {
 
     /// Operations of a whole call, roughly.
     pub fn work(&self) -> Option<Dim> {
-        let elements = self.domain.dims().iter().try_fold(Dim::constant(1), |n, d| n.mul(d))?;
+        let elements = Dim::product(self.domain.dims())?;
         elements.mul(&Dim::constant(self.nodes.len().max(1)))
     }
 
     /// The number of rows of the domain.
     pub fn rows(&self) -> Result<Dim> {
-        let mut outer = self.domain.dims().iter().rev().skip(1);
-        let rows = outer.try_fold(Dim::constant(1), |n, d| n.mul(d));
+        let outer = self.domain.dims().iter().rev().skip(1);
+        let rows = Dim::product(outer);
         rows.ok_or_else(|| CodegenError::Overflow { what: "the number of rows".into() })
     }
 
@@ -234,7 +234,7 @@ fn flatten(plan: &Plan) -> Option<Dim> {
     if !flat {
         return None;
     }
-    plan.domain.dims().iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+    Dim::product(plan.domain.dims())
 }
 
 fn scratch_rows(plan: &Plan, e: &mut Emit, shape: &Shape, length: ClifValue) -> Result<Option<ClifValue>> {

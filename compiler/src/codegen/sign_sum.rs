@@ -188,7 +188,7 @@ impl<'g> Plan<'g> {
     }
 
     fn rows(&self) -> Option<Dim> {
-        self.x.dims[..self.x.dims.len() - 1].iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
+        Dim::product(&self.x.dims[..self.x.dims.len() - 1])
     }
 
     /// From how many rows of each part on parts share the rows: each then unpacks all of the weights, but neither
@@ -263,7 +263,7 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
             if i > 0 {
                 // The sums of this block lie behind those of the one before; a microkernel counts from the first of all.
                 let before = i as i64 * block;
-                let bytes = e.b.ins().imul(rows, groups);
+                let bytes = e.b.ins().imul_imm_s(rows, plan.sums() as i64);
                 let bytes = e.b.ins().imul(bytes, stride);
                 out = e.at(outs[i - 1], bytes, 4);
                 outs.push(out);

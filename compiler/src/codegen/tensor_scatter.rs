@@ -46,17 +46,13 @@ impl<'g> Plan<'g> {
     }
 
     pub fn work(&self) -> Option<Dim> {
-        product(&self.past.dims)
+        Dim::product(&self.past.dims)
     }
 
     /// Bytes of what lies under one index of the axes up to `axis`.
     fn bytes(&self, dims: &[Dim]) -> Option<Dim> {
-        product(dims)?.mul(&Dim::constant(self.past.elem.bits() / 8))
+        Dim::product(dims)?.mul(&Dim::constant(self.past.elem.bits() / 8))
     }
-}
-
-fn product(dims: &[Dim]) -> Option<Dim> {
-    dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))
 }
 
 /// The status is `STATUS_INDEX` when rows would end beyond the cache; they are not written.
@@ -68,8 +64,8 @@ pub fn emit(plan: &Plan, e: &mut Emit) -> Result<ClifValue> {
     };
     let (length, count) =
         (size(Some(plan.past.dims[axis].clone()))?, size(Some(plan.update.dims[axis].clone()))?);
-    let middle = size(product(&plan.past.dims[1..axis]))?;
-    let rows = size(product(&plan.past.dims[..axis]))?;
+    let middle = size(Dim::product(&plan.past.dims[1..axis]))?;
+    let rows = size(Dim::product(&plan.past.dims[..axis]))?;
     let run = size(plan.bytes(&plan.past.dims[axis + 1..]))?;
     let (past, update, out) = (e.arg(plan.past.arg), e.arg(plan.update.arg), e.arg(shape.result(0)));
     let whole = e.b.ins().imul(length, run);

@@ -12,7 +12,7 @@ use trine_ir::attr::Flag;
 use trine_ir::ops::{Int8Matmul, Matmul};
 use trine_ir::{Elem, Kind, Module, Op, Stage, Tensor};
 
-use super::quantize_activations::in_blocks;
+use super::quantize_activations::{Sharing, in_blocks};
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, constant, matmul, maybe, op, refuse, rule};
 use crate::ternarize;
@@ -32,10 +32,8 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
 #[derive(Clone, Copy, PartialEq)]
 pub enum Asked {
     No,
-    /// With a scale a row, or for each block of so many inputs, or fewer.
-    Yes {
-        block: Option<usize>,
-    },
+    /// With scales that so many inputs share.
+    Yes(Sharing),
 }
 
 /// The rule. Weights stay exactly what they are where they are of 4 or 8 bits, less their zeros are int8, and have scales
@@ -68,7 +66,7 @@ pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: Asked) -> Rule {
         let dims = vec![scale.dims()[0], layout.k];
         let base = ternarize::weights_name(g, m[&blocks]);
         notes.borrow_mut().push(match asked {
-            Asked::Yes { .. } => format!("@{base}: int8 activations, weights of {elem}"),
+            Asked::Yes(_) => format!("@{base}: int8 activations, weights of {elem}"),
             Asked::No => format!("@{base}: weights of {elem}, activations of i8, as the model says"),
         });
         let w =
@@ -76,11 +74,11 @@ pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: Asked) -> Rule {
         let scale = g.constant(&format!("{base}.scale"), scale);
         let group = layout.block.min(layout.k);
         // As onnxruntime rounds them: by the blocks of weights. Those that do not fill a row are rounded as one.
-        let wanted = match asked {
-            Asked::No => Some(group),
-            Asked::Yes { block } => block.map(|block| block.min(group)),
+        let sharing = match asked {
+            Asked::No => Sharing::Block(group),
+            Asked::Yes(sharing) => sharing,
         };
-        if let Some(block) = wanted.filter(|block| *block < layout.k)
+        if let Some(block) = sharing.block(layout.k, group)
             && let Some(scale) = in_blocks(g, scale, (layout.k, group), block)?
         {
             return Ok(g.add(Int8Matmul { group: block, blocks: Flag(true) }, &[m[&x], w, scale])?);

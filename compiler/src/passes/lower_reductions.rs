@@ -32,7 +32,7 @@ fn trailing(kind: Kind) -> Rule {
         let kept = dims.len() - axes.len();
         if axes.len() > 1 {
             let (lead, reduced) = dims.split_at(kept);
-            let Some(length) = reduced.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)) else {
+            let Some(length) = Dim::product(reduced) else {
                 return refuse("its axes have a product that is too large");
             };
             let shape = lead.iter().cloned().chain([length]).collect();

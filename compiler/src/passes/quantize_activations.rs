@@ -1,11 +1,13 @@
 //! `ternary_matmul(x, w, scale)` on f32  →  the same on `x` rounded to int8, with one scale a row, or with `block` one for
-//! each block of so many inputs; and so for weights of 4 and 8 bits, as in [`detect-integers`](super::detect_integers)
+//! each block of so many inputs, at most those of a group of the weights; and so for weights of 4 and 8 bits, as in
+//! [`detect-integers`](super::detect_integers)
 //!
 //! Lossy, and only on request: integer sums are the fastest that a ternary layer can be, and what a model that
 //! was trained on f32 activations loses by them is for its owner to judge.
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::str::FromStr;
 
 use trine_ir::attr::Flag;
 use trine_ir::graph::Operands;
@@ -25,18 +27,47 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         return Err(PassError::Refused { pass: NAME, message });
     }
     let notes = Rc::new(RefCell::new(vec![]));
-    let block = match cx.options.value(NAME, "block", 0usize)? {
-        0 => None,
-        block => Some(block),
-    };
-    let asked = Asked::Yes { block };
+    let sharing = cx.options.value(NAME, "block", Sharing::Row)?;
+    let asked = Asked::Yes(sharing);
     let count =
-        cx.apply(module, &[quantize(notes.clone(), block), detect_integers::detect(notes.clone(), asked)]);
+        cx.apply(module, &[quantize(notes.clone(), sharing), detect_integers::detect(notes.clone(), asked)]);
     notes.take().into_iter().for_each(|note| cx.note(note));
     Ok(count)
 }
 
-fn quantize(notes: Rc<RefCell<Vec<String>>>, block: Option<usize>) -> Rule {
+/// Which inputs share a scale.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Sharing {
+    /// All of a row.
+    Row,
+    /// So many, at most those that share a scale of the weights.
+    Block(usize),
+}
+
+impl Sharing {
+    /// How many of `k` inputs share a scale, whose weights have one for each `group`; `None` for all of them.
+    pub fn block(self, k: usize, group: usize) -> Option<usize> {
+        match self {
+            Sharing::Row => None,
+            Sharing::Block(block) => Some(block.min(group)).filter(|block| *block < k),
+        }
+    }
+}
+
+/// `row`, `group` of the weights, or a number of inputs.
+impl FromStr for Sharing {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Sharing, ()> {
+        match text {
+            "row" => Ok(Sharing::Row),
+            "group" => Ok(Sharing::Block(usize::MAX)),
+            _ => text.parse().ok().filter(|block| *block > 0).map(Sharing::Block).ok_or(()),
+        }
+    }
+}
+
+fn quantize(notes: Rc<RefCell<Vec<String>>>, sharing: Sharing) -> Rule {
     let (x, w, scale, bias) = (any(), constant(), any(), any());
     let on_floats =
         |y: Value, graph: &Graph| matches!(graph.op(y.node), Some(Op::TernaryMatmul(matmul)) if !matmul.int8);
@@ -46,14 +77,15 @@ fn quantize(notes: Rc<RefCell<Vec<String>>>, block: Option<usize>) -> Rule {
         let Some(Op::TernaryMatmul(matmul)) = g.op(m[&root]) else { return refuse("not a ternary matmul") };
         let mut rounded = TernaryMatmul { int8: true, ..matmul.clone() };
         let mut scale = m[&scale];
-        if let Some(block) = block {
-            match in_blocks(g, scale, (matmul_inputs(g, m[&w])?, rounded.group), block)? {
+        let k = matmul_inputs(g, m[&w])?;
+        if let Some(block) = sharing.block(k, rounded.group) {
+            match in_blocks(g, scale, (k, rounded.group), block)? {
                 Some(finer) => {
                     rounded = TernaryMatmul { group: block, blocks: Flag(true), ..rounded };
                     scale = finer;
                 }
                 None => notes.borrow_mut().push(format!(
-                    "@{}: a scale a row, as blocks of {block} do not fill its groups",
+                    "@{}: a scale a row, as blocks of {block} do not fill its {k} inputs and their groups",
                     ternarize::weights_name(g, m[&w])
                 )),
             }

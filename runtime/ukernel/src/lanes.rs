@@ -138,7 +138,9 @@ pub(crate) unsafe trait Lanes: Copy {
     /// The sums of each.
     #[inline(always)]
     fn sums(four: [Self; 4]) -> [f32; 4] {
-        four.map(Self::sum)
+        // What `map` calls has the instructions of the variant only where it is inlined.
+        let [a, b, c, d] = four;
+        [a.sum(), b.sum(), c.sum(), d.sum()]
     }
 
     /// The greatest lane, if none is NaN.

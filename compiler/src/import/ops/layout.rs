@@ -103,7 +103,7 @@ fn quotient(from: &[Dim], to: &[Option<Dim>]) -> Option<Dim> {
         }
     }
     // One that does not divide is refused where the elements are counted.
-    over.iter().try_fold(Dim::constant(1), |n, d| n.mul(d))?.floordiv(&under)
+    Dim::product(&over)?.floordiv(&under)
 }
 
 /// `x` under `shape`; `x` itself if that is its shape.
@@ -197,8 +197,7 @@ fn flatten(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
         axis if axis == dims.len() as i64 => dims.len(),
         axis => cx.axis(axis, dims.len())?,
     };
-    let product =
-        |dims: &[Dim]| dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d)).ok_or("is too large");
+    let product = |dims: &[Dim]| Dim::product(dims).ok_or("is too large");
     let shape = vec![product(&dims[..axis])?, product(&dims[axis..])?];
     Ok(vec![reshaped(cx, x, shape)?])
 }

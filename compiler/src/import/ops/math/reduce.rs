@@ -133,8 +133,7 @@ fn along(cx: &mut NodeCx, op: fn(usize) -> Op) -> OpResult<Vec<Value>> {
     if axis + 1 == ty.rank() {
         return unary(cx, op(axis));
     }
-    let product = |dims: &[Dim]| dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
-    let (Some(rows), Some(columns)) = (product(&ty.dims[..axis]), product(&ty.dims[axis..])) else {
+    let (Some(rows), Some(columns)) = (Dim::product(&ty.dims[..axis]), Dim::product(&ty.dims[axis..])) else {
         bail!("{ty} is too large");
     };
     let flat = cx.add(Reshape { shape: vec![rows, columns] }, &[x])?;

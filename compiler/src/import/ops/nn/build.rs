@@ -56,7 +56,7 @@ pub fn aligned(cx: &mut NodeCx, x: Value, rank: usize, axes: &[usize]) -> OpResu
 
 /// The product of dimensions.
 pub fn product(dims: &[Dim]) -> OpResult<Dim> {
-    let product = dims.iter().try_fold(Dim::constant(1), |n, d| n.mul(d));
+    let product = Dim::product(dims);
     product.ok_or_else(|| OpError("the shape is too large".into()))
 }
 

@@ -7,9 +7,20 @@ use trine_ir::{Dim, Elem, OpResult, Type, Value, bail};
 
 use super::{NodeCx, aligned, attr_count, cast, expand, product, quotient, reshape, scalar};
 
+/// Refuses a `stash_type`, the type in which a node computes, that is another than f32, or f64 of values that are: what
+/// kernels compute in is not the model's to choose, and the default.
+pub fn check_stash_type(cx: &NodeCx, elem: Elem) -> OpResult<()> {
+    match cx.attr_elem("stash_type")? {
+        None | Some(Elem::F32) => Ok(()),
+        Some(Elem::F64) if elem == Elem::F64 => Ok(()),
+        Some(other) => bail!("computes in f32, not in the {other} of `stash_type`"),
+    }
+}
+
 /// LayerNormalization-1, 17. Mean and inverse deviation are computed apart where they are used.
 pub fn layer_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (x, gain, bias) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
+    check_stash_type(cx, cx.ty(x).elem)?;
     let axis = cx.axis(cx.attr_int("axis", -1)?, cx.rank(x))?;
     let eps = cx.attr_float("epsilon", 1e-5)?;
     let mut results = vec![layer_norm(cx, x, Some(gain), bias, axis, eps)?];
@@ -23,6 +34,7 @@ pub fn layer_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 /// RMSNormalization-23; SimplifiedLayerNormalization of onnxruntime, whose second result is the inverse root.
 pub fn rms_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (x, gain) = (cx.input(0)?, cx.input(1)?);
+    check_stash_type(cx, cx.ty(x).elem)?;
     let axis = cx.axis(cx.attr_int("axis", -1)?, cx.rank(x))?;
     let eps = cx.attr_float("epsilon", 1e-5)?;
     let mut results = vec![rms_norm(cx, x, gain, axis, eps)?];
@@ -106,6 +118,7 @@ pub fn group_normalization(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (x, gain, bias) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (groups, eps) = (attr_count(cx, "num_groups")?, cx.attr_float("epsilon", 1e-5)?);
     let ty = cx.ty(x);
+    check_stash_type(cx, ty.elem)?;
     if ty.rank() < 2 {
         bail!("expects channels, got {ty}");
     }
