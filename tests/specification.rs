@@ -287,12 +287,12 @@ fn the_cache_of_a_hub_is_followed_into_its_blobs() {
     assert!(text("../../refs/d1", "../../blobs/d1").unwrap_err().contains("not an ONNX model"));
 }
 
-/// Tensors whose bytes 32 bits do not count, at an offset that they do not either. The file has holes, and takes no room.
+/// A tensor whose bytes 31 bits do not count, at an offset that 32 do not. The file has holes, and takes no room.
 #[cfg(unix)]
 #[test]
-fn tensors_beyond_four_gigabytes_are_read_where_they_lie() {
+fn tensors_beyond_two_gigabytes_are_found_at_their_offsets() {
     use std::os::unix::fs::FileExt;
-    const ROWS: usize = 1_100_000;
+    const ROWS: usize = 530_000;
     const OFFSET: u64 = 5 << 30;
     let folder = tempfile::tempdir().unwrap();
     let data = std::fs::File::create(folder.path().join("weights")).unwrap();
@@ -316,6 +316,8 @@ fn tensors_beyond_four_gigabytes_are_read_where_they_lie() {
     std::fs::write(&path, encode(&model(graph))).unwrap();
     let rows = Tensor::vector(vec![ROWS as i64 - 1, 0]);
     let program = trine::compile(&path, &Options::default()).unwrap();
+    // What is only looked up is not packed.
+    assert!(program.consts.iter().all(|c| matches!(c, trine_runtime::Constant::Tensor(_))));
     let results =
         Session::new(std::sync::Arc::new(program), &SessionOptions::default()).run(&[rows]).unwrap();
     let y = floats(&results[0]);

@@ -94,7 +94,7 @@ impl Copier<'_> {
     fn copy(&mut self, node: NodeId) {
         let Some(op) = self.from.op(node) else { return };
         let operands = self.from.operands(node).into_iter();
-        let args: Operands = operands.map(|o| o.map(|v| self.operand(v, is_view(op.kind())))).collect();
+        let args: Operands = operands.map(|o| o.map(|v| self.operand(v, op.kind()))).collect();
         let types = self.from.results(node).map(|v| self.from.ty(v).clone()).collect();
         let copy = self.to.insert(op.clone(), &args, types);
         for (old, new) in self.from.results(node).zip(self.to.results(copy)) {
@@ -102,12 +102,13 @@ impl Copier<'_> {
         }
     }
 
-    fn operand(&mut self, v: Value, of_view: bool) -> Value {
+    /// The operand of an op of kind `user`.
+    fn operand(&mut self, v: Value, user: Kind) -> Value {
         if let Some(copy) = self.map.get(&v) {
             return *copy;
         }
         // A view shows memory.
-        if let Some(literal) = self.from.as_literal(v).filter(|_| !of_view) {
+        if let Some(literal) = self.from.as_literal(v).filter(|_| !is_view(user)) {
             return self.to.literal(literal);
         }
         if self.absorb && self.depth < MAX_VIEWS && self.moves_data(v) {
@@ -117,7 +118,10 @@ impl Copier<'_> {
             return self.map[&v];
         }
         let (name, ty) = (format!("x{}", self.params.len()), self.from.ty(v).clone());
-        let param = match self.from.const_key(v) {
+        // What is a constant is packed for whoever reads it. A table of which rows are looked up, and which nobody multiplies,
+        // is as it is.
+        let looked_up = user == Kind::Gather && self.from.use_count(v) == 1;
+        let param = match self.from.const_key(v).filter(|_| !looked_up) {
             Some(_) => self.to.constant_param(&name, ty),
             None => self.to.param(&name, ty),
         };
