@@ -258,6 +258,16 @@ fn bench_reports_speeds() {
     assert!(lm["decode_tokens_per_s"].as_f64().unwrap() > 0.0);
 }
 
+/// Its rotary tables have 64 rows.
+#[test]
+fn bench_stops_where_the_model_does() {
+    let bench = ["bench", &model("spellings/genai_qwen3_f16.onnx"), "--seconds", "0.05", "--json", "--dim"];
+    let report = json(&[&bench[..], &["sequence_length=40"]].concat());
+    assert_eq!(report["decoded_tokens"], 24);
+    let message = fail(1, &[&bench[..], &["sequence_length=65"]].concat());
+    assert!(message.contains("--dim sequence_length=N reads fewer than 65 tokens"), "{message}");
+}
+
 #[test]
 fn perplexity_is_what_onnxruntime_measured() {
     let oracle: Value =

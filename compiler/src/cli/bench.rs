@@ -29,7 +29,7 @@ const WARM_UP: usize = 3;
 /// Fewest runs that a percentile is taken of.
 const MIN_RUNS: usize = 20;
 
-/// Prompt length of decoders unless `--dim` says otherwise, and how many tokens are decoded behind it.
+/// Prompt length of decoders unless `--dim` says otherwise, and how many tokens are decoded after it where there is room.
 const PROMPT: usize = 128;
 const DECODED: usize = 64;
 
@@ -109,17 +109,30 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let views: Vec<View> = tensors.iter().map(View::from).collect();
     let seq = lengths.as_ref().zip(dims.as_ref()).map_or(1, |(lengths, dims)| dims.get(&lengths.new));
-    let mut decoder = match lengths.map(|_| Decoder::new(program.clone(), threads, seq + DECODED)) {
+    let limited = |error: Error| match &lengths {
+        Some(lengths) if matches!(error, Error::Run(_)) => {
+            let help =
+                format!("where caches or tables end, --dim {}=N reads fewer than {seq} tokens", lengths.new);
+            Failure::new(error.fault(), error.to_string(), help)
+        }
+        _ => error.into(),
+    };
+    let mut decoder = match lengths.as_ref().map(|_| Decoder::new(program.clone(), threads, seq + DECODED)) {
         Some(Ok(decoder)) => Some(decoder),
         None | Some(Err(Error::NotADecoder(_))) => None,
         Some(Err(error)) => return Err(error.into()),
     };
     let progress = Progress::new(format!("running {}", args.model.display()));
     let budget = Duration::from_secs_f64(args.seconds);
-    let times = times(&program, &views, threads, budget)?;
-    let rates = decoder.as_mut().map(|d| rates(d, &program, seq, budget)).transpose()?;
+    let times = times(&program, &views, threads, budget).map_err(limited)?;
+    let tokens = sample::tokens(&program, seq + DECODED);
+    let (prompt, mut next) = tokens.split_at(seq);
+    if let Some(decoder) = &mut decoder {
+        next = &next[..room(decoder, prompt, next).map_err(limited)?];
+    }
+    let rates = decoder.as_mut().map(|d| rates(d, prompt, next, budget)).transpose()?;
     let profiles = match args.profile {
-        true => profiles(&program, decoder, &views, seq, threads)?,
+        true => profiles(&program, decoder, &views, (prompt, next), threads)?,
         false => vec![],
     };
     drop(progress);
@@ -140,6 +153,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         if let Some(rates) = rates {
             report["prompt_tokens_per_s"] = json!(rates.prompt);
             report["decode_tokens_per_s"] = json!(rates.decode);
+            report["decoded_tokens"] = json!(next.len());
         }
         if args.profile {
             report["profiles"] = profiles.iter().map(Profile::json).collect();
@@ -157,6 +171,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     writeln!(out, "  run: median {median}, min {min}, p95 {p95} ({} runs, {threads} threads)", times.len())?;
     if let Some(Rates { prompt, decode }) = rates {
         writeln!(out, "  prompt: {prompt:.1} tokens/s\n  decode: {decode:.1} tokens/s")?;
+        if next.len() < DECODED {
+            writeln!(out, "  the model has room for {} tokens after the prompt", next.len())?;
+        }
     }
     profiles.iter().try_for_each(|profile| write!(out, "{profile}"))?;
     Ok(())
@@ -167,7 +184,7 @@ fn profiles(
     program: &Arc<Program>,
     decoder: Option<Decoder>,
     views: &[View],
-    seq: usize,
+    (prompt, next): (&[u32], &[u32]),
     threads: usize,
 ) -> Result<Vec<Profile>, Failure> {
     let roofline = Roofline::measure(threads)?;
@@ -182,16 +199,15 @@ fn profiles(
         }
         return Ok(vec![Profile::new("run", clock, &session, &roofline)]);
     };
-    let tokens = sample::tokens(program, seq + DECODED);
     let mut prompts = Clock::new(program);
     for _ in 0..WARM_UP + 1 {
         decoder.reset();
         prompts.start();
-        decoder.feed_observed(&tokens[..seq], |step| prompts.step(step))?;
+        decoder.feed_observed(prompt, |step| prompts.step(step))?;
     }
     let prompt = Profile::new("prompt", prompts, decoder.session(), &roofline);
     let mut decodes = Clock::new(program);
-    for token in &tokens[seq..] {
+    for token in next {
         decodes.start();
         decoder.feed_observed(&[*token], |step| decodes.step(step))?;
     }
@@ -204,15 +220,15 @@ fn times(
     views: &[View],
     threads: usize,
     budget: Duration,
-) -> Result<Vec<f64>, Failure> {
+) -> Result<Vec<f64>, Error> {
     let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
     for _ in 0..WARM_UP {
-        session.execute(views).map_err(Error::from)?;
+        session.execute(views)?;
     }
     let (mut times, begin) = (vec![], Instant::now());
     while begin.elapsed() < budget || times.len() < MIN_RUNS {
         let start = Instant::now();
-        session.execute(views).map_err(Error::from)?;
+        session.execute(views)?;
         times.push(start.elapsed().as_secs_f64());
         // A slow model gets fewer runs rather than minutes.
         if begin.elapsed() > 4 * budget {
@@ -229,22 +245,35 @@ struct Rates {
     decode: f64,
 }
 
-/// The median speed of reading a prompt and of decoding behind it, which are measured in turns.
-fn rates(decoder: &mut Decoder, program: &Program, seq: usize, budget: Duration) -> Result<Rates, Error> {
-    let tokens = sample::tokens(program, seq + DECODED);
+/// How many of the `next` tokens, at least one, the decoder can read one by one after the prompt: the caches of a model or
+/// its tables may end before.
+fn room(decoder: &mut Decoder, prompt: &[u32], next: &[u32]) -> Result<usize, Error> {
+    decoder.feed(prompt)?;
+    for (read, token) in next.iter().enumerate() {
+        match decoder.feed(&[*token]) {
+            Err(error) if read == 0 => return Err(error),
+            Err(_) => return Ok(read),
+            Ok(_) => {}
+        }
+    }
+    Ok(next.len())
+}
+
+/// The median speed of reading a prompt and of decoding after it, which are measured in turns.
+fn rates(decoder: &mut Decoder, prompt: &[u32], next: &[u32], budget: Duration) -> Result<Rates, Error> {
     let (mut prompts, mut decodes) = (vec![], vec![]);
     let begin = Instant::now();
     // The first turn is the warm-up.
     while prompts.len() < 3 || begin.elapsed() < budget {
         decoder.reset();
         let start = Instant::now();
-        decoder.feed(&tokens[..seq])?;
-        prompts.push(start.elapsed().as_secs_f64() / seq as f64);
+        decoder.feed(prompt)?;
+        prompts.push(start.elapsed().as_secs_f64() / prompt.len() as f64);
         let start = Instant::now();
-        for token in &tokens[seq..] {
+        for token in next {
             decoder.feed(&[*token])?;
         }
-        decodes.push(start.elapsed().as_secs_f64() / DECODED as f64);
+        decodes.push(start.elapsed().as_secs_f64() / next.len() as f64);
         if begin.elapsed() > 4 * budget && prompts.len() > 1 {
             break;
         }
