@@ -32,11 +32,7 @@ BONSAI_LAYERS = 28
 BONSAI = ["--hidden", 2048, "--ffn", 6144, "--heads", 16, "--kv-heads", 8, "--vocab", 151936]
 
 
-def exported(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
-    return _bitnet(trine, seconds, whole) + _bonsai(trine, seconds, whole)
-
-
-def _bitnet(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
+def bitnet(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
     models = target_dir() / "peers" / "exporters" / "models"
     found = {weights: models / f"torch-sdpa-bitnet-2b4t-{weights}-f32" for weights in ("unpacked", "packed")}
     if missing := [folder for folder in found.values() if not (folder / "model.onnx").exists()]:
@@ -64,7 +60,7 @@ def _bitnet(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
     return [contest(prompt) for prompt in PROMPTS]
 
 
-def _bonsai(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
+def bonsai(trine: Trine, seconds: float, whole: bool) -> list[Contest]:
     layers = BONSAI_LAYERS if whole else 2
     name = f"bonsai-{layers}-layers"
     folder = target_dir() / "peers" / name

@@ -1,6 +1,6 @@
 """Measures Trine beside its peers, and prints one table of medians and ratios.
 
-    python3 tests/peers/run.py [--only kernels smollm2 large exported] [--quick] [--threads 1 2] [--trine FILE] [--json FILE]
+    python3 tests/peers/run.py [--only kernels smollm2 large exported bonsai] [--quick] [--threads 1 2] [--trine FILE] [--json FILE]
 
 Peers are onnxruntime, and llama.cpp built from its source on PyPI; those that no registry has are quoted. The engines
 of a contest run in turns, several rounds of them. What they need is made once, in `target/peers` and `target/models`:
@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PYTHON = Path(__file__).resolve().parents[1] / "python"
-PARTS = ["kernels", "smollm2", "large", "exported"]
+PARTS = ["kernels", "smollm2", "large", "exported", "bonsai"]
+# What exporters write has to be made first, which takes the exporters; and a whole model is large.
+ASKED_FOR = ["exported", "bonsai"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ FULL = Effort(rounds=3, seconds=1.0, whole=True)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    # What exporters write has to be made first, which takes the exporters.
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS[:-1])
+    usual = [part for part in PARTS if part not in ASKED_FOR]
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=usual)
     parser.add_argument("--quick", action="store_true", help="see whether everything runs")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--trine", type=Path, help="the command to measure; built with cargo if not given")
@@ -75,7 +77,7 @@ def contests_of(part: str):
     import kernels
 
     parts = {"kernels": kernels.contests, "smollm2": decoders.smollm2, "large": decoders.large}
-    return {**parts, "exported": exported.exported}[part]
+    return {**parts, "exported": exported.bitnet, "bonsai": exported.bonsai}[part]
 
 
 if __name__ == "__main__":
