@@ -349,7 +349,7 @@ fn casts_between_integers_keep_the_low_bits() {
     }
 }
 
-/// Products of a large odd number with shifts of one bit are near the halves' ties and limits, on both sides.
+/// Factors near powers of two, and one more and one less, give integers beside the halves' ties and limits.
 #[test]
 fn integers_are_rounded_to_halves_once() {
     let mut body = String::new();
@@ -370,7 +370,7 @@ fn integers_are_rounded_to_halves_once() {
             }
         }
     }
-    // Powers of two and their sums by their bits, of both signs.
+    // What is multiplied has both signs, and is near multiples of 2^23.
     let source = format!(
         "graph @main(%x: i64[n,5], %y: i64[n,1]) -> ({}) {{\n  %p = mul %x, 8388607i64 : i64[n,5]\n  \
          %q = sub %p, 25165824i64 : i64[n,5]\n  %s = mul %q, %y : i64[n,5]\n{body}}}\n",

@@ -199,7 +199,7 @@ impl Memory {
         self.states.begin(&self.program);
     }
 
-    /// Has states whose size stays begin as zeros again.
+    /// Fills the states whose size stays with zeros again.
     pub fn forget_states(&mut self) {
         self.states.forget(&self.program);
     }

@@ -38,7 +38,7 @@ impl States {
         self.written = self.capacity.is_some() && program.states.iter().any(|state| state.axis.is_none());
     }
 
-    /// Has states without positions begin as zeros again.
+    /// Fills the states without positions with zeros again, if a run may have written into them.
     pub fn forget(&mut self, program: &Parts) {
         if !std::mem::take(&mut self.written) || self.made_for.is_none() {
             return;

@@ -107,7 +107,7 @@ impl Copier<'_> {
         if let Some(copy) = self.map.get(&v) {
             return *copy;
         }
-        // A view shows memory.
+        // A view shows memory, so that a literal is passed to it.
         if let Some(literal) = self.from.as_literal(v).filter(|_| !is_view(user)) {
             return self.to.literal(literal);
         }
