@@ -13,8 +13,7 @@ use trine::passes::form_kernels::form;
 use trine_ir::{Elem, Module, Tensor, text, verify};
 use trine_runtime::{Session, SessionOptions};
 
-#[path = "support/skips.rs"]
-mod skips;
+use crate::skips;
 
 const MLP: &str = "\
 stage lowered

@@ -1,19 +1,16 @@
 //! Files that were cut off, or in which bytes changed: models, IR text and weights. Each is read in bounded time, to a
 //! module that verifies or an error.
 
-#[path = "support/caught.rs"]
-mod caught;
-#[path = "support/feed.rs"]
-mod feed;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use caught::caught;
 use trine::import::{ImportError, import, import_bytes};
 use trine::{Options, Session, SessionOptions};
 use trine_ir::{Error, Module, Tensor, eval, sidecar, text, verify};
+
+use crate::caught::caught;
+use crate::feed;
 
 /// Changes that are made to each file.
 const CHANGES: usize = 150;

@@ -7,10 +7,7 @@ use trine::import::proto::{
 use trine::import::{ImportError, import, import_bytes};
 use trine_ir::{Module, Tensor, eval, text};
 
-#[path = "support/onnx.rs"]
-mod onnx;
-
-use onnx::*;
+use crate::onnx::*;
 
 /// What importing the model says.
 fn refused(model: &ModelProto) -> String {

@@ -1,7 +1,6 @@
 //! Compiled kernels against the interpreter: the same bits, whatever the shape and however many threads.
 
-#[path = "support/kernels.rs"]
-mod kernels;
+use crate::kernels;
 
 fn same_bits(source: &str, symbols: &[(&str, usize)]) -> String {
     kernels::compare(source, symbols, 0.0)

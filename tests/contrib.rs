@@ -1,19 +1,11 @@
 //! Ops of onnxruntime against the same thing written in ONNX's own.
 
-#[path = "support/caught.rs"]
-mod caught;
-#[path = "support/damage.rs"]
-mod damage;
-#[path = "support/feed.rs"]
-mod feed;
-#[path = "support/model.rs"]
-mod model;
-#[path = "support/numbers.rs"]
-mod numbers;
-
-use model::{Named, noise, run};
-use numbers::distance;
 use trine_ir::Tensor;
+
+use crate::damage;
+use crate::model;
+use crate::model::{Named, noise, run};
+use crate::numbers::distance;
 
 /// Runs both and compares each result. The fused one must survive being damaged, too.
 fn same(inputs: &[Named], constants: &[Named], fused: &str, plain: &str) {

@@ -4,12 +4,10 @@
 //! Inputs are chosen so that each attribute tells: rows of a thousandth for the epsilons of norms, ties for the first of
 //! equals, negative integers for remainders.
 
-#[path = "support/model.rs"]
-mod model;
-
-use model::{Named, noise, proto, run};
 use prost::Message;
 use trine_ir::{Tensor, eval};
+
+use crate::model::{Named, noise, proto, run};
 
 /// A node with what it cannot do without, the default of an attribute, and another value of it.
 type Row = (&'static str, &'static str, &'static str);

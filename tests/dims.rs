@@ -1,12 +1,8 @@
 //! Sizes that exporters leave open: two names for one length, no names, lengths that a stride rounds, and sizes that
 //! turn out to be 1. All import, run where they are legal, compiled and interpreted, and say what is wrong elsewhere.
 
-#[path = "support/model.rs"]
-mod model;
-
 use std::sync::Arc;
 
-use model::{Named, noise, proto};
 use prost::Message;
 use trine::import::import_bytes;
 use trine::import::proto::{
@@ -14,6 +10,9 @@ use trine::import::proto::{
 };
 use trine::{Module, Options, Session, SessionOptions, build_program, optimize};
 use trine_ir::{Tensor, eval, text};
+
+use crate::model;
+use crate::model::{Named, noise, proto};
 
 /// A model of `lines` whose inputs have the dimensions `dims`; `?` has no name.
 struct Model {

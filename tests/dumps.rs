@@ -1,6 +1,6 @@
 //! The committed models as the passes see them: what `--print-ir-after` shows is part of what users rely on.
 //!
-//! `INSTA_UPDATE=always cargo test --test dumps` takes new dumps; read what `git diff tests/snapshots` says then.
+//! `INSTA_UPDATE=always cargo test --test library dumps` takes new dumps; read what `git diff tests/snapshots` says then.
 
 use std::path::Path;
 

@@ -4,21 +4,18 @@
 //! find their own way; with `TRINE_FUZZ_CORPUS=FOLDER` the good inputs are written there, a folder a target, for it to
 //! start from.
 
-#[path = "support/caught.rs"]
-mod caught;
 #[path = "fuzz/entry.rs"]
 mod entry;
-#[path = "support/feed.rs"]
-mod feed;
-#[path = "graphs/mod.rs"]
-mod graphs;
 
 use std::fs;
 use std::path::Path;
 
-use graphs::choices::Choices;
 use prost::Message;
 use trine_ir::{sidecar, text};
+
+use crate::caught;
+use crate::graphs;
+use crate::graphs::choices::Choices;
 
 /// Changed inputs a target gets.
 const COUNT: u64 = 300;

@@ -8,12 +8,8 @@ use trine::npz::Npz;
 use trine::{Options, Session, SessionOptions};
 use trine_ir::text;
 
-#[path = "support/answers.rs"]
-mod answers;
-#[path = "support/numbers.rs"]
-mod numbers;
-use answers::{argmax, array};
-use numbers::distance;
+use crate::answers::{argmax, array};
+use crate::numbers::distance;
 
 const SPELLINGS: [&str; 4] = ["f32", "nbits", "opset23", "qdq"];
 

@@ -8,8 +8,7 @@
 use std::path::Path;
 use std::process::Command;
 
-#[path = "support/skips.rs"]
-mod skips;
+use crate::skips;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";

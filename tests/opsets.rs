@@ -1,14 +1,11 @@
 //! Ops of the newest operator sets, and corners of older ones, against the same thing written in plain ops.
 
-#[path = "support/model.rs"]
-mod model;
-#[path = "support/numbers.rs"]
-mod numbers;
-
-use model::{Named, noise, proto};
-use numbers::distance;
 use prost::Message;
 use trine_ir::{Tensor, eval};
+
+use crate::model;
+use crate::model::{Named, noise, proto};
+use crate::numbers::distance;
 
 const NEWEST: i64 = 28;
 

@@ -8,9 +8,7 @@ use trine::passes::form_kernels::form;
 use trine_ir::{Tensor, Type, eval};
 use trine_runtime::{Program, Session, SessionOptions};
 
-#[path = "support/kernels.rs"]
-mod kernels;
-use kernels::{compare, difference, distance, fill, parse};
+use crate::kernels::{compare, difference, distance, fill, parse};
 
 /// Sums have another order than the interpreter's: within 1e-5 of the largest magnitude.
 fn close(source: &str, symbols: &[(&str, usize)]) -> String {

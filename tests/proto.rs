@@ -7,8 +7,7 @@ use prost::Message;
 use protobuf::Message as _;
 use trine::import::proto::ModelProto;
 
-#[path = "support/fetch.rs"]
-mod fetch;
+use crate::fetch;
 
 const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compiler/src/import/proto/onnx.rs");
 

@@ -7,8 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-#[path = "support/offline.rs"]
-mod offline;
+use crate::offline;
 
 #[test]
 fn what_the_comparison_names_is_there() {

@@ -10,11 +10,8 @@ use std::sync::Arc;
 use trine::npz::Npz;
 use trine::{Backend, Options, Session, SessionOptions, Tensor};
 
-#[path = "support/numbers.rs"]
-mod numbers;
-#[path = "support/offline.rs"]
-mod offline;
-use numbers::distance;
+use crate::numbers::distance;
+use crate::offline;
 
 /// Pipelines, and what runs them.
 const WAYS: [(&str, Backend); 4] = [

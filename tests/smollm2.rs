@@ -13,14 +13,9 @@ use trine::generate::Decoder;
 use trine::npz::Npz;
 use trine::{Options, Program, Session, SessionOptions, Tensor};
 
-#[path = "support/answers.rs"]
-mod answers;
-#[path = "support/numbers.rs"]
-mod numbers;
-#[path = "support/offline.rs"]
-mod offline;
-use answers::{argmax, array};
-use numbers::distance;
+use crate::answers::{argmax, array};
+use crate::numbers::distance;
+use crate::offline;
 
 #[test]
 fn our_export_answers_as_onnxruntime() {

@@ -8,10 +8,8 @@ use trine::import::proto::{
 use trine::{Options, Session, SessionOptions};
 use trine_ir::{Tensor, eval};
 
-#[path = "support/onnx.rs"]
-mod onnx;
-
-use onnx::*;
+use crate::onnx;
+use crate::onnx::*;
 
 fn vector(values: &[f32]) -> Tensor {
     Tensor::vector(values.to_vec())

@@ -9,9 +9,7 @@ use trine_ir::ops::TernaryMatmul;
 use trine_ir::{Elem, Kind, Module, Op, Tensor};
 use trine_runtime::{Program, Step, StepKind};
 
-#[path = "support/numbers.rs"]
-mod numbers;
-use numbers::distance;
+use crate::numbers::distance;
 
 /// What must be found in a model.
 struct Found {

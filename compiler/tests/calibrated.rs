@@ -4,7 +4,6 @@
 //! The text is Debian's fortunes; nothing is fitted to those that are held out, neither when the model was trained
 //! nor here. `TRINE_OFFLINE=1` skips this where they were not downloaded yet.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -15,8 +14,8 @@ use trine::ternarize::Recipe;
 use trine::{Module, Options, evaluate};
 use trine_ir::random::Draw;
 
-#[path = "../../tests/support/offline.rs"]
-mod offline;
+use crate::command::root;
+use crate::offline;
 
 /// From the worst to the best, all of one plane and one scale a row: by the weights alone, then fitted.
 const PLAIN: [&str; 2] = ["absmean", "twn"];
@@ -172,8 +171,4 @@ impl Texts {
         };
         Some(Texts { fitted: part("fitted"), held_out: part("held_out") })
     }
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -8,50 +8,11 @@ use tokenizers::Tokenizer;
 use trine::Tensor;
 use trine::npz::{Npz, write_npz};
 
-#[path = "../../tests/support/numbers.rs"]
-mod numbers;
-use numbers::distance;
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models")
-}
-
-fn model(name: &str) -> String {
-    models().join(name).display().to_string()
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
-    command.args(args).env_remove("RUST_BACKTRACE");
-    command
-}
-
-/// What a successful command printed.
-fn succeed(args: &[&str]) -> String {
-    let Output { status, stdout, stderr } = command(args).output().unwrap();
-    assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&stderr));
-    String::from_utf8(stdout).unwrap()
-}
-
-/// What a command that failed with `code` said about it.
-fn fail(code: i32, args: &[&str]) -> String {
-    let Output { status, stderr, .. } = command(args).output().unwrap();
-    let message = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(code), "{args:?}: {message}");
-    assert!(!message.contains('\u{1b}'), "colours without a terminal: {message:?}");
-    message
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_str(&succeed(args)).unwrap()
-}
+use crate::command::{command, digits, fail, json, model, models, root, succeed};
+use crate::numbers::distance;
 
 fn array(path: &Path, name: &str) -> Tensor {
     Npz::open(path).unwrap().get(name).unwrap().unwrap()
-}
-
-fn digits(name: &str) -> String {
-    format!("x={}:{name}", model("digits/data.npz"))
 }
 
 fn assert_close(got: &Tensor, want: &Tensor) {
@@ -78,7 +39,7 @@ fn run_sums_up_outputs_and_tells_json() {
     let (model, input) = (model("digits/mlp.onnx"), digits("mlp.x"));
     let text = succeed(&["run", &model, "-i", &input]);
     assert!(text.starts_with("logits: f32[450,10], from "), "{text}");
-    let report = json(&["run", &model, "-i", &input, "--json", "--threads", "1", "--backend", "interpret"]);
+    let report = json(&["run", &model, "-i", &input, "--threads", "1", "--backend", "interpret"]);
     assert_eq!(report["outputs"][0]["shape"], serde_json::json!([450, 10]));
     assert_eq!(report["steps"]["compiled"], 0);
     assert_eq!(report["threads"], 1);
@@ -123,7 +84,7 @@ fn inspect_finds_the_ternary_layers_of_every_spelling() {
     for (name, layers) in
         [("digits/mlp", 3), ("lm/f32", 28), ("lm/nbits", 28), ("lm/qdq", 28), ("lm/opset23", 28)]
     {
-        let report = json(&["inspect", &model(&format!("{name}.onnx")), "--json"]);
+        let report = json(&["inspect", &model(&format!("{name}.onnx"))]);
         let ternary = report["ternary"].as_array().unwrap();
         assert_eq!(ternary.len(), layers, "{name}");
         assert!(ternary.iter().all(|l| l["found"].is_string() && l["zeros"].as_f64().unwrap() < 1.0));
@@ -173,7 +134,7 @@ fn compile_writes_what_c_links_and_runs() {
 
 /// The microkernels for C, made as `trine compile --help` says.
 fn archive() -> PathBuf {
-    let root = models().join("../..");
+    let root = root();
     let folder = root.join("target/archive");
     let output = Command::new(env!("CARGO"))
         .args(["rustc", "--quiet", "-p", "trine-ukernel", "--lib", "--release", "--crate-type", "staticlib"])
@@ -242,33 +203,6 @@ fn generate_says_what_onnxruntime_said() {
 }
 
 #[test]
-fn bench_reports_speeds() {
-    let mlp = json(&["bench", &model("digits/mlp.onnx"), "--seconds", "0.1", "--dim", "batch=4", "--json"]);
-    assert_eq!(mlp["dims"]["batch"], 4);
-    assert!(mlp["min_s"].as_f64().unwrap() <= mlp["median_s"].as_f64().unwrap());
-    assert!(mlp["median_s"].as_f64().unwrap() <= mlp["p95_s"].as_f64().unwrap());
-    assert!(mlp.get("decode_tokens_per_s").is_none());
-    let given =
-        json(&["bench", &model("digits/mlp.onnx"), "--seconds", "0.1", "-i", &digits("mlp.x"), "--json"]);
-    assert!(given["dims"].is_null() && given["median_s"].as_f64().unwrap() > 0.0, "{given}");
-    let missing = fail(2, &["bench", &model("lm/f32.onnx"), "-i", &digits("mlp.x")]);
-    assert!(missing.contains("`x`"), "{missing}");
-    let lm = json(&["bench", &model("lm/f32.onnx"), "--seconds", "0.1", "--dim", "seq=16", "--json"]);
-    assert!(lm["prompt_tokens_per_s"].as_f64().unwrap() > 0.0);
-    assert!(lm["decode_tokens_per_s"].as_f64().unwrap() > 0.0);
-}
-
-/// Its rotary tables have 64 rows.
-#[test]
-fn bench_stops_where_the_model_does() {
-    let bench = ["bench", &model("spellings/genai_qwen3_f16.onnx"), "--seconds", "0.05", "--json", "--dim"];
-    let report = json(&[&bench[..], &["sequence_length=40"]].concat());
-    assert_eq!(report["decoded_tokens"], 24);
-    let message = fail(1, &[&bench[..], &["sequence_length=65"]].concat());
-    assert!(message.contains("--dim sequence_length=N reads fewer than 65 tokens"), "{message}");
-}
-
-#[test]
 fn perplexity_is_what_onnxruntime_measured() {
     let oracle: Value =
         serde_json::from_slice(&std::fs::read(models().join("lm/loss.json")).unwrap()).unwrap();
@@ -279,7 +213,7 @@ fn perplexity_is_what_onnxruntime_measured() {
     let context = oracle["context"].to_string();
     for name in ["f32", "nbits", "opset23", "qdq"] {
         let model = model(&format!("lm/{name}.onnx"));
-        let got = json(&["perplexity", &model, "--text", text, "--context", &context, "--json"]);
+        let got = json(&["perplexity", &model, "--text", text, "--context", &context]);
         assert_eq!(got["tokens"], oracle["tokens"], "{name}");
         let (loss, want) = (got["loss"].as_f64().unwrap(), oracle["loss"].as_f64().unwrap());
         assert!((loss - want).abs() < 1e-3, "{name}: {loss} nats, onnxruntime {want}");
@@ -315,7 +249,7 @@ fn accuracy_counts_what_onnxruntime_got_right() {
         let best = |row: &[f32]| (0..10).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as i64;
         let right = logits.chunks(10).zip(wanted.iter()).filter(|(row, y)| best(row) == **y).count();
         let model = model(&format!("digits/{name}.onnx"));
-        let report = json(&["accuracy", &model, "--data", data.to_str().unwrap(), "--json"]);
+        let report = json(&["accuracy", &model, "--data", data.to_str().unwrap()]);
         assert_eq!((report["right"].as_u64(), report["examples"].as_u64()), (Some(right as u64), Some(450)));
         assert!((report["accuracy"].as_f64().unwrap() - right as f64 / 450.0).abs() < 1e-12);
     }
@@ -342,9 +276,9 @@ fn list_shows_what_there_is() {
     assert!(succeed(&["list", "kernels"]).contains("signsum_i8_scalar_trits"));
     assert!(succeed(&["list", "onnx"]).contains(" MatMul "));
     for what in ["passes", "methods", "ops", "kernels", "onnx"] {
-        assert!(json(&["list", what, "--json"])[what].as_array().unwrap().len() > 1, "{what}");
+        assert!(json(&["list", what])[what].as_array().unwrap().len() > 1, "{what}");
     }
-    assert_eq!(succeed(&["ternarize", "--list", "--json"]), succeed(&["list", "methods", "--json"]));
+    assert_eq!(succeed(&["ternarize", "--list"]), succeed(&["list", "methods"]));
     assert!(succeed(&["--help"]).contains("Exit codes"));
 }
 

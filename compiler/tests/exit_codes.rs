@@ -1,11 +1,12 @@
 //! The exit code says whose fault it is, for every subcommand: 1 the model's or its input's, 2 the command line's. 3, which
 //! is Trine's own, comes of nothing that a user can write.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use trine::Tensor;
 use trine::npz::write_npz;
+
+use crate::command::{command, model, printed};
 
 /// A folder with files that are not what they should be.
 struct Setting(tempfile::TempDir);
@@ -38,7 +39,6 @@ impl Setting {
 
     /// Runs a command line, in which `MLP`, `LM` and the like stand for the committed models.
     fn run(&self, line: &str) -> (Option<i32>, String) {
-        let models: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models");
         let named = [
             ("MLP", "digits/mlp.onnx"),
             ("LM", "lm/f32.onnx"),
@@ -47,14 +47,9 @@ impl Setting {
         ];
         let args = line.split(' ').filter(|a| !a.is_empty()).map(|a| {
             let known = named.iter().find(|(name, _)| *name == a);
-            known.map_or(a.to_string(), |(_, file)| models.join(file).display().to_string())
+            known.map_or(a.to_string(), |(_, file)| model(file))
         });
-        let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_trine"))
-            .args(args)
-            .current_dir(&self.0)
-            .env_remove("RUST_BACKTRACE")
-            .output()
-            .unwrap();
+        let Output { status, stderr, .. } = command(&[]).args(args).current_dir(&self.0).output().unwrap();
         (status.code(), String::from_utf8_lossy(&stderr).into_owned())
     }
 
@@ -214,14 +209,12 @@ fn names_of_a_megabyte_are_told_in_a_screen() {
 
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_trine"))
-        .args(["opt", concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/lm/f32.onnx"), "-O0"])
+    let mut child = command(&["opt", &model("lm/f32.onnx"), "-O0"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
-    assert!(status.success());
-    assert_eq!(String::from_utf8_lossy(&stderr), "");
+    let [_, said] = printed(child.wait_with_output().unwrap());
+    assert_eq!(said, "");
 }

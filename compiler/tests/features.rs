@@ -1,29 +1,9 @@
 //! `trine features` and `--states`, as their users meet them, on digits.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-use serde_json::Value;
+use crate::command::{both, fail, json, model, succeed};
 
 fn digits(name: &str) -> String {
-    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/digits");
-    folder.join(name).display().to_string()
-}
-
-fn trine(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trine")).args(args).output().unwrap()
-}
-
-fn json(args: &[&str]) -> Value {
-    let output = trine(&[args, &["--json"]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn fail(code: i32, args: &[&str]) -> String {
-    let output = trine(args);
-    assert_eq!(output.status.code(), Some(code), "{args:?}");
-    String::from_utf8(output.stderr).unwrap()
+    model(&format!("digits/{name}"))
 }
 
 #[test]
@@ -50,7 +30,7 @@ fn the_sweep_finds_the_threshold_and_says_what_neighbours_think() {
     assert!(before > highest("ternary") && highest("ternary") > highest("binary"), "{report}");
     let (plain, rounded) = (report["neighbours"].as_f64().unwrap(), best["neighbours"].as_f64().unwrap());
     assert!(plain > 0.95 && rounded > plain - 0.02, "{report}");
-    let text = String::from_utf8(trine(&["features", &model, "--data", &data]).stdout).unwrap();
+    let text = succeed(&["features", &model, "--data", &data]);
     assert!(
         text.starts_with("`%state`: 450 examples of 32 features") && text.contains("best ternary: D "),
         "{text}"
@@ -81,7 +61,7 @@ fn mistakes_are_answered() {
 fn rounded_states_are_a_warning_and_cost_accuracy() {
     let (model, data) = (digits("rows_lstm.onnx"), digits("rows.npz"));
     let args = ["accuracy", &model, "--data", &data, "--ternarize", "twn", "--states", "threshold"];
-    let warning = String::from_utf8(trine(&args).stderr).unwrap();
+    let [_, warning] = both(&args);
     for line in [
         "`%every`: ternary states by a threshold of 1/2",
         "`@w.forward` [128,8]: twn",

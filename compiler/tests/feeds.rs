@@ -2,7 +2,6 @@
 //! takes are reported.
 
 use std::path::Path;
-use std::process::{Command, Output};
 
 use prost::Message;
 use trine::Tensor;
@@ -12,6 +11,8 @@ use trine::import::proto::{
     ValueInfoProto, type_proto,
 };
 use trine::npz::{Npz, write_npz};
+
+use crate::command::both;
 
 fn value(name: &str) -> ValueInfoProto {
     let dim = Dimension { value: Some(dimension::Value::DimValue(2)), ..Default::default() };
@@ -51,12 +52,6 @@ fn write_model(path: &Path) {
     std::fs::write(path, model.encode_to_vec()).unwrap();
 }
 
-fn trine(args: &[&str]) -> (bool, String) {
-    let Output { status, stderr, .. } =
-        Command::new(env!("CARGO_BIN_EXE_trine")).args(args).output().unwrap();
-    (status.success(), String::from_utf8(stderr).unwrap())
-}
-
 #[test]
 fn arrays_go_to_inputs_that_have_a_value_otherwise() {
     let folder = tempfile::tempdir().unwrap();
@@ -69,8 +64,7 @@ fn arrays_go_to_inputs_that_have_a_value_otherwise() {
     let run = |inputs: &[&str]| {
         let mut args = vec!["run".to_string(), text("model.onnx"), "-o".into(), text("out.npz")];
         inputs.iter().for_each(|i| args.extend(["-i".into(), i.to_string()]));
-        let (done, said) = trine(&args.iter().map(String::as_str).collect::<Vec<_>>());
-        assert!(done, "{said}");
+        let [_, said] = both(&args.iter().map(String::as_str).collect::<Vec<_>>());
         let mut out = Npz::open(path("out.npz")).unwrap();
         let mut array = |name: &str| out.get(name).unwrap().unwrap().values::<f32>().unwrap().to_vec();
         assert_eq!(array("x"), [1.0, 2.0]);
@@ -82,6 +76,6 @@ fn arrays_go_to_inputs_that_have_a_value_otherwise() {
     assert!(said.contains("both.npz` has an array that is not an input of the model: `labels`"), "{said}");
     let one = format!("w={}:w", text("both.npz"));
     assert_eq!(run(&[&text("x.npz"), &one]), (vec![0.0, 3.0], String::new()));
-    let (done, said) = trine(&["bench", &text("model.onnx"), "-i", &text("both.npz"), "--seconds", "0.01"]);
-    assert!(done && said.contains("`labels`"), "{said}");
+    let [_, said] = both(&["bench", &text("model.onnx"), "-i", &text("both.npz"), "--seconds", "0.01"]);
+    assert!(said.contains("`labels`"), "{said}");
 }

@@ -1,7 +1,6 @@
 //! A norm before every linear layer of a language model: the same function, and ternary layers whose inputs are normed and
 //! rounded by one kernel.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use trine::generate::Decoder;
@@ -9,9 +8,8 @@ use trine::passes::LEVELS;
 use trine::{Module, Options};
 use trine_ir::{FunctionKind, Graph, Kind, NodeId, Op, Stage};
 
-#[path = "../../tests/support/numbers.rs"]
-mod numbers;
-use numbers::distance;
+use crate::command::model;
+use crate::numbers::distance;
 
 /// The default pipeline with steps before ternary layers are lowered.
 fn pipeline(steps: &str) -> Options {
@@ -20,8 +18,7 @@ fn pipeline(steps: &str) -> Options {
 }
 
 fn optimized(name: &str, options: &Options) -> Module {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models").join(name);
-    let mut module = trine::load(path).unwrap();
+    let mut module = trine::load(model(name)).unwrap();
     trine::optimize(&mut module, options).unwrap();
     module
 }

@@ -1,7 +1,7 @@
 //! `trine ternarize` on recurrent layers: both products are fitted, that with the state on the states of every step.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::Output;
 
 use prost::Message;
 use serde_json::Value;
@@ -12,6 +12,8 @@ use trine::import::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
     TypeProto, ValueInfoProto, type_proto,
 };
+
+use crate::command::{command, failed, json, model, printed};
 
 const MODELS: [(&str, &[&str]); 2] = [
     ("rows_lstm", &["w.forward", "r.forward"]),
@@ -63,20 +65,15 @@ fn onnx_is_refused_where_a_recurrent_layer_is_rounded_and_written_where_none_is(
     let folder = tempfile::tempdir().unwrap();
     let run = |extra: &[&str]| {
         let out = folder.path().join("out");
-        command("rows_lstm", &out, &[&["--format", "onnx", "--keep", "none"], extra].concat())
-            .output()
-            .unwrap()
+        fit("rows_lstm", &out, &[&["--format", "onnx", "--keep", "none"], extra].concat())
     };
-    let refused = run(&[]);
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{message}");
+    let message = failed(1, run(&[]));
     assert!(
         message.contains("(LSTM) cannot be written") && message.contains("write IR instead"),
         "{message}"
     );
     assert!(!folder.path().join("out").exists(), "it is told before anything is fitted");
-    let written = run(&["--keep", "w.*", "--keep", "r.*"]);
-    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    printed(run(&["--keep", "w.*", "--keep", "r.*"]));
     assert!(folder.path().join("out/model.onnx").exists());
 }
 
@@ -89,14 +86,11 @@ fn products_in_other_loops_are_written_as_ir() {
     let run = |out: &str, extra: &[&str]| {
         let (model, out) = (path("scan.onnx"), path(out));
         let args = ["ternarize", &model, "--method", "exact", "--keep", "none", "-o", &out];
-        Command::new(env!("CARGO_BIN_EXE_trine")).args([&args[..], extra].concat()).output().unwrap()
+        command(&[&args[..], extra].concat()).output().unwrap()
     };
-    let written = run("out", &[]);
-    assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+    printed(run("out", &[]));
     assert!(std::fs::read_to_string(path("out/model.ir")).unwrap().contains("w.trits"));
-    let refused = run("onnx", &["--format", "onnx"]);
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{message}");
+    let message = failed(1, run("onnx", &["--format", "onnx"]));
     assert!(message.contains("node `product` (MatMul), which is none of the graph's own"), "{message}");
     assert!(!folder.path().join("onnx").exists());
 }
@@ -166,34 +160,23 @@ fn scan() -> ModelProto {
     ModelProto { ir_version: Some(10), opset_import: vec![opset], graph: Some(graph), ..Default::default() }
 }
 
-fn digits() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models/digits")
+fn rows() -> String {
+    model("digits/rows.npz")
 }
 
-fn command(model: &str, out: &Path, extra: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
-    command.arg("ternarize").arg(digits().join(format!("{model}.onnx")));
-    command.arg("--calib").arg(digits().join("rows.npz")).arg("-o").arg(out).args(["--json"]).args(extra);
-    command
+fn fit(name: &str, out: &Path, extra: &[&str]) -> Output {
+    let (model, rows) = (model(&format!("digits/{name}.onnx")), rows());
+    let args = ["ternarize", &model, "--calib", &rows, "-o", out.to_str().unwrap(), "--json"];
+    command(&[&args[..], extra].concat()).output().unwrap()
 }
 
 fn ternarize(model: &str, out: &Path, extra: &[&str]) -> Value {
-    let output = command(model, out, extra).output().unwrap();
-    assert!(output.status.success(), "{extra:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let [report, _] = printed(fit(model, out, extra));
+    serde_json::from_str(&report).unwrap()
 }
 
 /// Of what was written, as its users run it.
 fn accuracy(folder: &Path) -> f64 {
-    let output = Command::new(env!("CARGO_BIN_EXE_trine"))
-        .arg("accuracy")
-        .arg(folder.join("model.ir"))
-        .arg("--data")
-        .arg(digits().join("rows.npz"))
-        .arg("--json")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    report["accuracy"].as_f64().unwrap()
+    let model = folder.join("model.ir").display().to_string();
+    json(&["accuracy", &model, "--data", &rows()])["accuracy"].as_f64().unwrap()
 }

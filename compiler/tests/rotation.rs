@@ -1,6 +1,5 @@
 //! Rotated language models: the same function, by the same ops, of other weights.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use trine::calibrate::{self, CalibrateError};
@@ -8,9 +7,8 @@ use trine::pass::{Driver, Pipeline};
 use trine::{Error, Module, Options, Session, SessionOptions, Tensor};
 use trine_ir::text;
 
-#[path = "../../tests/support/numbers.rs"]
-mod numbers;
-use numbers::distance;
+use crate::command::model;
+use crate::numbers::distance;
 
 /// Elements of the table that is the head too.
 const TABLE: usize = 512 * 128;
@@ -79,12 +77,8 @@ graph @main(%x: f32[n,2]) -> (%y: f32[n,2]) {
     assert_eq!((text::print(&module), text::print(&stream)), (before, written));
 }
 
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models")
-}
-
 fn recognized(name: &str) -> Module {
-    let mut module = trine::load(models().join(name)).unwrap();
+    let mut module = trine::load(model(name)).unwrap();
     let passes: Pipeline = calibrate::PASSES.parse().unwrap();
     Driver::new().run(&passes, &mut module).unwrap();
     module

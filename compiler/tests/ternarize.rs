@@ -1,7 +1,7 @@
 //! `trine ternarize` as its users meet it, on a small language model that was not trained ternary.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use prost::Message;
 use serde_json::Value;
@@ -10,13 +10,11 @@ use trine::import::proto::TensorProto;
 use trine::npz::{Npz, write_npz};
 use trine::{Options, Tensor};
 
+use crate::command::{command, fail, failed, json, models, printed, succeed};
+
 /// Prose enough to fit to and to measure with: what `trine generate` drew from `tests/models/lm` at a temperature of 0.7.
 /// The bounds below hold for this text, so that it must not change.
 const TEXT: &str = include_str!("data/samples.txt");
-
-fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models")
-}
 
 /// The norms of a layer, and the projections that each is the input of.
 const NORMS: [(&str, &[&str]); 4] = [
@@ -79,30 +77,14 @@ impl Setting {
         let args = ["ternarize", &model, "--calib", &text, "-o", &out, "--json", "--threads", "2"];
         let sizes = [["--tokens", "2048"], ["--context", "64"]].into_iter();
         let sizes = sizes.filter(|size| !extra.contains(&size[0])).flatten();
-        trine(&[&args[..], &sizes.collect::<Vec<_>>(), extra].concat())
+        command(&[&args[..], &sizes.collect::<Vec<_>>(), extra].concat()).output().unwrap()
     }
 
     fn report(&self, out: &str, extra: &[&str]) -> Value {
-        let Output { status, stdout, stderr } = self.run(out, extra);
-        let stderr = String::from_utf8_lossy(&stderr);
-        assert!(status.success(), "{extra:?}: {stderr}");
-        assert!(stderr.contains("28 layers are approximations now: held-out loss"), "{stderr}");
-        serde_json::from_slice(&stdout).unwrap()
+        let [report, said] = printed(self.run(out, extra));
+        assert!(said.contains("28 layers are approximations now: held-out loss"), "{said}");
+        serde_json::from_str(&report).unwrap()
     }
-}
-
-fn trine(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trine")).args(args).env_remove("RUST_BACKTRACE").output().unwrap()
-}
-
-fn fail(code: i32, args: &[&str]) -> String {
-    message(code, trine(args))
-}
-
-fn message(code: i32, output: Output) -> String {
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{message}");
-    message
 }
 
 fn loss(report: &Value, at: &str) -> f64 {
@@ -146,8 +128,7 @@ fn rows_of_unit_length_change_no_loss() {
     assert_eq!(unit["recipe"], "exact{planes=2,normalize_rows=true}");
     let (plain, unit) = (loss(&plain, "after"), loss(&unit, "after"));
     assert!((plain - unit).abs() < 1e-6, "{plain} {unit}");
-    let output = setting.run("absmean", &["--method", "absmean", "--normalize-rows"]);
-    let error = message(2, output);
+    let error = failed(2, setting.run("absmean", &["--method", "absmean", "--normalize-rows"]));
     assert!(
         error.contains("rows cannot be normalized before `absmean`: it gives all rows one scale"),
         "{error}"
@@ -167,15 +148,13 @@ fn what_is_written_is_found_ternary_again_compiles_and_keeps_its_loss() {
         let folder: Vec<_> = std::fs::read_dir(setting.path(format)).unwrap().flatten().collect();
         assert!(folder.iter().all(|f| f.file_name() != "partial"), "{folder:?}");
         let path = setting.path(&format!("{format}/{file}"));
-        let found = trine(&["inspect", &path, "--json"]);
-        let found: Value = serde_json::from_slice(&found.stdout).unwrap();
+        let found = json(&["inspect", &path]);
         assert_eq!(found["ternary"].as_array().unwrap().len(), layers, "{format}");
         assert_eq!(interpreted(path.clone()), before, "{format}");
         let tokenizer = setting.path("tokenizer.json");
         let text = setting.path("text.txt");
-        let args =
-            ["perplexity", &path, "--tokenizer", &tokenizer, "--text", &text, "--tokens", "500", "--json"];
-        let measured: Value = serde_json::from_slice(&trine(&args).stdout).unwrap();
+        let measured =
+            json(&["perplexity", &path, "--tokenizer", &tokenizer, "--text", &text, "--tokens", "500"]);
         losses.push((measured["loss"].as_f64().unwrap(), loss(&report, "after")));
     }
     for (measured, reported) in &losses {
@@ -206,7 +185,7 @@ fn a_run_that_was_cut_short_goes_on_to_the_same_bits() {
     let setting = Setting::new();
     let extra = ["--planes", "1", "--method", "gptq", "--seed", "5"];
     setting.report("whole", &extra);
-    let refused = message(1, setting.run("cut", &[&extra[..], &["--max-loss", "0"]].concat()));
+    let refused = failed(1, setting.run("cut", &[&extra[..], &["--max-loss", "0"]].concat()));
     assert!(refused.contains("the held-out loss rises by"), "{refused}");
     let partial = PathBuf::from(setting.path("cut/partial"));
     assert!(!Path::new(&setting.path("cut/model.onnx")).exists() && partial.is_dir());
@@ -214,7 +193,7 @@ fn a_run_that_was_cut_short_goes_on_to_the_same_bits() {
     for i in 20..28 {
         std::fs::remove_file(partial.join(format!("{i:04}.npz"))).unwrap();
     }
-    let other = message(1, setting.run("cut", &["--planes", "1", "--method", "gptq", "--seed", "6"]));
+    let other = failed(1, setting.run("cut", &["--planes", "1", "--method", "gptq", "--seed", "6"]));
     assert!(other.contains("holds another run"), "{other}");
     setting.report("cut", &extra);
     for file in ["model.onnx", "model.onnx.data"] {
@@ -240,7 +219,7 @@ fn budgets_choose_depths() {
         assert!(now < last, "{budget} bits: {now} after {last}");
         last = now;
     }
-    let refused = message(2, setting.run("none", &["--bits", "0.5"]));
+    let refused = failed(2, setting.run("none", &["--bits", "0.5"]));
     assert!(refused.contains("0.5 bits a weight cannot be had"), "{refused}");
 }
 
@@ -259,16 +238,13 @@ fn classifiers_are_fitted_to_arrays_and_judged_by_labels() {
     let mut array = |name: &str| data.get(name).unwrap().unwrap();
     let arrays = [("x", &array("mlp.x")), ("y", &array("labels"))];
     write_npz(path("d.npz"), arrays).unwrap();
-    let args = ["ternarize", &path("mlp.onnx"), "--calib", &path("d.npz"), "-o", &path("out"), "--json"];
-    let output = trine(&args);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = json(&["ternarize", &path("mlp.onnx"), "--calib", &path("d.npz"), "-o", &path("out")]);
     assert_eq!(report["layers"].as_array().unwrap().len(), 2);
     assert_eq!(report["kept"][0]["weights"], "fc2_weight");
     let accuracy = |report: &Value| report["accuracy"].as_f64().unwrap();
     assert!(accuracy(&report["after"]) >= accuracy(&report["before"]) - 0.02, "{report}");
-    let written = trine(&["accuracy", &path("out/model.onnx"), "--data", &path("d.npz"), "--json"]);
-    assert!(accuracy(&serde_json::from_slice(&written.stdout).unwrap()) > 0.95);
+    let written = json(&["accuracy", &path("out/model.onnx"), "--data", &path("d.npz")]);
+    assert!(accuracy(&written) > 0.95);
 }
 
 #[test]
@@ -281,19 +257,19 @@ fn mistakes_are_told_and_leave_nothing() {
     assert!(text.contains("no method `gtpq`"), "{text}");
     let text = fail(2, &["ternarize", &model, "-o", &out, "--method", "exact+twn"]);
     assert!(text.contains("cannot be with"), "{text}");
-    let text = message(2, setting.run("out", &["--keep", "nothing*"]));
+    let text = failed(2, setting.run("out", &["--keep", "nothing*"]));
     assert!(text.contains("`nothing*` is the name of no layer's weights"), "{text}");
-    let text = message(2, setting.run("out", &["--group", "50"]));
+    let text = failed(2, setting.run("out", &["--group", "50"]));
     assert!(text.contains("groups of 50 weights"), "{text}");
-    let text = message(2, setting.run("out", &["--rotate", "--format", "onnx"]));
+    let text = failed(2, setting.run("out", &["--rotate", "--format", "onnx"]));
     assert!(text.contains("rotated cannot be written as ONNX"), "{text}");
-    let text = message(1, setting.run("few", &["--tokens", "64", "--context", "32"]));
+    let text = failed(1, setting.run("few", &["--tokens", "64", "--context", "32"]));
     assert!(text.contains("calibration rows are too few for 288 inputs"), "{text}");
-    let text = message(1, setting.run("out", &["--context", "9999"]));
+    let text = failed(1, setting.run("out", &["--context", "9999"]));
     assert!(text.contains("tokens are too few"), "{text}");
-    let text = message(1, setting.run("out", &["--max-memory", "1"]));
+    let text = failed(1, setting.run("out", &["--max-memory", "1"]));
     assert!(text.contains("1 MB are allowed"), "{text}");
-    let text = message(1, setting.run("error", &["--max-error", "1e-9"]));
+    let text = failed(1, setting.run("error", &["--max-error", "1e-9"]));
     assert!(text.contains("on held-out data, more than the 0.000000001 allowed"), "{text}");
     assert!(!Path::new(&setting.path("error/model.onnx")).exists());
 
@@ -315,6 +291,6 @@ fn mistakes_are_told_and_leave_nothing() {
     let unrotated = setting.path("unrotated");
     let text = fail(1, &["ternarize", &mlp, "--method", "exact", "--rotate", "-o", &unrotated]);
     assert!(text.contains("no residual stream") && !Path::new(&unrotated).exists(), "{text}");
-    let listed = String::from_utf8(trine(&["ternarize", "--list"]).stdout).unwrap();
+    let listed = succeed(&["ternarize", "--list"]);
     assert!(listed.contains("gptq") && listed.contains("arXiv") && listed.contains("training"), "{listed}");
 }

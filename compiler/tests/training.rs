@@ -4,7 +4,6 @@
 //! `target/`; `TRINE_OFFLINE=1` skips it where there is none yet. Of the models that longer trainings left in
 //! `tests/models`, those that `tests/models.rs` does not run are checked here.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -13,8 +12,8 @@ use tokenizers::Tokenizer;
 use trine::npz::Npz;
 use trine::{Module, Options, evaluate};
 
-#[path = "../../tests/support/offline.rs"]
-mod offline;
+use crate::command::{model, root};
+use crate::offline;
 
 #[test]
 fn every_method_compiles_to_the_loss_it_was_trained_to() {
@@ -57,15 +56,7 @@ fn the_float_model_is_not_ternary_and_loses_what_onnxruntime_measured() {
     assert!((loss.mean() - want).abs() < 1e-3, "{} nats, onnxruntime {want}", loss.mean());
 }
 
-fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-}
-
-fn model(name: &str) -> PathBuf {
-    root().join("tests/models").join(name)
-}
-
-fn optimized(path: &Path) -> Module {
+fn optimized(path: &str) -> Module {
     let mut module = trine::load(path).unwrap();
     trine::optimize(&mut module, &Options::default()).unwrap();
     module

@@ -1,7 +1,7 @@
 //! What is asked of arbitrary bytes: results or typed errors, and where there are results, the right ones.
 //!
 //! Each function panics where something is wrong. cargo-fuzz calls them with what it makes up (`targets/`), and
-//! `cargo test --test fuzz` with a few hundred inputs that are always the same.
+//! `cargo test --test library fuzz` with a few hundred inputs that are always the same.
 
 use std::io::Write;
 

@@ -1,0 +1,57 @@
+//! All that is tested through the library, in one binary, so that it is linked once. What counts allocations, or has a
+//! harness of its own, stands apart.
+
+mod aot;
+mod bad_files;
+mod bad_import;
+mod bad_runs;
+mod caches;
+mod codegen;
+mod contrib;
+mod defaults;
+mod dims;
+mod dumps;
+mod fuzz;
+mod groups;
+mod halves;
+mod import_shapes;
+mod large_graphs;
+mod masks;
+mod models;
+mod neon;
+mod opsets;
+mod products;
+mod proto;
+mod python;
+mod recurrent;
+mod rows;
+mod sessions;
+mod smollm2;
+mod specification;
+mod spellings;
+mod tidy;
+
+#[path = "support/answers.rs"]
+mod answers;
+#[path = "support/caught.rs"]
+mod caught;
+#[path = "support/damage.rs"]
+mod damage;
+#[path = "support/feed.rs"]
+mod feed;
+#[path = "support/fetch.rs"]
+mod fetch;
+#[path = "graphs/mod.rs"]
+mod graphs;
+#[path = "support/kernels.rs"]
+mod kernels;
+#[path = "support/model.rs"]
+mod model;
+#[path = "support/numbers.rs"]
+mod numbers;
+#[path = "support/offline.rs"]
+mod offline;
+#[path = "support/onnx.rs"]
+mod onnx;
+#[path = "support/skips.rs"]
+mod skips;
