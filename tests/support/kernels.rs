@@ -8,8 +8,7 @@ use trine::passes::form_kernels::form;
 use trine_ir::{Dim, DimEnv, Elem, Module, Tensor, Type, eval, text, verify};
 use trine_runtime::{Session, SessionOptions};
 
-#[path = "numbers.rs"]
-mod numbers;
+use crate::numbers;
 
 /// Deterministic values: floats in (-2, 2), trits, any i8 and u8, small i64.
 pub fn fill(ty: &Type, dims: &[usize], seed: u64) -> Tensor {

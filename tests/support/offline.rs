@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-#[path = "skips.rs"]
-pub mod skips;
+use crate::skips;
 
 pub fn is_set() -> bool {
     std::env::var_os("TRINE_OFFLINE").is_some_and(|v| v == "1")
