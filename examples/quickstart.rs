@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use trine::generate::{Decoder, Sampler};
 use trine::{Module, Options};
 
-const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/lm");
+const MODELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/lm");
 const PROMPT: &str = "The best way to";
 const TOKENS: usize = 128;
 

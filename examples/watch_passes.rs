@@ -6,7 +6,7 @@ use trine::Options;
 use trine::pass::{Driver, Dump};
 use trine_ir::{Kind, Module};
 
-const MLP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/models/digits/mlp.onnx");
+const MLP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
 
 fn main() -> Result<(), trine::Error> {
     let path = std::env::args().nth(1).unwrap_or(MLP.into());

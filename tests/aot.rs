@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 
-use trine::build::build;
 use trine::codegen::Target;
-use trine::object::{ObjectError, object};
+use trine::codegen::choice::Choices;
+use trine::codegen::image::object::object;
+use trine::codegen::image::program::build;
+use trine::codegen::plan::form::form;
+use trine::codegen::{Kernels, ObjectError};
 use trine::pass::{Driver, Pipeline};
-use trine::passes::form_kernels::form;
 use trine_ir::{Elem, Module, Tensor, text, verify};
 use trine_runtime::{Session, SessionOptions};
 
@@ -89,7 +91,7 @@ fn what_an_object_cannot_hold_is_refused_by_name() {
         let target = target(None);
         let mut module = parse(source);
         form(&mut module, &target);
-        object(&module, &target, name).unwrap_err()
+        object(&planned(&module, &target), name).unwrap_err()
     };
     let error = refused(MLP, "2nd");
     assert!(matches!(error, ObjectError::Name { .. }), "{error}");
@@ -150,7 +152,7 @@ fn link(module: &Module, cpu: Option<&str>) -> Linked {
     let target = target(cpu);
     let mut formed = module.clone();
     form(&mut formed, &target);
-    let object = object(&formed, &target, "model").unwrap();
+    let object = object(&planned(&formed, &target), "model").unwrap();
     fs::write(folder.path().join("model.o"), object.bytes).unwrap();
     fs::write(folder.path().join("model.h"), object.header).unwrap();
     let output = Command::new("cc")
@@ -204,6 +206,10 @@ fn archive() -> &'static Path {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         folder.join("release/libtrine_ukernel.a")
     })
+}
+
+fn planned<'m>(module: &'m Module, target: &'m Target) -> Kernels<'m> {
+    Kernels::plan(module, &Choices::new(target, module)).unwrap()
 }
 
 fn target(cpu: Option<&str>) -> Target {

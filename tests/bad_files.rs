@@ -179,8 +179,9 @@ fn read_and_run(source: &str) -> Result<(), String> {
 
 fn compile_and_run(mut module: Module, inputs: &[Tensor]) -> Result<(), String> {
     let options = Options::default();
-    let compiled =
-        trine::optimize(&mut module, &options).and_then(|_| trine::build_program(module, &options));
+    let compiled = trine::optimize(&mut module, &options)
+        .map_err(trine::Error::from)
+        .and_then(|_| Ok(trine::build_program(module, &options)?));
     let program = match compiled {
         Ok(program) => program,
         Err(error) if error.fault() == trine::Fault::Trine => return Err(error.to_string()),

@@ -7,9 +7,9 @@ use std::path::Path;
 use trine::pass::{Driver, Dump, Pipeline};
 use trine::passes::LEVELS;
 
-/// The default pipeline until kernels are formed, which is for the machine at hand.
+/// The default pipeline.
 fn pipeline() -> Pipeline {
-    LEVELS[2].parse::<Pipeline>().unwrap().without("form-kernels")
+    LEVELS[2].parse().unwrap()
 }
 
 fn dump(model: &str, after: &str) -> String {

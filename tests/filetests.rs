@@ -36,6 +36,8 @@ use std::fs;
 use std::path::Path;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use trine::codegen::Target;
+use trine::codegen::plan::form::form;
 use trine::pass::{Driver, Exactness, Pipeline};
 use trine::passes::PASSES;
 use trine_ir::{Error, Module, eval, text, verify};
@@ -48,6 +50,7 @@ fn main() {
         ("text", text_test as fn(&Input) -> Result<String, Failed>),
         ("verify", verify_test),
         ("passes", passes_test),
+        ("kernels", kernels_test),
         ("clif", clif_test),
         ("run", run_test),
     ] {
@@ -64,6 +67,7 @@ fn main() {
     for pass in PASSES {
         trials.push(Trial::test(format!("random/{}", pass.name), || random::pass_keeps_meaning(pass)));
     }
+    trials.push(Trial::test("random/kernels", random::forming_keeps_meaning));
     trials.push(Trial::test("random/text", random::text_reads_back));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -134,6 +138,17 @@ fn passes_test(input: &Input) -> Result<String, Failed> {
     let pipeline: Pipeline = input.header("passes").next().ok_or("no `// passes:` at the head")?.parse()?;
     let tolerance = input.header("tolerance").next().map(str::parse).transpose()?;
     run_passes(input, &pipeline, tolerance)
+}
+
+/// The module after its kernels are formed for this machine, which changes no bit.
+fn kernels_test(input: &Input) -> Result<String, Failed> {
+    let before = input.module()?;
+    verify(&before)?;
+    let mut after = before.clone();
+    form(&mut after, &Target::host()?);
+    verify(&after)?;
+    compare::same_meaning(&before, &after, Exactness::Exact, None)?;
+    Ok(text::print(&after))
 }
 
 /// The kernels of the module as Cranelift's text.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use trine::build::build;
 use trine::codegen::Target;
-use trine::passes::form_kernels::form;
+use trine::codegen::image::program::build;
+use trine::codegen::plan::form::form;
 use trine_ir::attr::Flag;
 use trine_ir::ops::*;
 use trine_ir::{

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use half::{bf16, f16};
-use trine::build::build;
 use trine::codegen::Target;
-use trine::passes::form_kernels::form;
+use trine::codegen::image::program::build;
+use trine::codegen::plan::form::form;
 use trine_ir::{Elem, Module, Tensor, eval, text, verify};
 use trine_runtime::{Program, Session, SessionOptions};
 

@@ -11,7 +11,7 @@ use trine_ir::{Module, text};
 const NODES: usize = 6_000;
 
 /// Kernels of a graph whose ops are of a few instructions each.
-const FEW: usize = NODES * 12 / trine::codegen::MAX_CODE;
+const FEW: usize = NODES * 12 / trine::codegen::emit::MAX_CODE;
 
 /// `@main` of `%x`, and the results of the statements that are given.
 fn module(statements: &str, outputs: &[String]) -> Module {

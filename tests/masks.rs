@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use trine::build::build;
 use trine::codegen::Target;
-use trine::passes::form_kernels::form;
+use trine::codegen::image::program::build;
+use trine::codegen::plan::form::form;
 use trine_ir::{Tensor, eval, text, verify};
 use trine_runtime::{Session, SessionOptions};
 

@@ -15,9 +15,9 @@ const LONG: &[&str] = &["compiler/src/import/proto/onnx.rs"];
 
 /// Files that may hold `unsafe`; folders end in a slash.
 const UNSAFE: &[&str] = &[
-    "compiler/src/build.rs",
-    "compiler/src/codegen/jit.rs",
-    "compiler/src/import/map.rs",
+    "compiler/src/codegen/image/jit.rs",
+    "compiler/src/codegen/image/program.rs",
+    "compiler/src/disk/map.rs",
     "runtime/src/arena.rs",
     "runtime/src/calls.rs",
     "runtime/src/check.rs",
@@ -45,6 +45,27 @@ const ORDER: &[(&str, &str)] = &[
     ("trine", "compiler"),
     ("trine-tests", "."),
 ];
+
+/// The rooms of the compiler, from those that use none of the others to those that may use all, a floor a line: a room uses
+/// those of floors before its own.
+const FLOORS: &[&[&str]] = &[
+    &["fault", "pattern", "discrimination"],
+    &["disk", "language_model", "ternarize"],
+    &["import", "npz", "codegen", "generate", "pass"],
+    &["recurrent"],
+    &["passes"],
+    &["options", "explain"],
+    &["compiler"],
+    &["evaluate"],
+    &["calibrate"],
+    &["export"],
+    &["error"],
+    &["files"],
+    &["compile"],
+];
+
+/// Those of code generation.
+const CODEGEN_FLOORS: &[&[&str]] = &[&["error"], &["target"], &["choice"], &["emit"], &["plan"], &["image"]];
 
 /// Workspaces of their own, which nothing here depends on.
 const APART: &[&str] = &["tests/fuzz/Cargo.toml"];
@@ -77,6 +98,46 @@ fn crates_depend_on_earlier_ones_only() {
         wrong.push("`trine-ukernel` depends on `trine-ir`".into());
     }
     assert_none("crates out of order", &wrong);
+}
+
+#[test]
+fn rooms_use_lower_rooms_only() {
+    let mut wrong = upward("compiler/src", "crate::", FLOORS, &["lib", "main", "cli"]);
+    wrong.extend(upward("compiler/src/codegen", "crate::codegen::", CODEGEN_FLOORS, &[]));
+    assert_none("imports of rooms that are not on a lower floor", &wrong);
+}
+
+/// Imports, by paths that start with `prefix`, of rooms of `folder` that are not on a lower floor; rooms that have no floor;
+/// and floors of what is no room. Tests may use all.
+fn upward(folder: &str, prefix: &str, floors: &[&[&str]], above: &[&str]) -> Vec<String> {
+    let floor = |room: &str| floors.iter().position(|rooms| rooms.contains(&room));
+    let mut wrong = vec![];
+    let mut seen = BTreeSet::new();
+    for (path, text) in sources() {
+        let Some(inside) = path.strip_prefix(folder).and_then(|p| p.strip_prefix('/')) else { continue };
+        let room = inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs");
+        if above.contains(&room) {
+            continue;
+        }
+        seen.insert(room.to_string());
+        let Some(own) = floor(room) else {
+            wrong.push(format!("{path}: `{room}` has no floor"));
+            continue;
+        };
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code: String = code.lines().map(|l| format!("{}\n", l.split("//").next().unwrap_or(l))).collect();
+        for rest in code.split(prefix).skip(1) {
+            let used = rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap_or_default();
+            if used != room && floor(used).is_some_and(|other| other >= own) {
+                wrong.push(format!("{path} uses `{prefix}{used}`"));
+            }
+        }
+    }
+    let known = floors.iter().flat_map(|rooms| rooms.iter());
+    wrong.extend(
+        known.filter(|room| !seen.contains(**room)).map(|room| format!("`{room}` is not in {folder}")),
+    );
+    wrong
 }
 
 #[test]

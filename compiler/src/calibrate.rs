@@ -24,8 +24,15 @@ use std::time::Instant;
 
 use trine_ir::error::Place;
 use trine_ir::{Module, Value};
+use trine_runtime::RunError;
 
-use crate::error::Error;
+use crate::codegen::BuildError;
+use crate::disk::FileError;
+use crate::evaluate::EvaluateError;
+use crate::fault::Fault;
+use crate::language_model::DecoderError;
+use crate::npz::ArrayError;
+use crate::pass::PassError;
 use crate::passes::ternarize::glob;
 use crate::ternarize::{Depth, Recipe, Refusal};
 
@@ -128,10 +135,52 @@ pub enum CalibrateError {
     Bits { bits: f64, least: f64, most: f64 },
     #[error("`{}` holds another run, of another model, data or options; remove it to start anew", .0.display())]
     OtherRun(PathBuf),
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Array(#[from] ArrayError),
+    #[error(transparent)]
+    Decoder(#[from] DecoderError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl CalibrateError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            CalibrateError::UnknownKeep { .. } | CalibrateError::Bits { .. } => Fault::Usage,
+            CalibrateError::Pass(error) => error.fault(),
+            CalibrateError::Build(error) => error.fault(),
+            CalibrateError::File(error) => error.fault(),
+            CalibrateError::Array(error) => error.fault(),
+            CalibrateError::Decoder(error) => error.fault(),
+            CalibrateError::Evaluate(error) => error.fault(),
+            CalibrateError::NoLayers
+            | CalibrateError::NothingLeft(_)
+            | CalibrateError::Weights { .. }
+            | CalibrateError::Inputs(_)
+            | CalibrateError::TooFewTokens { .. }
+            | CalibrateError::TooFewExamples { .. }
+            | CalibrateError::NotFinite { .. }
+            | CalibrateError::Memory { .. }
+            | CalibrateError::Refused { .. }
+            | CalibrateError::TooLossy { .. }
+            | CalibrateError::Stream { .. }
+            | CalibrateError::NoStream
+            | CalibrateError::OtherRun(_)
+            | CalibrateError::Run(_) => Fault::Input,
+        }
+    }
 }
 
 /// The layers of `module` that [`calibrate`] rounds if `keep` is what it keeps.
-pub fn layers(module: &Module, keep: &[String]) -> Result<Vec<Linear>, Error> {
+pub fn layers(module: &Module, keep: &[String]) -> Result<Vec<Linear>, CalibrateError> {
     let (module, probes) = steps::probed(module)?;
     let (stages, kept) = stages(&module, &probes, keep)?;
     check_keep(&stages, &kept, keep)?;
@@ -144,7 +193,7 @@ pub fn calibrate(
     data: &Data,
     options: &CalibrateOptions,
     mut progress: impl FnMut(Progress),
-) -> Result<Calibrated, Error> {
+) -> Result<Calibrated, CalibrateError> {
     let outputs = &module.main().ok_or(CalibrateError::NoLayers)?.graph.outputs();
     let (probed, probes) = steps::probed(module)?;
     let module = &probed;
@@ -196,7 +245,7 @@ impl Run<'_> {
         stages: &[Stage],
         cuts: &[Vec<Value>],
         progress: &mut impl FnMut(Progress),
-    ) -> Result<(), Error> {
+    ) -> Result<(), CalibrateError> {
         let batches = self.data.batches.len();
         let stream = || Stream::new(self.module, batches, self.options.threads);
         let mut rounded = stream();
@@ -225,14 +274,14 @@ impl Run<'_> {
     }
 
     /// The layers of a stage that an earlier run has rounded.
-    fn done(&self, stage: &Stage) -> Result<Option<Vec<Rounded>>, Error> {
+    fn done(&self, stage: &Stage) -> Result<Option<Vec<Rounded>>, CalibrateError> {
         let Some(partial) = &self.partial else { return Ok(None) };
         let first = self.layers.len();
         let layers = stage.layers.iter().enumerate().map(|(i, layer)| partial.load(first + i, layer));
         layers.collect()
     }
 
-    fn solve(&self, stage: &Stage, moments: &Moments) -> Result<Vec<Rounded>, Error> {
+    fn solve(&self, stage: &Stage, moments: &Moments) -> Result<Vec<Rounded>, CalibrateError> {
         let first = self.layers.len();
         let mut results = vec![];
         for (i, layer) in stage.layers.iter().enumerate() {
@@ -245,7 +294,7 @@ impl Run<'_> {
             if let (Some(limit), Some(error)) = (self.options.max_error, result.held_out_error)
                 && error > limit
             {
-                return Err(CalibrateError::TooLossy { weights: result.name, error, limit }.into());
+                return Err(CalibrateError::TooLossy { weights: result.name, error, limit });
             }
             if let Some(partial) = &self.partial {
                 partial.save(first + i, &result)?;
@@ -287,7 +336,7 @@ fn memory_needed(
     cuts: &[Vec<Value>],
     data: &Data,
     options: &CalibrateOptions,
-) -> Result<usize, Error> {
+) -> Result<usize, CalibrateError> {
     let graph = &module.main().ok_or(CalibrateError::NoLayers)?.graph;
     let mut held = 0usize;
     for inputs in &data.batches {
@@ -302,7 +351,7 @@ fn memory_needed(
     let needed = held.saturating_mul(streams).saturating_add(solving);
     if needed > options.max_memory {
         let (needed, allowed) = (needed.div_ceil(1 << 20), options.max_memory >> 20);
-        return Err(CalibrateError::Memory { needed, allowed }.into());
+        return Err(CalibrateError::Memory { needed, allowed });
     }
     Ok(needed)
 }

@@ -2,18 +2,15 @@
 
 use std::path::Path;
 
-use trine_ir::{FunctionKind, Module, Stage};
-use trine_runtime::{Program, StepKind};
+use trine_ir::Module;
+use trine_runtime::Program;
 
-use crate::build::{BuildError, build};
-use crate::codegen::{Target, autotune};
+use crate::codegen::BuildError;
+use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::files::load_for;
-use crate::object::{Object, object};
-use crate::options::{Backend, Options};
-use crate::outline::outline_sums;
-use crate::pass::{Driver, Report};
-use crate::passes::form_kernels;
+use crate::options::Options;
+use crate::pass::{Driver, PassError, Report};
 
 /// Compiles the model at `path`, `.onnx` or `.ir`, for this machine.
 ///
@@ -31,8 +28,9 @@ use crate::passes::form_kernels;
 /// ```
 pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Error> {
     let (mut module, sources) = load_for(path, options)?;
-    optimize(&mut module, options)?;
-    let program = build_program(module, options)?;
+    let mut compiler = Compiler::new(options.clone())?;
+    compiler.optimize(&mut module)?;
+    let program = compiler.program(module)?;
     sources.check()?;
     Ok(program)
 }
@@ -50,63 +48,11 @@ pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Err
 /// # assert_eq!(ternary, 3);
 /// # Ok::<(), trine::Error>(())
 /// ```
-pub fn optimize(module: &mut Module, options: &Options) -> Result<Report, Error> {
-    Ok(Driver::new().run(&options.pipeline(module)?, module)?)
+pub fn optimize(module: &mut Module, options: &Options) -> Result<Report, PassError> {
+    Driver::new().run(&options.pipeline(module)?, module)
 }
 
 /// Makes a program of an optimised module, for this machine.
-pub fn build_program(module: Module, options: &Options) -> Result<Program, Error> {
-    build_program_with_notes(module, options, &mut |_| ())
-}
-
-/// As [`build_program`]; what [autotuning](autotune::tune) finds is told to `note`.
-pub fn build_program_with_notes(
-    mut module: Module,
-    options: &Options,
-    note: &mut dyn FnMut(String),
-) -> Result<Program, Error> {
-    let mut target = Target::host().map_err(BuildError::from)?.for_module(&module);
-    target.verify = options.verify_kernels;
-    if options.backend == Backend::Interpret {
-        // A kernel is called like any other function where nothing is compiled.
-        module.functions.values_mut().for_each(|f| f.kind = FunctionKind::Graph);
-    } else if module.stage != Stage::Kernel {
-        form_kernels::form(&mut module, &target);
-    }
-    if options.autotune {
-        autotune::tune(&module, &mut target, note).map_err(BuildError::from)?;
-    }
-    outline_sums(&mut module);
-    let program = build(module, &target)?;
-    let interpreted: Vec<String> = program
-        .steps
-        .iter()
-        .filter(|step| options.backend == Backend::Cranelift && matches!(step.kind, StepKind::Interpret(_)))
-        .map(|step| step.place.clone())
-        .collect();
-    if interpreted.is_empty() { Ok(program) } else { Err(Error::NoKernel(interpreted)) }
-}
-
-/// Makes an object file of an optimised module, for the machines of `target`. `name` is a C identifier, with which
-/// the functions of the object begin. Of the options' pipeline `form-kernels` is to be left out: kernels are
-/// formed for the target.
-///
-/// ```
-/// use trine::codegen::Target;
-/// use trine::{Options, pass::Driver};
-///
-/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
-/// let mut module = trine::load(model)?;
-/// let pipeline = Options::default().pipeline(&module)?.without("form-kernels");
-/// Driver::new().run(&pipeline, &mut module)?;
-/// let target = Target::named("native").map_err(trine::build::BuildError::from)?;
-/// let object = trine::build_object(module, &target, "digits")?;
-/// assert!(object.header.contains("int64_t digits_run("));
-/// # Ok::<(), trine::Error>(())
-/// ```
-pub fn build_object(mut module: Module, target: &Target, name: &str) -> Result<Object, Error> {
-    if module.stage != Stage::Kernel {
-        form_kernels::form(&mut module, target);
-    }
-    Ok(object(&module, target, name)?)
+pub fn build_program(module: Module, options: &Options) -> Result<Program, BuildError> {
+    Compiler::new(options.clone())?.program(module)
 }

@@ -11,8 +11,15 @@ pub use features::{FeatureRows, features};
 pub(crate) use loss::window_nats;
 pub use loss::{Loss, loss};
 
+use trine_runtime::RunError;
+
+use crate::codegen::BuildError;
+use crate::fault::Fault;
+use crate::language_model::DecoderError;
+use crate::pass::PassError;
+
 /// Why a model could not be judged by the data.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum EvaluateError {
     #[error("{tokens} tokens are too few: predicting takes at least two")]
     TooFewTokens { tokens: usize },
@@ -34,4 +41,33 @@ pub enum EvaluateError {
     Empty,
     #[error("inputs have {0:?} examples: their first axes differ")]
     Examples(Vec<usize>),
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Decoder(#[from] DecoderError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl EvaluateError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            EvaluateError::Pass(error) => error.fault(),
+            EvaluateError::Build(error) => error.fault(),
+            EvaluateError::Decoder(error) => error.fault(),
+            EvaluateError::TooFewTokens { .. }
+            | EvaluateError::NoContext(_)
+            | EvaluateError::Token { .. }
+            | EvaluateError::NotFinite { .. }
+            | EvaluateError::NoScores
+            | EvaluateError::Labels { .. }
+            | EvaluateError::Label { .. }
+            | EvaluateError::NoFeatures(_)
+            | EvaluateError::Empty
+            | EvaluateError::Examples(_)
+            | EvaluateError::Run(_) => Fault::Input,
+        }
+    }
 }

@@ -59,11 +59,11 @@ pub struct Fate {
     pub misses: Vec<Miss>,
 }
 
-/// Runs a pipeline as far as layers are recognised, and says what became of each, in the order of the model.
+/// Runs a pipeline, and says what became of each layer that it recognised, in the order of the model.
 pub fn explain(module: &mut Module, pipeline: &Pipeline) -> Result<Vec<Fate>, PassError> {
-    let mut pipeline = pipeline.clone();
+    let (mut pipeline, mut lowering) = (pipeline.clone(), Pipeline::default());
     if let Some(end) = pipeline.0.iter().position(|s| BEFORE_LOWERING.contains(&s.pass.name)) {
-        pipeline.0.truncate(end);
+        lowering.0 = pipeline.0.split_off(end);
     }
     let mut fates = imported(module);
     let mut before = made(module);
@@ -106,6 +106,7 @@ pub fn explain(module: &mut Module, pipeline: &Pipeline) -> Result<Vec<Fate>, Pa
     // What is left of neither name nor reason went into something larger, as a softmax into attention.
     let left: FxHashSet<String> = names(module).collect();
     fates.retain(|node, fate| fate.became.is_some() || !fate.misses.is_empty() || left.contains(node));
+    Driver::new().run(&lowering, module)?;
     Ok(fates.into_values().collect())
 }
 

@@ -8,11 +8,12 @@ mod layer;
 mod sweep;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::calibrate::{Linear, Rounded};
-use crate::error::Error;
-use crate::import;
+use crate::disk::FileError;
+use crate::fault::Fault;
+use crate::import::{self, ImportError};
 
 /// How ternary weights are spelt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -25,7 +26,7 @@ pub enum Spelling {
 }
 
 /// Why a model was not written.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error(
         "the layer of `{weights}` is node `{node}` ({op_type}), which is none of the graph's own: write IR instead"
@@ -35,19 +36,33 @@ pub enum ExportError {
     Operator { node: String, op_type: String, reason: &'static str },
     #[error("the model has no graph")]
     NoGraph,
+    #[error("{}", import::message(path, source))]
+    Import { path: PathBuf, source: Box<ImportError> },
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl ExportError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            ExportError::Import { source, .. } => source.fault(),
+            ExportError::File(error) => error.fault(),
+            ExportError::NoNode { .. } | ExportError::Operator { .. } | ExportError::NoGraph => Fault::Input,
+        }
+    }
 }
 
 /// Why the ONNX model at `source` could not be written with these of its layers rounded, if it could not.
-pub fn refusal(source: &Path, layers: &[Linear]) -> Result<Option<ExportError>, Error> {
-    let fail = |error| Error::Import { path: source.into(), source: Box::new(error) };
+pub fn refusal(source: &Path, layers: &[Linear]) -> Result<Option<ExportError>, ExportError> {
+    let fail = |error| ExportError::Import { path: source.into(), source: Box::new(error) };
     let model = import::read(source).map_err(fail)?;
     Ok(layer::check(&model, layers).err())
 }
 
 /// Writes the ONNX model at `source` with `layers` in the place of its own, as `folder/model.onnx` and its data
 /// beside it.
-pub fn onnx(source: &Path, layers: &[Rounded], folder: &Path, spelling: Spelling) -> Result<(), Error> {
-    let fail = |error| Error::Import { path: source.into(), source: Box::new(error) };
+pub fn onnx(source: &Path, layers: &[Rounded], folder: &Path, spelling: Spelling) -> Result<(), ExportError> {
+    let fail = |error| ExportError::Import { path: source.into(), source: Box::new(error) };
     let mut model = import::read(source).map_err(fail)?;
     let beside = source.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
     import::take_in(&mut model, beside).map_err(fail)?;

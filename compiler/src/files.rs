@@ -3,16 +3,15 @@
 //! `model.ir` goes with `model.safetensors`; both are written to temporary files first and renamed, so that
 //! whoever reads them meanwhile sees the old or the new ones, and a full disk leaves the old.
 
-use std::fs::Permissions;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use bytes::Bytes;
 use trine_ir::{Module, Type, sidecar, text, verify};
 
+use crate::disk::map::Mapped;
+use crate::disk::{FileError, write_atomically};
 use crate::error::Error;
 use crate::import;
-use crate::import::map::Mapped;
 use crate::import::{Given, ImportError};
 use crate::options::Options;
 
@@ -43,6 +42,16 @@ pub fn load_fixed(path: impl AsRef<Path>, dims: &[(String, usize)]) -> Result<(M
 /// initializers for them.
 pub fn load_for(path: impl AsRef<Path>, options: &Options) -> Result<(Module, Sources), Error> {
     load_given(path.as_ref(), Given { dims: &options.dims, fed: &options.fed })
+}
+
+/// Reads IR text whose constants all stand in it, with symbolic sizes of its inputs fixed by name.
+pub fn parse(source: &str, dims: &[(String, usize)]) -> Result<Module, Error> {
+    let path = Path::new("-");
+    let fail = |error| Error::Ir { path: path.into(), error };
+    let mut module = text::parse(source).map_err(fail)?;
+    verify(&module).map_err(fail)?;
+    fix(&mut module, dims).map_err(|e| Error::Import { path: path.into(), source: Box::new(e) })?;
+    Ok(module)
 }
 
 fn load_given(path: &Path, given: Given) -> Result<(Module, Sources), Error> {
@@ -99,44 +108,11 @@ pub fn save(module: &Module, path: impl AsRef<Path>) -> Result<(), Error> {
     }
     let weights = weights_path(path);
     write_atomically(&weights, |file| sidecar::write(module, file))?;
-    write_atomically(path, |file| file.write_all(text::print(module).as_bytes()))
-}
-
-/// Writes a file of text that appears complete or not at all.
-pub fn write_text(path: impl AsRef<Path>, text: &str) -> Result<(), Error> {
-    write_atomically(path.as_ref(), |file| file.write_all(text.as_bytes()))
-}
-
-/// Calls `write` on a new file that takes the place of `path` once it is complete.
-pub(crate) fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut io::BufWriter<&mut std::fs::File>) -> io::Result<()>,
-) -> Result<(), Error> {
-    let fail = |source: io::Error| Error::Write { path: path.into(), source };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = new_file(folder).map_err(fail)?;
-    let mut buffered = io::BufWriter::new(file.as_file_mut());
-    write(&mut buffered).map_err(fail)?;
-    buffered.flush().map_err(fail)?;
-    drop(buffered);
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
-}
-
-/// A temporary file with the rights that a new file has, unlike those that nobody else may read.
-#[cfg(unix)]
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt;
-    tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
-}
-
-#[cfg(not(unix))]
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::NamedTempFile::new_in(folder)
+    Ok(write_atomically(path, |file| file.write_all(text::print(module).as_bytes()))?)
 }
 
 fn load_ir(path: &Path) -> Result<(Module, Vec<Mapped>), Error> {
-    let open = |path: &Path| Mapped::open(path).map_err(|source| Error::Read { path: path.into(), source });
+    let open = |path: &Path| Mapped::open(path).map_err(|e| FileError::read(path, e));
     let bytes = open(path)?.bytes;
     let source = std::str::from_utf8(&bytes).map_err(|_| Error::NotText { path: path.into() })?;
     let fail = |error| Error::Ir { path: path.into(), error };
@@ -166,11 +142,6 @@ fn without(error: trine_ir::Error, weights: &Path) -> trine_ir::Error {
 
 fn weights_path(path: &Path) -> PathBuf {
     path.with_extension("safetensors")
-}
-
-/// The bytes of a file, mapped.
-pub(crate) fn read(path: &Path) -> io::Result<Bytes> {
-    Ok(Mapped::open(path)?.bytes)
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use trine_ir::Tensor;
 use trine_runtime::{Program, RunError, Session, SessionOptions, View};
 
-use crate::error::Error;
 use crate::language_model::{self, Role, floats, given, logits, present_names, refuse, row};
-pub use crate::language_model::{Lengths, Names};
+pub use crate::language_model::{DecoderError, Lengths, Names};
 
 /// A language model and what it has read.
 pub struct Decoder {
@@ -28,7 +27,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// A decoder that can read up to `capacity` tokens. Programs that are no decoders are refused.
-    pub fn new(program: Arc<Program>, threads: usize, capacity: usize) -> Result<Decoder, Error> {
+    pub fn new(program: Arc<Program>, threads: usize, capacity: usize) -> Result<Decoder, DecoderError> {
         Decoder::with_names(program, threads, capacity, &Names::default())
     }
 
@@ -38,7 +37,7 @@ impl Decoder {
         threads: usize,
         capacity: usize,
         names: &Names,
-    ) -> Result<Decoder, Error> {
+    ) -> Result<Decoder, DecoderError> {
         let inputs = 0..program.inputs.len();
         let feeds: Vec<Option<usize>> = inputs.map(|i| feed(&program, names, i)).collect();
         let role = |(port, feed): (&trine_runtime::Port, &Option<usize>)| match feed {
@@ -65,13 +64,13 @@ impl Decoder {
 
     /// Reads tokens, at least one, behind those it has read; returns the logits of what comes next, one for each
     /// token of the vocabulary.
-    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], Error> {
+    pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], DecoderError> {
         self.run(tokens, |session, views| session.execute(views))?;
         self.read_logits()
     }
 
     /// As [`Decoder::feed`]; `done` is told the number of each step of the program when it has run.
-    pub fn feed_observed(&mut self, tokens: &[u32], done: impl FnMut(usize)) -> Result<&[f32], Error> {
+    pub fn feed_observed(&mut self, tokens: &[u32], done: impl FnMut(usize)) -> Result<&[f32], DecoderError> {
         self.run(tokens, |session, views| session.execute_observed(views, done))?;
         self.read_logits()
     }
@@ -81,7 +80,7 @@ impl Decoder {
         &mut self,
         tokens: &[u32],
         execute: impl FnOnce(&mut Session, &[View]) -> Result<(), RunError>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), DecoderError> {
         if tokens.is_empty() {
             return Err(refuse("there are no tokens to read"));
         }
@@ -105,7 +104,7 @@ impl Decoder {
         &mut self,
         before: usize,
         execute: impl FnOnce(&mut Session, &[View]) -> Result<(), RunError>,
-    ) -> Result<Vec<Option<Tensor>>, Error> {
+    ) -> Result<Vec<Option<Tensor>>, DecoderError> {
         let program = self.session.program().clone();
         let mut inputs: Vec<Tensor> = vec![];
         for (i, port) in program.inputs.iter().enumerate() {
@@ -151,7 +150,7 @@ impl Decoder {
     }
 
     /// The logits of the last position.
-    fn read_logits(&mut self) -> Result<&[f32], Error> {
+    fn read_logits(&mut self) -> Result<&[f32], DecoderError> {
         let Decoder { session, logits_output, logits, .. } = self;
         let view = last_logits(session, *logits_output)?;
         let elem = view.elem;
@@ -166,7 +165,7 @@ impl Decoder {
 }
 
 /// The row of the last position of an output `[batch, seq, vocabulary]`.
-fn last_logits(session: &Session, output: usize) -> Result<View<'_>, Error> {
+fn last_logits(session: &Session, output: usize) -> Result<View<'_>, DecoderError> {
     let view = session.output(output);
     let &[_, seq, vocabulary] = view.dims else { return Err(refuse("its logits lost an axis")) };
     if seq == 0 || vocabulary == 0 {
@@ -247,9 +246,9 @@ fn feed(program: &Program, names: &Names, input: usize) -> Option<usize> {
     wanted.find_map(|wanted| program.outputs.iter().position(|port| names.of(&port.name) == wanted))
 }
 
-fn owned(view: View) -> Result<Tensor, Error> {
+fn owned(view: View) -> Result<Tensor, DecoderError> {
     Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into())
-        .map_err(|e| Error::Run(RunError::Eval { place: "a cache".into(), message: e.to_string() }))
+        .map_err(|e| DecoderError::Run(RunError::Eval { place: "a cache".into(), message: e.to_string() }))
 }
 
 #[cfg(test)]

@@ -22,7 +22,6 @@ mod error;
 mod external;
 mod knowledge;
 mod lower;
-pub(crate) mod map;
 mod model;
 mod ops;
 pub mod proto;
@@ -32,13 +31,13 @@ mod signature;
 mod sort;
 mod tensor;
 
-pub use error::{ImportError, Unsupported};
+pub use error::{ImportError, Unsupported, message};
 pub use tensor::elem;
 
+use crate::disk::map::Mapped;
 use external::Files;
 use knowledge::{Finding, Knowledge};
 use lower::{Failure, Importer};
-use map::Mapped;
 use model::Model;
 use proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 

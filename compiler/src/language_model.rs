@@ -10,9 +10,26 @@ use std::collections::HashMap;
 use half::{bf16, f16};
 use trine_ir::tensor::cast_bytes;
 use trine_ir::{Dim, Elem, Tensor, Type};
-use trine_runtime::{Program, View};
+use trine_runtime::{Program, RunError, View};
 
-use crate::error::Error;
+use crate::fault::Fault;
+
+/// Why a program does not generate text.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DecoderError {
+    #[error("the model is no decoder: {0}")]
+    NotADecoder(String),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl DecoderError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            DecoderError::NotADecoder(_) | DecoderError::Run(_) => Fault::Input,
+        }
+    }
+}
 
 /// What an input is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,7 +53,7 @@ pub(crate) enum Role {
 }
 
 /// What the input of that name and type is for.
-pub(crate) fn role(name: &str, ty: &Type) -> Result<Role, Error> {
+pub(crate) fn role(name: &str, ty: &Type) -> Result<Role, DecoderError> {
     match name {
         "input_ids" => Ok(Role::Ids),
         "attention_mask" => Ok(Role::Mask),
@@ -67,7 +84,7 @@ pub(crate) fn present_names(input: &str) -> impl Iterator<Item = String> {
 }
 
 /// What an input is given that is not a cache, to read `tokens` of which the first `before` are in the caches.
-pub(crate) fn given(role: Role, ty: &Type, tokens: &[u32], before: usize) -> Result<Tensor, Error> {
+pub(crate) fn given(role: Role, ty: &Type, tokens: &[u32], before: usize) -> Result<Tensor, DecoderError> {
     let total = tokens.len() as i64;
     let values = match role {
         Role::Ids => tokens[before..].iter().map(|t| i64::from(*t)).collect(),
@@ -102,7 +119,7 @@ pub struct Lengths {
 
 impl Lengths {
     /// The lengths of a decoder. Programs that are no decoders are refused.
-    pub fn new(program: &Program) -> Result<Lengths, Error> {
+    pub fn new(program: &Program) -> Result<Lengths, DecoderError> {
         let (mut new, mut past, mut mask) = (None, None, None);
         for port in &program.inputs {
             let dim = |axis: usize| port.ty.dims.get(axis).cloned();
@@ -127,7 +144,7 @@ const MAX_CACHE: usize = 1 << 32;
 pub(crate) fn window<'a>(
     inputs: impl IntoIterator<Item = (&'a str, &'a Type)>,
     tokens: &[u32],
-) -> Result<Vec<Tensor>, Error> {
+) -> Result<Vec<Tensor>, DecoderError> {
     let mut reads_tokens = false;
     let given = inputs.into_iter().map(|(name, ty)| {
         let role = role(name, ty)?;
@@ -145,7 +162,7 @@ pub struct Names(HashMap<String, String>);
 impl Names {
     /// What `genai_config.json` says, which onnxruntime-genai puts beside models: the names of inputs and outputs by what
     /// they are for, with `%d` for the number of a layer.
-    pub fn of_genai_config(text: &str) -> Result<Names, Error> {
+    pub fn of_genai_config(text: &str) -> Result<Names, DecoderError> {
         let fail = |what: &str| refuse(format!("its `genai_config.json` {what}"));
         let config: serde_json::Value =
             serde_json::from_str(text).map_err(|e| fail(&format!("is not JSON: {e}")))?;
@@ -181,12 +198,12 @@ impl Names {
 const MAX_LAYERS: u64 = 4096;
 
 /// The output that holds logits `[batch, seq, vocabulary]`.
-pub(crate) fn logits_output(program: &Program) -> Result<usize, Error> {
+pub(crate) fn logits_output(program: &Program) -> Result<usize, DecoderError> {
     logits(program.outputs.iter().map(|p| (p.name.as_str(), &p.ty)))
 }
 
 /// Which of the outputs of a model, names and types, holds logits `[batch, seq, vocabulary]`.
-pub(crate) fn logits<'a>(outputs: impl Iterator<Item = (&'a str, &'a Type)>) -> Result<usize, Error> {
+pub(crate) fn logits<'a>(outputs: impl Iterator<Item = (&'a str, &'a Type)>) -> Result<usize, DecoderError> {
     let outputs: Vec<_> = outputs.collect();
     let is_logits = |(_, ty): &(&str, &Type)| ty.rank() == 3 && ty.elem.is_float();
     let named = outputs.iter().position(|(name, _)| *name == "logits");
@@ -197,7 +214,7 @@ pub(crate) fn logits<'a>(outputs: impl Iterator<Item = (&'a str, &'a Type)>) -> 
 }
 
 /// One row of integers as an input of type `ty` wants them.
-pub(crate) fn row(ty: &Type, values: Vec<i64>) -> Result<Tensor, Error> {
+pub(crate) fn row(ty: &Type, values: Vec<i64>) -> Result<Tensor, DecoderError> {
     let dims = match ty.rank() {
         0 if values.len() == 1 => vec![],
         1 => vec![values.len()],
@@ -215,7 +232,7 @@ pub(crate) fn row(ty: &Type, values: Vec<i64>) -> Result<Tensor, Error> {
 
 /// A cache of no positions: one sequence, and nothing along the other axes that are not fixed. One of a fixed length is
 /// zeros.
-pub(crate) fn empty_cache(ty: &Type) -> Result<Tensor, Error> {
+pub(crate) fn empty_cache(ty: &Type) -> Result<Tensor, DecoderError> {
     let fail = |e: &dyn std::fmt::Display| refuse(format!("a cache of type {ty}: {e}"));
     let dims: Vec<usize> =
         ty.dims.iter().enumerate().map(|(axis, d)| d.as_const().unwrap_or(usize::from(axis == 0))).collect();
@@ -236,8 +253,8 @@ pub(crate) fn floats<'a>(view: View<'a>) -> Option<Cow<'a, [f32]>> {
     })
 }
 
-pub(crate) fn refuse(reason: impl Into<String>) -> Error {
-    Error::NotADecoder(reason.into())
+pub(crate) fn refuse(reason: impl Into<String>) -> DecoderError {
+    DecoderError::NotADecoder(reason.into())
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use trine_ir::memory::is_available;
 use trine_ir::tensor::{MAX_RESULT_BYTES, count, result_count};
 use trine_ir::{Elem, Tensor, small_float};
 
-use crate::error::Error;
-use crate::files::{read, write_atomically};
+use crate::disk::{FileError, read, write_atomically};
+use crate::fault::Fault;
 
 /// Bytes of the longest header.
 const MAX_HEADER: usize = 1 << 16;
@@ -22,12 +22,21 @@ const MAX_HEADER: usize = 1 << 16;
 /// What is wrong with a file of arrays.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrayError {
-    #[error("cannot read `{}`: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("`{}`: {message}", path.display())]
     Format { path: PathBuf, message: String },
     #[error("`{}`: array `{}`: {message}", path.display(), name.escape_debug())]
     Array { path: PathBuf, name: String, message: String },
+}
+
+impl ArrayError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            ArrayError::File(error) => error.fault(),
+            ArrayError::Format { .. } | ArrayError::Array { .. } => Fault::Input,
+        }
+    }
 }
 
 /// The arrays of an `.npz` file, read when they are asked for.
@@ -40,7 +49,7 @@ pub struct Npz {
 impl Npz {
     pub fn open(path: impl AsRef<Path>) -> Result<Npz, ArrayError> {
         let path = path.as_ref().to_path_buf();
-        let bytes = read(&path).map_err(|source| ArrayError::Read { path: path.clone(), source })?;
+        let bytes = read(&path)?;
         let mut archive = NpzArchive::new(Cursor::new(bytes)).map_err(|e| ArrayError::Format {
             path: path.clone(),
             message: format!("not an .npz file: {e}"),
@@ -79,7 +88,7 @@ impl Npz {
 /// The array of an `.npy` file.
 pub fn read_npy(path: impl AsRef<Path>) -> Result<Tensor, ArrayError> {
     let path = path.as_ref();
-    let bytes = read(path).map_err(|source| ArrayError::Read { path: path.into(), source })?;
+    let bytes = read(path)?;
     decode(&bytes).map_err(|message| ArrayError::Format { path: path.into(), message })
 }
 
@@ -87,7 +96,7 @@ pub fn read_npy(path: impl AsRef<Path>) -> Result<Tensor, ArrayError> {
 pub fn write_npz<'a>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
-) -> Result<(), Error> {
+) -> Result<(), FileError> {
     write_atomically(path.as_ref(), |file| {
         let mut npz = NpzWriter::new(file);
         for (name, tensor) in arrays {
@@ -102,7 +111,7 @@ pub fn write_npz<'a>(
     })
 }
 
-pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), Error> {
+pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), FileError> {
     write_atomically(path.as_ref(), |file| encode(tensor, file))
 }
 

@@ -1,9 +1,10 @@
 //! What a caller may choose about a compilation, and the pipeline that follows from it.
 
+use std::path::PathBuf;
+
 use trine_ir::{Module, Stage};
 
-use crate::error::Error;
-use crate::pass::Pipeline;
+use crate::pass::{PassError, Pipeline};
 use crate::passes::BEFORE_LOWERING;
 
 /// How hard to optimise.
@@ -94,24 +95,24 @@ pub struct Options {
     pub widen: bool,
     pub head: Head,
     pub backend: Backend,
+    /// Microkernels that layers get before any other that they fit, by name.
+    pub microkernels: Vec<String>,
     /// Compare the microkernels that layers get with their scalar oracles, on this machine; a difference is an error.
     pub verify_kernels: bool,
-    /// Measure which microkernels are the fastest for each shape of layer on this machine, and remember it in the
-    /// folder `TRINE_CACHE`, by default one of the user's own caches.
+    /// Measure which microkernels are the fastest for each shape of layer on this machine, and remember it in `cache`.
     pub autotune: bool,
+    /// The folder of what was measured. Nothing is remembered without.
+    pub cache: Option<PathBuf>,
 }
 
 impl Options {
     /// The passes that these options ask for. A module whose kernels are formed already needs none.
-    pub fn pipeline(&self, module: &Module) -> Result<Pipeline, Error> {
+    pub fn pipeline(&self, module: &Module) -> Result<Pipeline, PassError> {
         let mut pipeline = match &self.passes {
             Some(text) => text.parse()?,
             None if module.stage == Stage::Kernel => Pipeline::default(),
             None => Pipeline::level(self.level as u8)?,
         };
-        if self.backend == Backend::Interpret && self.passes.is_none() {
-            pipeline = pipeline.without("form-kernels");
-        }
         if self.widen && module.stage <= Stage::Ternary {
             pipeline = pipeline.with_first("widen")?;
         }

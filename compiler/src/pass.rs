@@ -6,7 +6,7 @@
 mod driver;
 mod pipeline;
 
-pub use driver::{Driver, Dump, PrintAfter, Report, StepReport};
+pub use driver::{Driver, Dump, PrintAfter, Report, StepReport, StopAfter};
 pub use pipeline::{Pipeline, Step};
 
 use std::collections::BTreeMap;
@@ -15,6 +15,7 @@ use std::str::FromStr;
 use trine_ir::error::Place;
 use trine_ir::{Error, Graph, Module, NodeId};
 
+use crate::fault::Fault;
 use crate::pattern::{self, NearMiss, Refusal, Rule};
 use crate::ternarize::Layer;
 
@@ -44,7 +45,7 @@ pub struct Pass {
 }
 
 /// What went wrong in a pipeline.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum PassError {
     /// The pipeline's text is at fault.
     #[error("{0}")]
@@ -61,12 +62,38 @@ pub enum PassError {
         pass: String,
         #[source]
         error: Box<Error>,
-        /// The module before the pass, as a filetest.
-        reproducer: String,
+        /// The module before the pass.
+        before: Box<Module>,
     },
+    /// A fault of Trine: the pass panicked.
+    #[error("pass `{pass}` panicked: {message}")]
+    Panicked { pass: String, message: String, before: Box<Module> },
     /// The module did not verify before any pass ran.
     #[error("the module is broken before any pass: {0}")]
     Input(#[source] Box<Error>),
+}
+
+impl PassError {
+    /// The pipeline and the module that it fails on again, where that is a bug of Trine.
+    pub fn reproducer(&self) -> Option<(&str, &Module)> {
+        match self {
+            PassError::Broke { pass, before, .. } | PassError::Panicked { pass, before, .. } => {
+                Some((pass, before))
+            }
+            PassError::Pipeline(_)
+            | PassError::Option { .. }
+            | PassError::Refused { .. }
+            | PassError::Input(_) => None,
+        }
+    }
+
+    pub fn fault(&self) -> Fault {
+        match self {
+            PassError::Pipeline(_) | PassError::Option { .. } => Fault::Usage,
+            PassError::Broke { .. } | PassError::Panicked { .. } => Fault::Trine,
+            PassError::Refused { .. } | PassError::Input(_) => Fault::Input,
+        }
+    }
 }
 
 /// Options of one pass in a pipeline.

@@ -8,7 +8,6 @@ use crate::pass::{Exactness, Pass};
 mod detect_integers;
 mod detect_ternary;
 mod fold_constants;
-pub mod form_kernels;
 mod fuse_siblings;
 mod lower_reductions;
 mod lower_slices;
@@ -23,9 +22,10 @@ mod recognize_norms;
 mod recognize_rotary;
 mod rotate_residual;
 mod simplify;
-pub(crate) mod ternarize;
+pub mod ternarize;
 pub(crate) mod ternarize_features;
 mod ternarize_states;
+mod text;
 mod unroll_scans;
 mod widen;
 mod widen_halves;
@@ -91,18 +91,16 @@ passes! {
     "lower-slices" = lower_slices: Exact [];
     /// Put the steps of short scans one behind the other
     "unroll-scans" = unroll_scans: Exact [];
-    /// Group ops into kernels that are compiled as one
-    "form-kernels" = form_kernels: Exact [];
 }
 
 /// The default pipeline of each optimisation level: none, exact passes, and those that round elsewhere.
 pub const LEVELS: [&str; 3] = [
     "",
     "fold-constants,simplify,recognize-rotary,widen-halves,fuse-siblings,lower-ternary,unroll-scans,lower-reductions,\
-     lower-slices,form-kernels",
+     lower-slices",
     "fold-constants,simplify,recognize-norms,recognize-rotary,recognize-attention,recognize-activations,\
      widen-halves,simplify,open-recurrent{weights=ternary},detect-ternary,detect-integers,fuse-siblings,lower-ternary,\
-     unroll-scans,lower-reductions,lower-slices,form-kernels",
+     unroll-scans,lower-reductions,lower-slices",
 ];
 
 /// Where a lossy step that the user names goes: before the first of these.

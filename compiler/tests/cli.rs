@@ -132,6 +132,27 @@ fn compile_writes_what_c_links_and_runs() {
     assert!(header.contains("/* inputs[0] is `x`: f32[batch,64] */"), "{header}");
 }
 
+#[test]
+fn compile_shows_kernels_in_the_languages_of_their_readers() {
+    let mlp = model("digits/mlp.onnx");
+    let show = |emit: &str, more: &[&str]| {
+        succeed(&[&["compile", &mlp, "--target", "x86-64-v3", "--emit", emit], more].concat())
+    };
+    let ir = show("ir", &[]);
+    assert!(ir.starts_with("stage kernel\n") && ir.contains("graph @main("), "{ir}");
+    let name = ir.split("\nkernel @").nth(1).unwrap().split('(').next().unwrap();
+    let one = show("ir", &["--kernel", name]);
+    assert!(one.contains(&format!("kernel @{name}(")) && !one.contains("graph @main"), "{one}");
+    assert!(show("dot", &[]).starts_with("digraph \"main\" {"));
+    let clif = show("clif", &["--kernel", name]);
+    assert!(clif.starts_with(&format!("kernel @{name}\nfunction")) && clif.contains("load.i64"), "{clif}");
+    assert!(show("asm", &[]).contains("ret"));
+    let message = fail(2, &["compile", &mlp, "--emit", "asm", "--kernel", "nothing"]);
+    assert!(message.contains("no kernel is called `nothing`; there are `"), "{message}");
+    let message = fail(2, &["compile", &mlp]);
+    assert!(message.contains("--output FOLDER"), "{message}");
+}
+
 /// The microkernels for C, made as `trine compile --help` says.
 fn archive() -> PathBuf {
     let root = root();

@@ -1,6 +1,6 @@
 //! What the command tells of layers: each by the name that the model gives it, with what it became or why not.
 
-use crate::command::{both, fail, json, model, succeed};
+use crate::command::{both, command, fail, json, model, printed, succeed};
 
 #[test]
 fn layers_that_differ_in_numbers_are_one_line() {
@@ -35,8 +35,8 @@ fn one_layer_is_told_by_its_name() {
 
 #[test]
 fn reasons_are_told_as_json() {
-    let fates = json(&["explain", &model("lm/f32.onnx")]);
-    let of = |node: &str| fates.as_array().unwrap().iter().find(|f| f["node"] == node).unwrap();
+    let told = json(&["explain", &model("lm/f32.onnx")]);
+    let of = |node: &str| told["layers"].as_array().unwrap().iter().find(|f| f["node"] == node).unwrap();
     let head = of("/lm_head/MatMul");
     assert!(head["became"].is_null());
     assert_eq!(head["misses"][0]["reason"], "the weights are not ternary");
@@ -44,6 +44,23 @@ fn reasons_are_told_as_json() {
     assert_eq!((&layer["family"], &layer["became"]["pass"]), (&"linear".into(), &"detect-ternary".into()));
     assert_eq!(layer["ternary"]["group"], 128);
     assert_eq!(layer["weights"]["type"], "f32[128,288]");
+}
+
+#[test]
+fn kernels_are_told_with_the_reasons_of_their_choices() {
+    let lm = model("lm/f32.onnx");
+    let text = succeed(&["explain", &lm]);
+    let (_, kernels) = text.split_once("\nkernels: ").unwrap();
+    assert!(kernels.contains("the cheapest that the target can run"), "{kernels}");
+    let asked = "signsum_f32_scalar_trits";
+    let output = command(&["explain", &lm, "--json"]).env("TRINE_UKERNEL", asked).output().unwrap();
+    let [told, _] = printed(output);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let sums = told["kernels"].as_array().unwrap().iter().map(|k| &k["sums"]).filter(|s| !s.is_null());
+    let sums: Vec<_> =
+        sums.map(|s| (s["microkernel"].as_str().unwrap(), s["why"].as_str().unwrap())).collect();
+    assert!(!sums.is_empty());
+    assert!(sums.iter().all(|s| *s == (asked, "which was asked for by name")), "{sums:?}");
 }
 
 #[test]

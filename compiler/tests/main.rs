@@ -9,6 +9,7 @@ mod explain;
 mod features;
 mod feeds;
 mod norms;
+mod opt;
 mod recurrent;
 mod rotation;
 mod ternarize;

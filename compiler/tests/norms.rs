@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use trine::codegen::Target;
+use trine::codegen::plan::form::form;
 use trine::generate::Decoder;
 use trine::passes::LEVELS;
 use trine::{Module, Options};
-use trine_ir::{FunctionKind, Graph, Kind, NodeId, Op, Stage};
+use trine_ir::{FunctionKind, Graph, Kind, NodeId, Op};
 
 use crate::command::model;
 use crate::numbers::distance;
@@ -53,8 +55,8 @@ fn norms_that_take_back_what_they_do_leave_logits_as_they_are() {
 #[test]
 fn every_ternary_layer_reads_a_norm_that_is_fused() {
     let options = pipeline("norm-inputs,ternarize{method=exact,keep=none},");
-    let module = optimized("lm_float/f32.onnx", &options);
-    assert_eq!(module.stage, Stage::Kernel);
+    let mut module = optimized("lm_float/f32.onnx", &options);
+    form(&mut module, &Target::host().unwrap());
     let graph = &module.main().unwrap().graph;
     let mut layers = 0;
     for node in graph.order() {

@@ -1,12 +1,14 @@
 //! Modules as text. `print` and `parse` are inverses on verified modules.
 
+mod dot;
 mod inline;
 mod lex;
 mod parse;
 mod print;
 
+pub use dot::dot;
 pub use parse::{parse, parse_with};
-pub use print::{Style, print, print_styled};
+pub use print::{Style, print, print_some, print_styled};
 
 use crate::attr::quote;
 

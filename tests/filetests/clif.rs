@@ -3,9 +3,11 @@
 use std::fmt::Write;
 
 use libtest_mimic::Failed;
-use trine::codegen::{Target, clif};
-use trine::passes::form_kernels::form;
-use trine_ir::{FunctionKind, Module, verify};
+use trine::codegen::choice::Choices;
+use trine::codegen::image::text::clif;
+use trine::codegen::plan::form::form;
+use trine::codegen::{Kernels, Target};
+use trine_ir::{Module, verify};
 
 /// The architecture whose CPUs files name.
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
@@ -25,8 +27,9 @@ pub fn kernels(mut module: Module, cpu: &str, forced: Vec<String>) -> Result<Str
         }
     }
     let mut out = String::new();
-    for (name, function) in module.functions.iter().filter(|(_, f)| f.kind == FunctionKind::Kernel) {
-        write!(out, "kernel @{name}\n{}", clif(&symbols, function, &target)?)?;
+    let kernels = Kernels::plan(&module, &Choices::new(&target, &module))?;
+    for (name, _) in kernels.iter() {
+        write!(out, "kernel @{name}\n{}", clif(&kernels, &symbols, name)?)?;
     }
     Ok(out)
 }

@@ -6,11 +6,11 @@
 use std::io::Write;
 
 use bytes::Bytes;
+use trine::Options;
 use trine::import::{ImportError, import_bytes};
 use trine::npz::{Npz, read_npy};
 use trine::pass::PassError;
 use trine::passes::PASSES;
-use trine::{Error, Options};
 use trine_ir::{Elem, Module, Tensor, eval, sidecar, text, verify};
 
 use crate::feed;
@@ -110,7 +110,7 @@ fn of_module(module: &Module) {
     let options = Options { backend: trine::Backend::Interpret, ..Options::default() };
     match trine::optimize(&mut after, &options) {
         Ok(_) => {}
-        Err(Error::Pass(PassError::Refused { .. })) => return,
+        Err(PassError::Refused { .. }) => return,
         Err(error) => panic!("{error} in\n{printed}"),
     }
     let Some(inputs) = feed::inputs(module, false) else { return };

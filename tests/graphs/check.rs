@@ -75,7 +75,7 @@ pub fn try_module(module: &Module, runs: &[Vec<Tensor>], plan: &Plan) -> Result<
     for level in &plan.levels {
         let options = Options { level: *level, ..Options::default() };
         let mut after = module.clone();
-        let pipeline = options.pipeline(module).map_err(|e| e.to_string())?.without("form-kernels");
+        let pipeline = options.pipeline(module).map_err(|e| e.to_string())?;
         let report = Driver::new().run(&pipeline, &mut after).map_err(|e| format!("{level:?}: {e}"))?;
         let changed: Vec<_> = report.steps.iter().filter(|s| s.rewrites > 0).map(|s| s.pass).collect();
         let exact = changed

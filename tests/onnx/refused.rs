@@ -55,5 +55,5 @@ pub fn reason(data: &Path, name: &str) -> Result<Option<String>, String> {
 
 fn compiled(mut module: Module) -> Result<(), Error> {
     trine::optimize(&mut module, &Options::default())?;
-    trine::build_program(module, &Options::default()).map(drop)
+    Ok(trine::build_program(module, &Options::default()).map(drop)?)
 }

@@ -4,12 +4,11 @@ use trine_ir::ops::Matmul;
 use trine_ir::{Module, Stage, Tensor};
 
 use super::{CalibrateError, Rounded, Weights};
-use crate::error::Error;
 use crate::pattern::{Refusal, Rewrite};
 
 /// Puts rounded layers into the module that they were calibrated in, which becomes `ternary`. With `int8` the inputs of
 /// ternary layers are rounded too.
-pub fn apply(module: &mut Module, layers: &[Rounded], int8: bool) -> Result<(), Error> {
+pub fn apply(module: &mut Module, layers: &[Rounded], int8: bool) -> Result<(), CalibrateError> {
     for layer in layers {
         let function = module.functions.get_mut(&layer.function).ok_or(CalibrateError::NoLayers)?;
         let mut g = Rewrite::new(&mut function.graph, &mut module.consts);

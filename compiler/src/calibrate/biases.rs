@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use trine_ir::{Module, Value};
 
-use crate::error::Error;
 use crate::ternarize::Recipe;
 
+use super::CalibrateError;
 use super::layers::{self, Stage};
 use super::moments::Moments;
 use super::outlook::Outlook;
@@ -30,7 +30,11 @@ pub struct Biases<'a> {
 
 impl Biases<'_> {
     /// Gives biases to `layers`, all that the stages have, in their order.
-    pub fn add(&self, layers: &mut [Rounded], progress: &mut impl FnMut(Progress)) -> Result<(), Error> {
+    pub fn add(
+        &self,
+        layers: &mut [Rounded],
+        progress: &mut impl FnMut(Progress),
+    ) -> Result<(), CalibrateError> {
         let stream = || Stream::new(self.module, self.data.batches.len(), self.threads);
         let mut full = self.recipe.needs_pairs().then(stream);
         let mut rounded = stream();

@@ -3,7 +3,6 @@
 use trine_ir::{Module, Tensor, Value};
 
 use super::CalibrateError;
-use crate::error::Error;
 use crate::language_model::window;
 
 /// Examples of arrays that run at once.
@@ -31,11 +30,11 @@ impl Data {
         context: usize,
         count: usize,
         seed: u64,
-    ) -> Result<Data, Error> {
+    ) -> Result<Data, CalibrateError> {
         let context = context.max(2);
         let mut windows: Vec<&[u32]> = tokens.chunks_exact(context).collect();
         if windows.len() < 2 {
-            return Err(CalibrateError::TooFewTokens { tokens: tokens.len(), needed: 2 * context }.into());
+            return Err(CalibrateError::TooFewTokens { tokens: tokens.len(), needed: 2 * context });
         }
         shuffle(&mut windows, seed);
         let wanted = count.div_ceil(context).max(1);
@@ -49,25 +48,23 @@ impl Data {
     }
 
     /// Batches of examples, which lie along the first axis of all `inputs`.
-    pub fn arrays(module: &Module, inputs: &[Tensor]) -> Result<Data, Error> {
+    pub fn arrays(module: &Module, inputs: &[Tensor]) -> Result<Data, CalibrateError> {
         let params = params(module)?;
         let mismatch = |message: String| CalibrateError::Inputs(message);
         if params.len() != inputs.len() {
             let message = format!("{} arrays for {} inputs", inputs.len(), params.len());
-            return Err(mismatch(message).into());
+            return Err(mismatch(message));
         }
         let examples = inputs.first().and_then(|t| t.dims().first().copied()).unwrap_or(0);
         for ((name, ty), tensor) in params.iter().zip(inputs) {
             if tensor.dims().first() != Some(&examples) {
-                return Err(
-                    mismatch(format!("`{name}` is {}, not of {examples} examples", tensor.ty())).into()
-                );
+                return Err(mismatch(format!("`{name}` is {}, not of {examples} examples", tensor.ty())));
             }
             if ty.elem != tensor.elem() || ty.rank() != tensor.rank() {
-                return Err(mismatch(format!("input `{name}` is {ty}, got {}", tensor.ty())).into());
+                return Err(mismatch(format!("input `{name}` is {ty}, got {}", tensor.ty())));
             }
             if tensor.values::<f32>().is_ok_and(|v| v.iter().any(|v| !v.is_finite())) {
-                return Err(CalibrateError::NotFinite { name: name.clone() }.into());
+                return Err(CalibrateError::NotFinite { name: name.clone() });
             }
         }
         let fixed = params.first().and_then(|(_, ty)| ty.dims.first()?.as_const());
@@ -75,7 +72,7 @@ impl Data {
         let batch = fixed.unwrap_or_else(|| BATCH.min(examples / 4).max(1));
         let count = examples / batch;
         if count < 2 {
-            return Err(CalibrateError::TooFewExamples { examples }.into());
+            return Err(CalibrateError::TooFewExamples { examples });
         }
         let part = |tensor: &Tensor, i: usize| {
             let mut dims = tensor.dims().to_vec();

@@ -4,7 +4,6 @@
 
 use trine_ir::{MAIN, Module, NodeId, Op, Value};
 
-use crate::error::Error;
 use crate::passes::ternarize::glob;
 use crate::pattern::Rewrite;
 use crate::ternarize::{self, Matrix};
@@ -58,7 +57,11 @@ pub struct Kept {
 
 /// The layers to round and those to keep: the last layer and those whose weights match one of `keep`, in which `*`
 /// stands for anything. `none` keeps nothing.
-pub fn stages(module: &Module, probes: &[Probe], keep: &[String]) -> Result<(Vec<Stage>, Vec<Kept>), Error> {
+pub fn stages(
+    module: &Module,
+    probes: &[Probe],
+    keep: &[String],
+) -> Result<(Vec<Stage>, Vec<Kept>), CalibrateError> {
     let main = &module.main().ok_or(CalibrateError::NoLayers)?.graph;
     let mut products = steps::products(module, MAIN);
     let mut scratch = module.clone();
@@ -136,11 +139,11 @@ fn layer(
 }
 
 /// The weights of a layer, a row an output.
-pub fn matrix(module: &Module, layer: &Linear) -> Result<Matrix, Error> {
+pub fn matrix(module: &Module, layer: &Linear) -> Result<Matrix, CalibrateError> {
     let unreadable = |reason: String| CalibrateError::Weights { weights: layer.weights.clone(), reason };
     let mut scratch = module.clone();
     let function = scratch.functions.get_mut(&layer.functions[0]).ok_or(CalibrateError::NoLayers)?;
     let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
     let w = g.graph().operand(layer.output.node, 1).ok_or_else(|| unreadable("they are absent".into()))?;
-    Ok(ternarize::weights(&g, layer.output, w, true).map_err(|r| unreadable(r.0))?)
+    ternarize::weights(&g, layer.output, w, true).map_err(|r| unreadable(r.0))
 }

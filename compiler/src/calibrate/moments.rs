@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use trine_ir::{Tensor, Value};
 
-use crate::error::Error;
 use crate::ternarize::{Refusal, Statistics};
 
 use super::layers::Stage;
@@ -33,7 +32,7 @@ impl Moments {
         rounded: &mut Stream,
         mut full: Option<&mut Stream>,
         wanted: bool,
-    ) -> Result<Moments, Error> {
+    ) -> Result<Moments, CalibrateError> {
         let mut moments = Moments::new(stage.layers[0].k, full.is_some());
         let targets = stage.targets(cut);
         let mut ahead = rounded.ahead(&targets)?;

@@ -4,10 +4,10 @@
 use trine_ir::Value;
 use trine_runtime::View;
 
-use crate::error::Error;
 use crate::evaluate::window_nats;
 use crate::language_model::{floats, logits};
 
+use super::CalibrateError;
 use super::Data;
 use super::stream::Stream;
 
@@ -26,7 +26,7 @@ enum Measure {
 
 impl<'a> Outlook<'a> {
     /// By the model's `outputs`; `stream` is at its start.
-    pub fn new(outputs: &[Value], stream: &Stream, data: &'a Data) -> Result<Outlook<'a>, Error> {
+    pub fn new(outputs: &[Value], stream: &Stream, data: &'a Data) -> Result<Outlook<'a>, CalibrateError> {
         let graph = stream.graph()?;
         let measure = if data.held_out_windows.is_empty() {
             let is_float = |v: &Value| graph.ty(*v).elem.is_float();
@@ -45,7 +45,7 @@ impl<'a> Outlook<'a> {
     }
 
     /// The loss of the model as it is in `stream`.
-    pub fn loss(&self, stream: &Stream) -> Result<f64, Error> {
+    pub fn loss(&self, stream: &Stream) -> Result<f64, CalibrateError> {
         // What was lost, and what that is a part of.
         let (mut lost, mut all) = (0.0, 0.0);
         match &self.measure {
@@ -73,8 +73,8 @@ fn held_out(
     stream: &Stream,
     targets: &[Value],
     data: &Data,
-    mut see: impl FnMut(usize, &[View]) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut see: impl FnMut(usize, &[View]) -> Result<(), CalibrateError>,
+) -> Result<(), CalibrateError> {
     let mut ahead = stream.ahead(targets)?;
     let first = data.calibration();
     for (i, inputs) in data.batches[first..].iter().enumerate() {

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use trine_ir::{Module, Tensor, text};
 
-use crate::error::Error;
-use crate::files::write_atomically;
+use crate::disk::{FileError, write_atomically};
 use crate::npz::{Npz, write_npz};
 use crate::ternarize::{Alphabet, Matrix, Plane, Quantized};
 
@@ -26,21 +25,21 @@ impl Partial {
         module: &Module,
         data: &Data,
         options: &CalibrateOptions,
-    ) -> Result<Partial, Error> {
-        let fail = |source| Error::Write { path: folder.into(), source };
+    ) -> Result<Partial, CalibrateError> {
+        let fail = |source| FileError::write(folder, source);
         std::fs::create_dir_all(folder).map_err(fail)?;
         let digest = digest(module, data, options);
         let path = folder.join("digest");
         match std::fs::read_to_string(&path) {
             Ok(found) if found == digest => {}
-            Ok(_) => return Err(CalibrateError::OtherRun(folder.into()).into()),
+            Ok(_) => return Err(CalibrateError::OtherRun(folder.into())),
             Err(_) => write_atomically(&path, |file| std::io::Write::write_all(file, digest.as_bytes()))?,
         }
         Ok(Partial { folder: folder.into() })
     }
 
     /// Layer `index`, if it was saved.
-    pub fn load(&self, index: usize, layer: &Linear) -> Result<Option<Rounded>, Error> {
+    pub fn load(&self, index: usize, layer: &Linear) -> Result<Option<Rounded>, CalibrateError> {
         let path = self.path(index);
         if !path.exists() {
             return Ok(None);
@@ -68,7 +67,7 @@ impl Partial {
     }
 
     /// Keeps layer `index`.
-    pub fn save(&self, index: usize, layer: &Rounded) -> Result<(), Error> {
+    pub fn save(&self, index: usize, layer: &Rounded) -> Result<(), CalibrateError> {
         let or_nan = |v: Option<f64>| v.unwrap_or(f64::NAN);
         let numbers =
             vec![layer.weight_error, or_nan(layer.output_error), or_nan(layer.held_out_error), layer.seconds];
@@ -97,7 +96,7 @@ impl Partial {
                 }
             }
         }
-        write_npz(self.path(index), arrays.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+        Ok(write_npz(self.path(index), arrays.iter().map(|(name, tensor)| (name.as_str(), tensor)))?)
     }
 
     fn path(&self, index: usize) -> PathBuf {
@@ -113,7 +112,7 @@ struct File {
 }
 
 impl File {
-    fn weights(&mut self, layer: &Linear) -> Result<Weights, Error> {
+    fn weights(&mut self, layer: &Linear) -> Result<Weights, CalibrateError> {
         let (n, k) = (layer.n, layer.k);
         if let Some(values) = self.f32s("kept")? {
             let values = self.sized("kept", values, n * k)?;
@@ -147,31 +146,31 @@ impl File {
         Ok(Weights::Planes(Quantized { n, k, planes, bias, column_scale }))
     }
 
-    fn f32s(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+    fn f32s(&mut self, name: &str) -> Result<Option<Vec<f32>>, CalibrateError> {
         let tensor = self.npz.get(name)?;
         tensor.map(|t| t.values().map(|v| v.into_owned()).map_err(|_| self.broken(name))).transpose()
     }
 
-    fn i8s(&mut self, name: &str) -> Result<Option<Vec<i8>>, Error> {
+    fn i8s(&mut self, name: &str) -> Result<Option<Vec<i8>>, CalibrateError> {
         let tensor = self.npz.get(name)?;
         tensor.map(|t| t.values().map(|v| v.into_owned()).map_err(|_| self.broken(name))).transpose()
     }
 
-    fn i64s(&mut self, name: &str) -> Result<Vec<i64>, Error> {
+    fn i64s(&mut self, name: &str) -> Result<Vec<i64>, CalibrateError> {
         let tensor = self.npz.get(name)?.ok_or_else(|| self.broken(name))?;
         Ok(tensor.values().map_err(|_| self.broken(name))?.into_owned())
     }
 
-    fn f64s(&mut self, name: &str) -> Result<Vec<f64>, Error> {
+    fn f64s(&mut self, name: &str) -> Result<Vec<f64>, CalibrateError> {
         let tensor = self.npz.get(name)?.ok_or_else(|| self.broken(name))?;
         Ok(tensor.values().map_err(|_| self.broken(name))?.into_owned())
     }
 
-    fn sized<T>(&self, name: &str, values: Vec<T>, count: usize) -> Result<Vec<T>, Error> {
+    fn sized<T>(&self, name: &str, values: Vec<T>, count: usize) -> Result<Vec<T>, CalibrateError> {
         if values.len() == count { Ok(values) } else { Err(self.broken(name)) }
     }
 
-    fn broken(&self, name: &str) -> Error {
+    fn broken(&self, name: &str) -> CalibrateError {
         let message = format!("array `{name}` is not what a run writes; remove the folder to start anew");
         crate::npz::ArrayError::Format { path: self.path.clone(), message }.into()
     }

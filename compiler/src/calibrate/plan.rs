@@ -6,7 +6,6 @@
 
 use trine_ir::{Module, Value};
 
-use crate::error::Error;
 use crate::ternarize::{Choice, Depth, Matrix, Recipe, Refusal, allocate, choices};
 
 use super::layers::{self, Stage};
@@ -49,7 +48,7 @@ impl Unrounded<'_> {
         options: &CalibrateOptions,
         bits: f64,
         progress: &mut impl FnMut(Progress),
-    ) -> Result<Vec<Depth>, Error> {
+    ) -> Result<Vec<Depth>, CalibrateError> {
         let layers = self.stages.iter().map(|s| s.layers.len()).sum();
         let loss = self.outlook.loss(&self.stream)?;
         let mut measured: Vec<Measured> = vec![];
@@ -73,7 +72,7 @@ impl Unrounded<'_> {
     }
 }
 
-fn allocated(measured: Vec<Measured>, bits: f64) -> Result<Vec<Depth>, Error> {
+fn allocated(measured: Vec<Measured>, bits: f64) -> Result<Vec<Depth>, CalibrateError> {
     let weights: f64 = measured.iter().map(|m| m.weights).sum();
     let mean = measured.iter().map(|m| m.sensitivity.max(0.0)).sum::<f64>() / measured.len().max(1) as f64;
     let costs: Vec<Vec<Choice>> = measured
@@ -90,7 +89,7 @@ fn allocated(measured: Vec<Measured>, bits: f64) -> Result<Vec<Depth>, Error> {
             costs.iter().map(best).sum::<f64>() / weights
         };
         let (least, most) = (of(f64::min, f64::INFINITY), of(f64::max, 0.0));
-        return Err(CalibrateError::Bits { bits, least, most }.into());
+        return Err(CalibrateError::Bits { bits, least, most });
     };
     Ok(costs.iter().zip(taken).map(|(choices, i)| choices[i].depth).collect())
 }

@@ -8,7 +8,6 @@ use trine_ir::ops::Scan;
 use trine_ir::{Kind, MAIN, Module, NodeId, Op, Type, Value};
 
 use super::CalibrateError;
-use crate::error::Error;
 use crate::pattern::Scope;
 
 /// An input of layers in a loop, as a value of `@main`.
@@ -26,7 +25,7 @@ pub struct Probe {
 }
 
 /// The module with probes, which are outputs of it so that they stay. Nodes keep their ids.
-pub fn probed(module: &Module) -> Result<(Module, Vec<Probe>), Error> {
+pub fn probed(module: &Module) -> Result<(Module, Vec<Probe>), CalibrateError> {
     let (mut module, mut probes) = (module.clone(), vec![]);
     let graph = &module.main().ok_or(CalibrateError::NoLayers)?.graph;
     let loops: Vec<(NodeId, Scan)> = graph
@@ -75,7 +74,12 @@ fn calls(module: &Module, function: &str) -> usize {
 }
 
 /// A probe of one input; none if its type says nothing in `@main`.
-fn probe(module: &mut Module, site: NodeId, scan: &Scan, input: Value) -> Result<Option<Probe>, Error> {
+fn probe(
+    module: &mut Module,
+    site: NodeId,
+    scan: &Scan,
+    input: Value,
+) -> Result<Option<Probe>, CalibrateError> {
     let main = &module.main().ok_or(CalibrateError::NoLayers)?.graph;
     let operands = main.operands(site);
     let Some(mut body) = module.functions.get(&scan.body.0).cloned() else { return Ok(None) };

@@ -8,8 +8,7 @@ use trine_ir::ops::Add;
 use trine_ir::{DimEnv, Graph, MAIN, Module, Tensor, Type, Value};
 use trine_runtime::{RunError, Session, SessionOptions, View};
 
-use crate::compile::build_program;
-use crate::error::Error;
+use crate::compiler::Compiler;
 use crate::options::Options;
 
 use super::CalibrateError;
@@ -37,7 +36,7 @@ impl Stream {
     }
 
     /// The program that goes on from where this is to `targets`.
-    pub fn ahead(&self, targets: &[Value]) -> Result<Ahead, Error> {
+    pub fn ahead(&self, targets: &[Value]) -> Result<Ahead, CalibrateError> {
         let resolve = |v: &Value| self.biased.get(v).copied().unwrap_or(*v);
         let graph = self.graph()?;
         let given: Vec<Value> = graph.params().iter().copied().chain(self.held.iter().copied()).collect();
@@ -59,7 +58,7 @@ impl Stream {
             None
         } else {
             let part = segment(&self.module, graph, &held, &computed);
-            let program = build_program(part, &Options::default())?;
+            let program = Compiler::new(Options::default())?.program(part)?;
             let options = SessionOptions { threads: self.threads, ..SessionOptions::default() };
             Some(Session::new(Arc::new(program), &options))
         };
@@ -67,7 +66,12 @@ impl Stream {
     }
 
     /// What batch `i` has at the targets of `ahead`; `inputs` are those of the model.
-    pub fn values(&self, ahead: &mut Ahead, i: usize, inputs: &[Tensor]) -> Result<Vec<Tensor>, Error> {
+    pub fn values(
+        &self,
+        ahead: &mut Ahead,
+        i: usize,
+        inputs: &[Tensor],
+    ) -> Result<Vec<Tensor>, CalibrateError> {
         let given: Vec<&Tensor> = inputs.iter().chain(&self.batches[i]).collect();
         if let Some(session) = &mut ahead.session {
             let views: Vec<View> = given.iter().map(|t| View::from(*t)).collect();
@@ -81,7 +85,12 @@ impl Stream {
     }
 
     /// Moves batch `i` on to the targets of `ahead`, all but the first of which it holds. Returns that.
-    pub fn advance(&mut self, ahead: &mut Ahead, i: usize, inputs: &[Tensor]) -> Result<Tensor, Error> {
+    pub fn advance(
+        &mut self,
+        ahead: &mut Ahead,
+        i: usize,
+        inputs: &[Tensor],
+    ) -> Result<Tensor, CalibrateError> {
         let mut values = self.values(ahead, i, inputs)?;
         let first = values.remove(0);
         self.batches[i] = values;
@@ -94,7 +103,7 @@ impl Stream {
     }
 
     /// Puts rounded weights in the place of a layer's.
-    pub fn round(&mut self, layer: &Linear, rounded: &Weights) -> Result<(), Error> {
+    pub fn round(&mut self, layer: &Linear, rounded: &Weights) -> Result<(), CalibrateError> {
         let broken = |reason: String| CalibrateError::Weights { weights: layer.weights.clone(), reason };
         let dense = rounded.dequantized();
         let (n, k) = (layer.n, layer.k);
@@ -114,7 +123,7 @@ impl Stream {
     }
 
     /// Adds a bias to a layer's outputs.
-    pub fn add_bias(&mut self, layer: &Linear, bias: &[f32]) -> Result<(), Error> {
+    pub fn add_bias(&mut self, layer: &Linear, bias: &[f32]) -> Result<(), CalibrateError> {
         let broken = |reason: String| CalibrateError::Weights { weights: layer.weights.clone(), reason };
         let key = self.module.add_const(&format!("{}.bias", layer.weights), Tensor::vector(bias.to_vec()));
         let ty = Type::new(trine_ir::Elem::F32, [layer.n]);
@@ -139,13 +148,13 @@ impl Stream {
     }
 
     /// What it would be with rounded weights in the place of a layer's.
-    pub fn with(&self, layer: &Linear, rounded: &Weights) -> Result<Stream, Error> {
+    pub fn with(&self, layer: &Linear, rounded: &Weights) -> Result<Stream, CalibrateError> {
         let mut stream = self.clone();
         stream.round(layer, rounded)?;
         Ok(stream)
     }
 
-    pub fn graph(&self) -> Result<&Graph, Error> {
+    pub fn graph(&self) -> Result<&Graph, CalibrateError> {
         Ok(&self.module.main().ok_or(CalibrateError::NoLayers)?.graph)
     }
 }
@@ -166,7 +175,7 @@ enum Source {
 }
 
 /// The most bytes that a batch with these `inputs` holds at two cuts that follow each other.
-pub fn held_bytes(graph: &Graph, cuts: &[Vec<Value>], inputs: &[Tensor]) -> Result<usize, Error> {
+pub fn held_bytes(graph: &Graph, cuts: &[Vec<Value>], inputs: &[Tensor]) -> Result<usize, CalibrateError> {
     let env: DimEnv = trine_ir::eval::bind(graph, inputs, &DimEnv::default())
         .map_err(|e| CalibrateError::Inputs(e.to_string()))?;
     let size = |v: &Value| {
@@ -178,9 +187,10 @@ pub fn held_bytes(graph: &Graph, cuts: &[Vec<Value>], inputs: &[Tensor]) -> Resu
     Ok(sizes.iter().copied().max().unwrap_or(0))
 }
 
-fn owned(view: View) -> Result<Tensor, Error> {
-    Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into())
-        .map_err(|e| Error::Run(RunError::Eval { place: "a value at a cut".into(), message: e.to_string() }))
+fn owned(view: View) -> Result<Tensor, CalibrateError> {
+    Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into()).map_err(|e| {
+        CalibrateError::Run(RunError::Eval { place: "a value at a cut".into(), message: e.to_string() })
+    })
 }
 
 /// `[n, k]` as `[k, n]`.

@@ -1,5 +1,7 @@
 //! Options that several subcommands take.
 
+use std::path::PathBuf;
+
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use trine::pass::Pipeline;
@@ -150,8 +152,24 @@ impl CompileArgs {
             backend: self.backend.0,
             verify_kernels: self.verify_kernels,
             autotune: self.autotune,
+            microkernels: microkernels(),
+            cache: cache(),
         }
     }
+}
+
+/// The microkernels that `TRINE_UKERNEL` names, separated by commas.
+fn microkernels() -> Vec<String> {
+    let names = std::env::var_os("TRINE_UKERNEL").unwrap_or_default();
+    let names = names.to_string_lossy();
+    names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(String::from).collect()
+}
+
+/// The folder that a user keeps in what can be made again.
+fn cache() -> Option<PathBuf> {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let ours = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+    named("TRINE_CACHE").or_else(|| Some(ours?.join("trine")))
 }
 
 /// How to run.

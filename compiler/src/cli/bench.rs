@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use trine::generate::{Decoder, Lengths};
-use trine::{Error, Options, Program, Session, SessionOptions, View};
+use trine::generate::{Decoder, DecoderError, Lengths};
+use trine::{Options, Program, Session, SessionOptions, View};
 use trine_ir::Type;
 
 use super::args::{CompileArgs, ThreadArgs, parse_dim};
@@ -93,7 +93,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let threads = args.threads.threads();
     let lengths = match Lengths::new(&program) {
         Ok(lengths) => Some(lengths).filter(|_| args.inputs.is_empty()),
-        Err(Error::NotADecoder(_)) => None,
+        Err(DecoderError::NotADecoder(_)) => None,
         Err(error) => return Err(error.into()),
     };
     let dims = match args.inputs.is_empty() {
@@ -109,8 +109,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let views: Vec<View> = tensors.iter().map(View::from).collect();
     let seq = lengths.as_ref().zip(dims.as_ref()).map_or(1, |(lengths, dims)| dims.get(&lengths.new));
-    let limited = |error: Error| match &lengths {
-        Some(lengths) if matches!(error, Error::Run(_)) => {
+    let limited = |error: DecoderError| match &lengths {
+        Some(lengths) if matches!(error, DecoderError::Run(_)) => {
             let help =
                 format!("where caches or tables end, --dim {}=N reads fewer than {seq} tokens", lengths.new);
             Failure::new(error.fault(), error.to_string(), help)
@@ -119,7 +119,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let mut decoder = match lengths.as_ref().map(|_| Decoder::new(program.clone(), threads, seq + DECODED)) {
         Some(Ok(decoder)) => Some(decoder),
-        None | Some(Err(Error::NotADecoder(_))) => None,
+        None | Some(Err(DecoderError::NotADecoder(_))) => None,
         Some(Err(error)) => return Err(error.into()),
     };
     let progress = Progress::new(format!("running {}", args.model.display()));
@@ -191,11 +191,11 @@ fn profiles(
     let Some(mut decoder) = decoder else {
         let mut session =
             Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
-        session.execute(views).map_err(Error::from)?;
+        session.execute(views)?;
         let mut clock = Clock::new(program);
         for _ in 0..MIN_RUNS {
             clock.start();
-            session.execute_observed(views, |step| clock.step(step)).map_err(Error::from)?;
+            session.execute_observed(views, |step| clock.step(step))?;
         }
         return Ok(vec![Profile::new("run", clock, &session, &roofline)]);
     };
@@ -220,7 +220,7 @@ fn times(
     views: &[View],
     threads: usize,
     budget: Duration,
-) -> Result<Vec<f64>, Error> {
+) -> Result<Vec<f64>, DecoderError> {
     let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
     for _ in 0..WARM_UP {
         session.execute(views)?;
@@ -247,7 +247,7 @@ struct Rates {
 
 /// How many of the `next` tokens, at least one, the decoder can read one by one after the prompt: the caches of a model or
 /// its tables may end before.
-fn room(decoder: &mut Decoder, prompt: &[u32], next: &[u32]) -> Result<usize, Error> {
+fn room(decoder: &mut Decoder, prompt: &[u32], next: &[u32]) -> Result<usize, DecoderError> {
     decoder.feed(prompt)?;
     for (read, token) in next.iter().enumerate() {
         match decoder.feed(&[*token]) {
@@ -260,7 +260,12 @@ fn room(decoder: &mut Decoder, prompt: &[u32], next: &[u32]) -> Result<usize, Er
 }
 
 /// The median speed of reading a prompt and of decoding after it, which are measured in turns.
-fn rates(decoder: &mut Decoder, prompt: &[u32], next: &[u32], budget: Duration) -> Result<Rates, Error> {
+fn rates(
+    decoder: &mut Decoder,
+    prompt: &[u32],
+    next: &[u32],
+    budget: Duration,
+) -> Result<Rates, DecoderError> {
     let (mut prompts, mut decodes) = (vec![], vec![]);
     let begin = Instant::now();
     // The first turn is the warm-up.

@@ -1,19 +1,18 @@
-//! `trine compile`: a model as an object file, for programs that are not in Rust and machines without Trine.
+//! `trine compile`: a model as an object file, for programs that are not in Rust and machines without Trine; or its kernels
+//! as text, for those who want to know what they are.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use trine::Backend;
-use trine::build::BuildError;
-use trine::codegen::{Target, autotune};
-use trine::pass::Driver;
-use trine::passes::form_kernels;
+use trine::codegen::image::text::Language;
+use trine::codegen::{BuildError, Target};
+use trine::{Backend, Compiler};
 
 use super::Out;
 use super::args::{CompileArgs, DimArgs, suggest};
 use super::failure::{Failure, Outcome};
-use super::model::{load, optimize, say, warn_of_losses};
+use super::model::{load, say, warn_of_losses};
 use super::progress::Progress;
 
 const EXAMPLES: &str = "\
@@ -22,6 +21,7 @@ Examples:
   trine compile model.onnx -o build --target x86-64-v3         for any CPU with AVX2
   trine compile model.onnx -o build --target native            for this machine, with all that it can do
   trine compile model.onnx -o build --name net && cc main.c build/net.o libtrine_ukernel.a -lm
+  trine compile model.onnx --emit asm --target native --kernel add_rms_norm_64
 
 The object holds code and weights. The header declares
   int64_t NAME_arena_size(const int64_t *dims);
@@ -29,23 +29,27 @@ The object holds code and weights. The header declares
 and says which dimensions, inputs and outputs there are. Objects that call microkernels link with an archive:
   cargo rustc -p trine-ukernel --lib --release --crate-type staticlib -- --cfg trine_archive -C panic=abort";
 
-/// Compile a model to an object file for C
+/// Compile a model to an object file for C, or show its kernels
 ///
 /// Writes NAME.o, which holds code and weights, and NAME.h. There is no interpreter in it: a model with ops that
-/// no kernel is made for is refused, with all of them by name.
+/// no kernel is made for is refused, with all of them by name. Kernels are shown on standard output.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The model: .onnx or .ir
     model: PathBuf,
 
-    /// What to write: an object file and its C header
+    /// What to make: an object file and its C header, or kernels as text
     #[arg(long, value_name = "KIND", default_value = "obj")]
     emit: Emit,
 
-    /// The folder to write to; it is made where there is none
+    /// The folder to write an object file to; it is made where there is none
     #[arg(short, long, value_name = "FOLDER")]
-    output: PathBuf,
+    output: Option<PathBuf>,
+
+    /// Show this kernel alone
+    #[arg(long, value_name = "NAME")]
+    kernel: Option<String>,
 
     /// What files and functions are called [default: as the model's file is]
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
@@ -65,38 +69,70 @@ pub struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Emit {
+    /// NAME.o and NAME.h
     Obj,
+    /// Trine's IR: the model as calls of kernels, and the kernels
+    Ir,
+    /// The same as graphs for Graphviz
+    Dot,
+    /// Kernels in the language of Cranelift
+    Clif,
+    /// Kernels in the instructions of the target
+    Asm,
+}
+
+impl Emit {
+    /// The language that kernels are shown in.
+    fn language(self) -> Option<Language> {
+        match self {
+            Emit::Obj => None,
+            Emit::Ir => Some(Language::Ir),
+            Emit::Dot => Some(Language::Dot),
+            Emit::Clif => Some(Language::Clif),
+            Emit::Asm => Some(Language::Assembly),
+        }
+    }
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
-    let Emit::Obj = args.emit;
     let options = args.compile.options();
     if options.backend == Backend::Interpret {
         return Err(Failure::usage("there is no interpreter in an object file", "leave out --backend"));
+    }
+    let folder = match (args.emit.language(), args.output) {
+        (None, None) => {
+            return Err(Failure::usage("an object file needs a folder", "--output FOLDER names it"));
+        }
+        (_, folder) => folder.unwrap_or_default(),
+    };
+    if args.kernel.is_some() && args.emit.language().is_none() {
+        return Err(Failure::usage("an object file holds all kernels", "--emit clif shows one"));
     }
     let target = match &args.target {
         Some(name) => Target::named(name),
         None => Target::baseline(),
     };
-    let mut target = target.map_err(|e| trine::Error::from(BuildError::from(e)))?;
-    target.verify = options.verify_kernels;
+    let target = target.map_err(BuildError::from)?;
     let name = args.name.unwrap_or_else(|| identifier(&args.model));
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     let progress = Progress::new(format!("compiling {}", args.model.display()));
-    let pipeline = options.pipeline(&module)?.without("form-kernels");
-    warn_of_losses(&optimize(&mut module, &pipeline, &mut Driver::new())?);
     let mut notes = vec![];
-    if options.autotune {
-        form_kernels::form(&mut module, &target);
-        let tuned = autotune::tune(&module, &mut target, &mut |note| notes.push(note));
-        tuned.map_err(|e| trine::Error::from(BuildError::from(e)))?;
+    let mut compiler = Compiler::for_target(target, options)?.with_notes(|note| notes.push(note));
+    warn_of_losses(&compiler.optimize(&mut module)?);
+    if let Some(language) = args.emit.language() {
+        let text = compiler.show(module, language, args.kernel.as_deref())?;
+        drop(progress);
+        return Ok(out.write_all(text.as_bytes())?);
     }
-    let object = trine::build_object(module, &target, &name)?;
+    let object = compiler.object(module, &name)?;
+    drop(compiler);
     sources.check()?;
-    std::fs::create_dir_all(&args.output).map_err(|e| {
-        Failure::input(format!("there can be no folder `{}`: {e}", args.output.display()), "")
-    })?;
-    let paths = object.save(&args.output, &name)?;
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| Failure::input(format!("there can be no folder `{}`: {e}", folder.display()), ""))?;
+    let paths = ["o", "h"].map(|extension| folder.join(format!("{name}.{extension}")));
+    for (path, bytes) in paths.iter().zip([&object.bytes[..], object.header.as_bytes()]) {
+        trine::write_atomically(path, |file| file.write_all(bytes))?;
+    }
     drop(progress);
     say(&notes);
     for path in paths {
@@ -119,7 +155,7 @@ fn identifier(path: &Path) -> String {
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
-    match trine::object::is_identifier(text) {
+    match trine::codegen::image::object::is_identifier(text) {
         true => Ok(text.into()),
         false => Err(format!("`{}` is no C identifier", text.escape_debug())),
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 use trine::explain::{Family, Fate, explain};
+use trine::{Compiler, KernelReport};
 
 use super::args::{CompileArgs, DimArgs};
 use super::failure::{Failure, Outcome};
@@ -17,12 +18,13 @@ const EXAMPLES: &str = "\
 Examples:
   trine explain model.onnx                          each linear layer, norm, attention and activation
   trine explain model.onnx layers.0                 those whose ONNX names contain `layers.0`, one by one
-  trine explain model.onnx --json | jq '.[] | select(.misses != [])'";
+  trine explain model.onnx --json | jq '.layers[] | select(.misses != [])'";
 
 /// Say what each layer became, or why not
 ///
 /// For each linear layer, norm, attention and activation: the op that it was recognised as, or the rules that nearly
-/// matched and what kept them from it. Layers that differ in their numbers alone are told together.
+/// matched and what kept them from it. Layers that differ in their numbers alone are told together. Then the kernels that
+/// this machine gets, with their microkernels and why it is these.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -50,8 +52,10 @@ pub struct Args {
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     let progress = Progress::new(format!("looking at {}", args.model.display()));
-    let pipeline = args.compile.options().pipeline(&module)?;
-    let mut fates = explain(&mut module, &pipeline).map_err(trine::Error::from)?;
+    let options = args.compile.options();
+    let pipeline = options.pipeline(&module)?;
+    let mut fates = explain(&mut module, &pipeline)?;
+    let kernels = Compiler::new(options)?.explain(module)?;
     drop(progress);
     sources.check()?;
     if !args.nodes.is_empty() {
@@ -64,7 +68,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         fates.retain(|fate| args.nodes.iter().any(|node| fate.node.contains(node)));
     }
     if args.json {
-        return write_json(out, &fates.iter().map(as_json).collect::<Vec<_>>().into());
+        let layers: Vec<Json> = fates.iter().map(as_json).collect();
+        let kernels: Vec<Json> = kernels.iter().map(kernel_as_json).collect();
+        return write_json(out, &json!({ "layers": layers, "kernels": kernels }));
     }
     let full = args.full || !args.nodes.is_empty();
     for (family, title) in FAMILIES {
@@ -83,7 +89,38 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
                 .try_for_each(|f| write!(out, "  {}{}", f.times(), told(&f.name, f.first())))?,
         }
     }
+    if !args.nodes.is_empty() || kernels.is_empty() {
+        return Ok(());
+    }
+    let calls: usize = kernels.iter().map(|k| k.calls).sum();
+    writeln!(out, "kernels: {}, called {calls} times", kernels.len())?;
+    // Those that call nothing are code of this compiler's own.
+    let shown = kernels.iter().filter(|k| args.full || k.sums.is_some() || !k.microkernels.is_empty());
+    shown.into_iter().try_for_each(|kernel| out.write_all(kernel_told(kernel).as_bytes()))?;
     Ok(())
+}
+
+/// A line for a kernel: its sums with the reason for them, then the other microkernels.
+fn kernel_told(kernel: &KernelReport) -> String {
+    let mut text = format!("  {} times `@{}`", kernel.calls, kernel.name.escape_debug());
+    if let Some((name, why)) = &kernel.sums {
+        text += &format!(": `{name}`, {why}");
+    }
+    let others = kernel.microkernels.iter().filter(|name| kernel.sums.is_none_or(|(sums, _)| sums != **name));
+    for (i, name) in others.enumerate() {
+        let before = match i {
+            0 if kernel.sums.is_some() => "; beside it ",
+            0 => ": ",
+            _ => ", ",
+        };
+        text += &format!("{before}`{name}`");
+    }
+    text + "\n"
+}
+
+fn kernel_as_json(kernel: &KernelReport) -> Json {
+    let sums = kernel.sums.map(|(name, why)| json!({ "microkernel": name, "why": why.to_string() }));
+    json!({ "name": kernel.name, "calls": kernel.calls, "sums": sums, "microkernels": kernel.microkernels })
 }
 
 const FAMILIES: &[(Family, &str)] = &[

@@ -8,10 +8,14 @@ use std::process::ExitCode;
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
 };
-use trine::build::BuildError;
-use trine::codegen::CodegenError;
-use trine::object::ObjectError;
-use trine::{Error, Fault};
+use trine::calibrate::CalibrateError;
+use trine::codegen::{BuildError, CodegenError, ObjectError};
+use trine::evaluate::EvaluateError;
+use trine::export::ExportError;
+use trine::generate::DecoderError;
+use trine::npz::ArrayError;
+use trine::pass::PassError;
+use trine::{Error, Fault, FileError, RunError};
 
 pub type Outcome = Result<(), Failure>;
 
@@ -64,17 +68,38 @@ impl From<Error> for Failure {
                     format!("TRINE_UKERNEL=NAME picks another of `trine list kernels`; {}", super::bug::HELP);
                 Failure::new(fault, error.to_string(), help)
             }
+            Error::Pass(bug) if bug.reproducer().is_some() => {
+                Failure::new(fault, error.to_string(), format!("{}{}", reproducer(bug), super::bug::HELP))
+            }
             _ if fault == Fault::Trine => Failure::new(fault, error.to_string(), super::bug::HELP),
             _ => Failure::new(fault, error.to_string(), ""),
         }
     }
 }
 
-impl From<trine::npz::ArrayError> for Failure {
-    fn from(error: trine::npz::ArrayError) -> Failure {
-        Error::from(error).into()
-    }
+/// Errors of rooms of the library, which are all errors of the library.
+macro_rules! failures {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Error::from(error).into()
+            }
+        }
+    )*};
 }
+
+failures!(
+    ArrayError,
+    BuildError,
+    CalibrateError,
+    DecoderError,
+    EvaluateError,
+    ExportError,
+    FileError,
+    ObjectError,
+    PassError,
+    RunError
+);
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
@@ -82,6 +107,22 @@ impl From<io::Error> for Failure {
             io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
             _ => Failure::input(format!("cannot write the result: {error}"), ""),
         }
+    }
+}
+
+/// Writes what a pass fails on again to a file, and says so.
+fn reproducer(bug: &PassError) -> String {
+    let Some((pass, module)) = bug.reproducer() else { return String::new() };
+    let path = std::env::temp_dir().join(format!("trine-bug-{}.ir", std::process::id()));
+    let told = bug.to_string().replace('\n', " ");
+    let head = format!("// passes: {pass}\n// trine {}: {told}\n", env!("CARGO_PKG_VERSION"));
+    let written = trine::save(module, &path).and_then(|()| {
+        let text = head + &trine_ir::text::print(module);
+        Ok(trine::write_text(&path, &text)?)
+    });
+    match written {
+        Ok(()) => format!("`trine opt {}` fails as this did, which helps who mends it; ", path.display()),
+        Err(error) => format!("there is no file to run again ({error}); "),
     }
 }
 

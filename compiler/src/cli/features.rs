@@ -71,7 +71,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let mut data = Npz::open(&args.data)?;
     let classes = inputs::labels(&args.data, &mut data, &args.labels)?;
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
-    optimize(&mut module, &PASSES.parse().map_err(trine::Error::from)?, &mut Driver::new())?;
+    optimize(&mut module, &PASSES.parse()?, &mut Driver::new())?;
     let graph = &module.main().ok_or_else(|| Failure::input("the model has no `@main`", ""))?.graph;
     let params: Vec<(String, Type)> =
         graph.params().iter().map(|p| (graph.name(*p).to_string(), graph.ty(*p).clone())).collect();

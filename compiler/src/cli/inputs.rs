@@ -205,7 +205,7 @@ impl Source {
 
 /// A tensor as the test data of ONNX models has it, and its name if it has one.
 fn read_pb(path: &Path) -> Result<(Option<String>, Tensor), Failure> {
-    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    let bytes = std::fs::read(path).map_err(|e| trine::FileError::read(path, e))?;
     let bad = |e: &dyn std::fmt::Display| {
         Failure::input(format!("`{}` is no ONNX tensor: {e}", path.display()), "")
     };

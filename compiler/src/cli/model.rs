@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trine::pass::{Driver, Exactness, Pipeline, Report};
 use trine::passes::PASSES;
-use trine::{Module, Options, Program, Sources};
+use trine::{Compiler, Module, Options, Program, Sources};
 
 use super::failure::{Failure, warn};
 use super::progress::Progress;
@@ -21,11 +21,11 @@ pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
     let (mut module, sources) = trine::load_for(path, options)?;
     drop(progress);
     let progress = Progress::new(format!("compiling {}", path.display()));
-    let pipeline = options.pipeline(&module)?;
-    let report = optimize(&mut module, &pipeline, &mut Driver::new())?;
-    warn_of_losses(&report);
     let mut notes = vec![];
-    let program = trine::build_program_with_notes(module, options, &mut |note| notes.push(note))?;
+    let mut compiler = Compiler::new(options.clone())?.with_notes(|note| notes.push(note));
+    warn_of_losses(&compiler.optimize(&mut module)?);
+    let program = compiler.program(module)?;
+    drop(compiler);
     drop(progress);
     say(&notes);
     sources.check()?;
@@ -34,7 +34,7 @@ pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
 
 /// Runs passes.
 pub fn optimize(module: &mut Module, pipeline: &Pipeline, driver: &mut Driver) -> Result<Report, Failure> {
-    Ok(driver.run(pipeline, module).map_err(trine::Error::from)?)
+    Ok(driver.run(pipeline, module)?)
 }
 
 /// What autotuning found, on standard error.

@@ -93,7 +93,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
             ran = session.run(&tensors);
         }
     }
-    let outputs = ran.map_err(trine::Error::from)?;
+    let outputs = ran?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
     let names: Vec<&str> = program.outputs.iter().map(|p| p.name.as_str()).collect();

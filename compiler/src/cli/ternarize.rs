@@ -160,8 +160,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let recipe = recipe(&args)?;
     let format = format(&args, &recipe, path)?;
     let (mut module, sources) = load(path, &args.dims.dims)?;
-    let passes: Pipeline = calibrate::PASSES.parse().map_err(trine::Error::from)?;
-    let done = Driver::new().run(&passes, &mut module).map_err(trine::Error::from)?;
+    let passes: Pipeline = calibrate::PASSES.parse()?;
+    let done = Driver::new().run(&passes, &mut module)?;
     let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");
     for miss in opened.flat_map(|s| &s.near_misses) {
         warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
@@ -175,10 +175,10 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         onnx => match (export::refusal(path, &layers)?, args.format) {
             (None, _) => onnx,
             (Some(_), None) => Format::Ir,
-            (Some(refusal), Some(_)) => return Err(trine::Error::from(refusal).into()),
+            (Some(refusal), Some(_)) => return Err(refusal.into()),
         },
     };
-    std::fs::create_dir_all(folder).map_err(|source| trine::Error::Write { path: folder.clone(), source })?;
+    std::fs::create_dir_all(folder).map_err(|e| trine::FileError::write(folder, e))?;
     let judge = Judge { given: &given, threads: args.threads.threads(), context: args.context as usize };
     let before = judge.quality(std::mem::replace(&mut module, rotated))?;
     let options = CalibrateOptions {
@@ -348,8 +348,7 @@ fn write(
 }
 
 fn remove(folder: &Path) -> Outcome {
-    std::fs::remove_dir_all(folder)
-        .map_err(|source| trine::Error::Write { path: folder.into(), source }.into())
+    std::fs::remove_dir_all(folder).map_err(|e| trine::FileError::write(folder, e).into())
 }
 
 /// The most memory that the process has had, in bytes, where the system tells.

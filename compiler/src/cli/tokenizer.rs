@@ -34,7 +34,7 @@ impl TokenizerFile {
 
     /// The tokens of a file of text.
     pub fn encode_file(&self, path: &Path) -> Result<Vec<u32>, Failure> {
-        let bytes = std::fs::read(path).map_err(|source| trine::Error::Read { path: path.into(), source })?;
+        let bytes = std::fs::read(path).map_err(|e| trine::FileError::read(path, e))?;
         let text = String::from_utf8(bytes).map_err(|_| trine::Error::NotText { path: path.into() })?;
         if text.trim().is_empty() {
             return Err(Failure::input(format!("`{}` holds no text", path.display()), ""));

@@ -11,12 +11,16 @@
 //!   row in generation, which asks for the most;
 //! - packing is really smaller once groups are padded to whole steps.
 
+use std::fmt;
+
+use rustc_hash::FxHashMap;
+use trine_ir::{Elem, Module};
 use trine_ukernel::contract_i8::{self, ContractI8};
 use trine_ukernel::{
     Features, Geometry, Layout, Variant, best, by_name, dot_i8, scaled_i8, signsum_f32, signsum_i8,
 };
 
-use super::contraction;
+use super::error::CodegenError;
 use super::target::Target;
 
 /// What a layer multiplies: its weights by its activations.
@@ -41,6 +45,80 @@ pub struct Layer {
     pub group: usize,
 }
 
+/// The code of this compiler's own that sums int8, as it is called among the microkernels, and the weights that it reads.
+pub const OWN: &str = "signsum_i8_cranelift_2bit_8";
+pub const OWN_LAYOUT: Layout = Layout::TwoBit8;
+
+/// What decides, besides a layer, which microkernel it gets.
+#[derive(Clone)]
+pub struct Choices<'t> {
+    pub target: &'t Target,
+    /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
+    pub streams: bool,
+    /// Microkernels that were [measured](super::plan::tune) to be the fastest, by their names.
+    pub tuned: FxHashMap<Layer, String>,
+}
+
+impl Choices<'_> {
+    /// For programs of `module`, before anything is measured.
+    pub fn new<'t>(target: &'t Target, module: &Module) -> Choices<'t> {
+        let bytes = module.consts.values().map(|tensor| match tensor.elem() {
+            Elem::Trit => tensor.dims().iter().product::<usize>() / 4,
+            _ => tensor.bytes().len(),
+        });
+        let streams = bytes.fold(0, usize::saturating_add) > target.cache;
+        Choices { target, streams, tuned: FxHashMap::default() }
+    }
+
+    /// The names of microkernels that `layer` gets before any other, the first that fits, and why.
+    fn asked(&self, layer: &Layer) -> impl Iterator<Item = (&str, Why)> {
+        let forced = self.target.forced.iter().map(|name| (name.as_str(), Why::Asked));
+        forced.chain(self.tuned.get(layer).map(|name| (name.as_str(), Why::Measured)))
+    }
+}
+
+/// What sums a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// How its weights are packed.
+    pub geometry: Geometry,
+    pub contraction: Contraction,
+    pub why: Why,
+}
+
+/// Why a layer gets its microkernel, and not another that the target can run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    Asked,
+    Measured,
+    FewestBytes,
+    Cheapest,
+    NoVectors,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Why::Asked => "which was asked for by name",
+            Why::Measured => "which was measured to be the fastest",
+            Why::FewestBytes => "which reads the fewest bytes, for the weights come from memory",
+            Why::Cheapest => "the cheapest that the target can run",
+            Why::NoVectors => "for the target has no microkernel with vectors",
+        })
+    }
+}
+
+/// Has layers that it fits get the microkernel `name`, one of [`names`], before all others but those asked for earlier.
+pub fn force(target: &mut Target, name: &str) -> Result<(), CodegenError> {
+    let fitting: Vec<&str> = names(target.features).collect();
+    if !fitting.contains(&name) {
+        let message = format!("no microkernel `{name}` here; there are: {}", fitting.join(", "));
+        return Err(CodegenError::Target { message });
+    }
+    target.forced.push(name.into());
+    Ok(())
+}
+
 /// From so many rows on arithmetic takes longer than reading weights does, unless tiles do it.
 const MANY_ROWS: usize = 3;
 
@@ -57,6 +135,18 @@ pub enum Contraction {
     F32 { symbol: &'static str },
 }
 
+impl Contraction {
+    /// As it is asked for by name, or called where its sums are scaled at once.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Contraction::Int8 { symbol, .. }
+            | Contraction::Scaled { symbol, .. }
+            | Contraction::F32 { symbol } => symbol.strip_prefix("trine_").unwrap_or(symbol),
+            Contraction::Own => OWN,
+        }
+    }
+}
+
 /// What can be asked for by name where the machine has `features`.
 pub fn names(features: Features) -> impl Iterator<Item = &'static str> {
     fn of<A, L>(
@@ -65,53 +155,60 @@ pub fn names(features: Features) -> impl Iterator<Item = &'static str> {
     ) -> impl Iterator<Item = &'static str> {
         variants.iter().filter(move |v| features.contains(v.needs)).map(Variant::name)
     }
-    let own = [contraction::NAME].into_iter();
+    let own = [OWN].into_iter();
     let ternary = of(signsum_i8::VARIANTS, features).chain(of(signsum_f32::VARIANTS, features));
     own.chain(ternary).chain(of(dot_i8::VARIANTS, features)).chain(of(dot_i8::NIBBLES, features))
 }
 
-/// What sums `layer` on `target`, and how its weights are packed; `None` when nothing can.
-pub fn sign_sum(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
+/// What sums `layer`; `None` when nothing can.
+pub fn sign_sum(choices: &Choices, layer: &Layer) -> Option<Choice> {
     match layer.product {
-        Product::TritsF32 => float(target, layer),
-        Product::TritsInt8 => int8(target, layer),
-        Product::Int8Int8 => dot_int8(target, layer, dot_i8::VARIANTS),
-        Product::Int4Int8 => dot_int8(target, layer, dot_i8::NIBBLES),
+        Product::TritsF32 => float(choices, layer),
+        Product::TritsInt8 => int8(choices, layer),
+        Product::Int8Int8 => dot_int8(choices, layer, dot_i8::VARIANTS),
+        Product::Int4Int8 => dot_int8(choices, layer, dot_i8::NIBBLES),
     }
 }
 
-fn int8(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
-    let own = (geometry(layer, contraction::LAYOUT)?, Contraction::Own);
-    for name in target.asked(layer) {
-        if name == contraction::NAME {
-            return Some(own);
+fn int8(choices: &Choices, layer: &Layer) -> Option<Choice> {
+    let own =
+        |why| Some(Choice { geometry: geometry(layer, OWN_LAYOUT)?, contraction: Contraction::Own, why });
+    for (name, why) in choices.asked(layer) {
+        if name == OWN {
+            return own(why);
         }
-        if let Some(forced) = by_name(signsum_i8::VARIANTS, name) {
-            return microkernel(layer, forced);
+        if let Some(asked) = by_name(signsum_i8::VARIANTS, name) {
+            return microkernel(layer, asked, why);
         }
     }
-    let usual = best(signsum_i8::VARIANTS, target.features)?;
+    let features = choices.target.features;
+    let usual = best(signsum_i8::VARIANTS, features)?;
     // Where there is only the oracle, vectors of 128 bits are faster.
     if usual.needs == Features::NONE {
-        return Some(own);
+        return own(Why::NoVectors);
     }
     let mut denser = signsum_i8::VARIANTS.iter().filter(|v| v.layout == Layout::FiveInEight16);
-    let denser = denser.find(|v| target.features.contains(v.needs));
-    let chosen = denser.filter(|v| waits_for_bytes(target, layer, usual.layout, v)).unwrap_or(usual);
-    microkernel(layer, chosen)
+    let denser = denser.find(|v| features.contains(v.needs));
+    match denser.filter(|v| waits_for_bytes(choices, layer, usual.layout, v)) {
+        Some(denser) => microkernel(layer, denser, Why::FewestBytes),
+        None => microkernel(layer, usual, Why::Cheapest),
+    }
 }
 
-fn microkernel(layer: &Layer, v: &Variant<ContractI8, Layout>) -> Option<(Geometry, Contraction)> {
-    let g = geometry(layer, v.layout)?;
-    if let Some(scaled) = scaled_i8::of(v).filter(|_| g.groups > 1) {
-        return Some((g, Contraction::Scaled { symbol: scaled.symbol, sums: v.symbol }));
-    }
-    let scratch = contract_i8::scratch(v, &g, layer.rows);
-    Some((g, Contraction::Int8 { symbol: v.symbol, scratch }))
+fn microkernel(layer: &Layer, v: &Variant<ContractI8, Layout>, why: Why) -> Option<Choice> {
+    let geometry = geometry(layer, v.layout)?;
+    let contraction = match scaled_i8::of(v).filter(|_| geometry.groups > 1) {
+        Some(scaled) => Contraction::Scaled { symbol: scaled.symbol, sums: v.symbol },
+        None => {
+            let scratch = contract_i8::scratch(v, &geometry, layer.rows);
+            Contraction::Int8 { symbol: v.symbol, scratch }
+        }
+    };
+    Some(Choice { geometry, contraction, why })
 }
 
 fn waits_for_bytes(
-    target: &Target,
+    choices: &Choices,
     layer: &Layer,
     usual: Layout,
     denser: &Variant<ContractI8, Layout>,
@@ -121,22 +218,31 @@ fn waits_for_bytes(
     };
     let in_tiles = contract_i8::scratch(denser, &dense, layer.rows) > 0;
     let waits = layer.rows.is_none_or(|rows| rows < MANY_ROWS || in_tiles);
-    target.streams && waits && dense.bytes < usual.bytes / 10 * 9
+    choices.streams && waits && dense.bytes < usual.bytes / 10 * 9
 }
 
-fn float(target: &Target, layer: &Layer) -> Option<(Geometry, Contraction)> {
-    let forced = target.asked(layer).find_map(|name| by_name(signsum_f32::VARIANTS, name));
-    let variant = forced.or_else(|| best(signsum_f32::VARIANTS, target.features))?;
-    Some((geometry(layer, variant.layout)?, Contraction::F32 { symbol: variant.symbol }))
+fn float(choices: &Choices, layer: &Layer) -> Option<Choice> {
+    let (variant, why) = asked_or_best(choices, layer, signsum_f32::VARIANTS)?;
+    let contraction = Contraction::F32 { symbol: variant.symbol };
+    Some(Choice { geometry: geometry(layer, variant.layout)?, contraction, why })
 }
 
 fn dot_int8(
-    target: &Target,
+    choices: &Choices,
     layer: &Layer,
     variants: &'static [Variant<ContractI8, Layout>],
-) -> Option<(Geometry, Contraction)> {
-    let forced = target.asked(layer).find_map(|name| by_name(variants, name));
-    microkernel(layer, forced.or_else(|| best(variants, target.features))?)
+) -> Option<Choice> {
+    let (variant, why) = asked_or_best(choices, layer, variants)?;
+    microkernel(layer, variant, why)
+}
+
+fn asked_or_best<A>(
+    choices: &Choices,
+    layer: &Layer,
+    variants: &'static [Variant<A, Layout>],
+) -> Option<(&'static Variant<A, Layout>, Why)> {
+    let asked = choices.asked(layer).find_map(|(name, why)| Some((by_name(variants, name)?, why)));
+    asked.or_else(|| Some((best(variants, choices.target.features)?, Why::Cheapest)))
 }
 
 fn geometry(layer: &Layer, layout: Layout) -> Option<Geometry> {
@@ -149,59 +255,64 @@ mod tests {
 
     const LAYER: Layer = Layer { product: Product::TritsInt8, rows: None, n: 2560, k: 2560, group: 2560 };
 
-    fn target(streams: bool) -> Target {
+    fn target() -> Target {
         let mut target = Target::host().unwrap();
         target.features = Features::AVX512.union(Features::AVX512_VNNI).union(Features::AVX512_VBMI);
-        target.forced.clear();
-        target.streams = streams;
         target
     }
 
-    fn layout(target: &Target, layer: &Layer) -> Layout {
-        sign_sum(target, layer).unwrap().0.layout
+    fn chosen(target: &Target, streams: bool, layer: &Layer) -> Choice {
+        sign_sum(&Choices { target, streams, tuned: FxHashMap::default() }, layer).unwrap()
     }
 
     #[test]
     fn bytes_decide_where_weights_come_from_memory() {
-        assert_eq!(layout(&target(false), &LAYER), Layout::TwoBit32);
-        assert_eq!(layout(&target(true), &LAYER), Layout::FiveInEight16);
-        let many = Layer { rows: Some(32), ..LAYER };
-        assert_eq!(layout(&target(true), &many), Layout::TwoBit32);
-        let short = Layer { group: 32, ..LAYER };
-        assert_eq!(layout(&target(true), &short), Layout::TwoBit32);
-        let mut without = target(true);
-        without.features = Features::AVX2;
-        assert_eq!(layout(&without, &LAYER), Layout::TwoBit32);
+        let target = target();
+        let layout = |streams, layer: &Layer| chosen(&target, streams, layer).geometry.layout;
+        assert_eq!(layout(false, &LAYER), Layout::TwoBit32);
+        assert_eq!(layout(true, &LAYER), Layout::FiveInEight16);
+        assert_eq!(layout(true, &Layer { rows: Some(32), ..LAYER }), Layout::TwoBit32);
+        assert_eq!(layout(true, &Layer { group: 32, ..LAYER }), Layout::TwoBit32);
+        let whys = [false, true].map(|streams| chosen(&target, streams, &LAYER).why);
+        assert_eq!(whys, [Why::Cheapest, Why::FewestBytes]);
+        let without = Target { features: Features::AVX2, ..target };
+        assert_eq!(chosen(&without, true, &LAYER).geometry.layout, Layout::TwoBit32);
+        let bare = Target { features: Features::NONE, ..without };
+        assert_eq!(chosen(&bare, true, &LAYER).why, Why::NoVectors);
     }
 
     /// Tiles read what the kernels of a few rows read, and want memory unless there are only a few.
     #[test]
     fn tiles_are_preferred_and_given_scratch() {
-        let mut target = target(true);
-        let usual = layout(&target, &LAYER);
+        let mut target = target();
+        let usual = chosen(&target, true, &LAYER).geometry.layout;
         target.features = target.features.union(Features::AMX_INT8);
-        let chosen = |rows| sign_sum(&target, &Layer { rows, ..LAYER }).unwrap();
-        let of = |contraction| match contraction {
+        let chosen = |rows| chosen(&target, true, &Layer { rows, ..LAYER });
+        let of = |choice: Choice| match choice.contraction {
             Contraction::Int8 { symbol, scratch } => (symbol, scratch > 0),
             other => panic!("{other:?}"),
         };
-        assert_eq!(chosen(None).0.layout, usual);
-        assert_eq!(of(chosen(None).1), ("trine_signsum_i8_amx_5in8_16", true));
-        assert_eq!(of(chosen(Some(1)).1), ("trine_signsum_i8_amx_5in8_16", false));
-        assert_eq!(of(chosen(Some(5)).1), ("trine_signsum_i8_amx_2bit_32", false));
-        assert_eq!(of(chosen(Some(128)).1), ("trine_signsum_i8_amx_5in8_16", true));
+        assert_eq!(chosen(None).geometry.layout, usual);
+        assert_eq!(of(chosen(None)), ("trine_signsum_i8_amx_5in8_16", true));
+        assert_eq!(of(chosen(Some(1))), ("trine_signsum_i8_amx_5in8_16", false));
+        assert_eq!(of(chosen(Some(5))), ("trine_signsum_i8_amx_2bit_32", false));
+        assert_eq!(of(chosen(Some(128))), ("trine_signsum_i8_amx_5in8_16", true));
     }
 
     #[test]
     fn names_force_and_strangers_are_refused() {
-        let mut target = target(true);
-        target.force("signsum_i8_scalar_trits, signsum_f32_scalar_trits").unwrap();
-        assert_eq!(layout(&target, &LAYER), Layout::Trits);
-        assert_eq!(layout(&target, &Layer { product: Product::TritsF32, ..LAYER }), Layout::Trits);
-        let error = target.force("signsum_i8_mmx").unwrap_err().to_string();
+        let mut target = target();
+        for name in ["signsum_i8_scalar_trits", "signsum_f32_scalar_trits"] {
+            force(&mut target, name).unwrap();
+        }
+        for product in [Product::TritsInt8, Product::TritsF32] {
+            let choice = chosen(&target, true, &Layer { product, ..LAYER });
+            assert_eq!((choice.geometry.layout, choice.why), (Layout::Trits, Why::Asked));
+        }
+        let error = force(&mut target, "signsum_i8_mmx").unwrap_err().to_string();
         assert!(error.contains("no microkernel `signsum_i8_mmx`"), "{error}");
         assert!(error.contains("signsum_i8_avx512vnni_2bit_32"), "{error}");
         target.features = Features::NONE;
-        assert!(target.force("signsum_i8_avx2_2bit_32").is_err());
+        assert!(force(&mut target, "signsum_i8_avx2_2bit_32").is_err());
     }
 }

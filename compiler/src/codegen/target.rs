@@ -2,81 +2,30 @@
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
-use rustc_hash::{FxHashMap, FxHashSet};
 use target_lexicon::Triple;
-use trine_ir::{Elem, Module};
-use trine_ukernel::matmul::Panels;
-use trine_ukernel::{Features, Geometry, second_cache};
+use trine_ukernel::{Features, second_cache};
 
-use super::CodegenError;
-use super::choice::{self, Contraction, Layer};
-use super::tables;
+use super::error::CodegenError;
 
 /// What to compile for.
 #[derive(Clone)]
 pub struct Target {
     pub isa: OwnedTargetIsa,
     pub features: Features,
-    /// Microkernels that were asked for by name, before those that would be chosen.
-    pub forced: Vec<String>,
-    /// Microkernels that were [measured](super::autotune) to be the fastest, by their names.
-    pub tuned: FxHashMap<Layer, String>,
     /// Bytes of the second cache of a core.
     pub cache: usize,
-    /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
-    pub streams: bool,
-    /// How tables lie that products read too; see [`tables`].
-    pub panels: FxHashSet<Panels>,
-    /// Whether the microkernels of a program are [checked](super::verify_kernels) first.
-    pub verify: bool,
+    /// Microkernels that were [asked for by name](super::choice::force), before those that would be chosen.
+    pub forced: Vec<String>,
 }
 
 /// The cache of a machine that does not state its own.
 const USUAL_CACHE: usize = 1 << 20;
 
 impl Target {
-    /// This machine, for code that runs at once. `TRINE_UKERNEL` may name microkernels to prefer.
+    /// This machine, for code that runs at once.
     pub fn host() -> Result<Target, CodegenError> {
-        let mut target = Target::finish(native()?, Features::detect(), false)?;
-        target.cache = second_cache().unwrap_or(USUAL_CACHE);
-        if let Some(names) = std::env::var_os("TRINE_UKERNEL") {
-            target.force(&names.to_string_lossy())?;
-        }
-        Ok(target)
-    }
-
-    /// The target for programs of `module`: whether its weights stay in the cache from run to run.
-    pub fn for_module(mut self, module: &Module) -> Target {
-        let bytes = module.consts.values().map(|tensor| match tensor.elem() {
-            Elem::Trit => tensor.dims().iter().product::<usize>() / 4,
-            _ => tensor.bytes().len(),
-        });
-        self.streams = bytes.fold(0, usize::saturating_add) > self.cache;
-        self
-    }
-
-    /// The target for a program of the kernels of `module`: how they share constants.
-    pub fn for_kernels(&self, module: &Module) -> Target {
-        Target { panels: tables::packed(module, self), ..self.clone() }
-    }
-
-    /// Prefers the microkernels called `names`, separated by commas. Each must be one of
-    /// [`choice::names`].
-    pub fn force(&mut self, names: &str) -> Result<(), CodegenError> {
-        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let fitting: Vec<&str> = choice::names(self.features).collect();
-            if !fitting.contains(&name) {
-                let message = format!("no microkernel `{name}` here; there are: {}", fitting.join(", "));
-                return Err(CodegenError::Target { message });
-            }
-            self.forced.push(name.into());
-        }
-        Ok(())
-    }
-
-    /// The names of microkernels that `layer` gets before any other, the first that fits.
-    pub fn asked(&self, layer: &Layer) -> impl Iterator<Item = &str> {
-        self.forced.iter().chain(self.tuned.get(layer)).map(String::as_str)
+        let target = Target::finish(native()?, Features::detect(), false)?;
+        Ok(Target { cache: second_cache().unwrap_or(USUAL_CACHE), ..target })
     }
 
     /// What code that is shipped is made for: `native`, this machine; a CPU of this architecture as Cranelift names
@@ -137,16 +86,7 @@ impl Target {
         let isa = isa
             .finish(settings::Flags::new(flags))
             .map_err(|e| CodegenError::Target { message: e.to_string() })?;
-        Ok(Target {
-            isa,
-            features,
-            forced: vec![],
-            tuned: FxHashMap::default(),
-            cache: USUAL_CACHE,
-            streams: false,
-            panels: FxHashSet::default(),
-            verify: false,
-        })
+        Ok(Target { isa, features, cache: USUAL_CACHE, forced: vec![] })
     }
 
     /// An error if this machine cannot run what is compiled for the target.
@@ -183,11 +123,6 @@ impl Target {
         ];
         let stated = stated.into_iter().filter(|(_, has)| *has);
         stated.fold(Features::NONE, |all, (feature, _)| all.union(feature))
-    }
-
-    /// What sums a ternary layer, and how its weights are packed; see [`choice`](super::choice).
-    pub fn sign_sum(&self, layer: &Layer) -> Option<(Geometry, Contraction)> {
-        choice::sign_sum(self, layer)
     }
 }
 

@@ -6,7 +6,6 @@ use trine_ir::{Dim, Tensor};
 use trine_runtime::{Port, Program, Session, SessionOptions, View};
 
 use super::EvaluateError;
-use crate::error::Error;
 use crate::language_model::{floats, refuse};
 
 /// Examples that run at once where the model leaves their number open.
@@ -34,15 +33,15 @@ pub fn accuracy(
     inputs: &[Tensor],
     labels: &[i64],
     threads: usize,
-) -> Result<Accuracy, Error> {
+) -> Result<Accuracy, EvaluateError> {
     let output = scores(&program)?;
     let counts: Vec<usize> = inputs.iter().map(|t| t.dims().first().copied().unwrap_or(0)).collect();
     let examples = *counts.first().ok_or(EvaluateError::Empty)?;
     if examples == 0 || labels.is_empty() {
-        return Err(EvaluateError::Empty.into());
+        return Err(EvaluateError::Empty);
     }
     if counts.iter().any(|c| *c != examples) {
-        return Err(EvaluateError::Examples(counts).into());
+        return Err(EvaluateError::Examples(counts));
     }
     let is_open = |p: &Port| p.ty.dims.first().is_some_and(|d| d.as_const().is_none());
     let batch = if program.inputs.iter().all(is_open) { BATCH } else { examples };
@@ -61,14 +60,14 @@ pub fn accuracy(
         let (now, rest) = left.split_at_checked(values.len() / classes).ok_or_else(mismatch)?;
         for (row, label) in values.chunks(classes).zip(now) {
             if !(0..classes as i64).contains(label) {
-                return Err(EvaluateError::Label { label: *label, classes }.into());
+                return Err(EvaluateError::Label { label: *label, classes });
             }
             sum.right += usize::from(highest(row) as i64 == *label);
         }
         sum.examples += now.len();
         left = rest;
         if !left.is_empty() && start + count == examples {
-            return Err(mismatch().into());
+            return Err(mismatch());
         }
     }
     Ok(sum)
@@ -86,12 +85,12 @@ fn scores(program: &Program) -> Result<usize, EvaluateError> {
 }
 
 /// `count` rows along the first axis, from `start` on.
-fn rows(tensor: &Tensor, start: usize, count: usize) -> Result<Tensor, Error> {
+fn rows(tensor: &Tensor, start: usize, count: usize) -> Result<Tensor, EvaluateError> {
     let mut dims = tensor.dims().to_vec();
     let size = tensor.bytes().len() / dims[0];
     dims[0] = count;
     Tensor::new(tensor.elem(), dims, tensor.bytes().slice(start * size..(start + count) * size))
-        .map_err(|e| refuse(e.to_string()))
+        .map_err(|e| refuse(e.to_string()).into())
 }
 
 fn highest(row: &[f32]) -> usize {

@@ -11,7 +11,6 @@ use trine_ukernel::call::Call;
 use trine_ukernel::{Features, best, exp};
 
 use super::EvaluateError;
-use crate::error::Error;
 use crate::language_model::{floats, logits_output, refuse, window};
 
 /// The loss over the tokens that were predicted.
@@ -43,13 +42,13 @@ pub fn loss(
     context: usize,
     threads: usize,
     mut progress: impl FnMut(usize),
-) -> Result<Loss, Error> {
+) -> Result<Loss, EvaluateError> {
     if context == 0 {
-        return Err(EvaluateError::NoContext(context).into());
+        return Err(EvaluateError::NoContext(context));
     }
     if let Some(tokens) = texts.iter().map(|t| t.len()).chain(texts.is_empty().then_some(0)).find(|t| *t < 2)
     {
-        return Err(EvaluateError::TooFewTokens { tokens }.into());
+        return Err(EvaluateError::TooFewTokens { tokens });
     }
     let output = logits_output(&program)?;
     let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
@@ -68,9 +67,9 @@ pub fn loss(
 }
 
 /// The nats of a window of which all `logits` are known, those behind its last token too.
-pub(crate) fn window_nats(logits: View, tokens: &[u32]) -> Result<f64, Error> {
+pub(crate) fn window_nats(logits: View, tokens: &[u32]) -> Result<f64, EvaluateError> {
     let &[batch, seq, vocabulary] = logits.dims else {
-        return Err(refuse("its logits are not one row of tokens"));
+        return Err(refuse("its logits are not one row of tokens").into());
     };
     let predicted = [batch, seq.saturating_sub(1), vocabulary];
     let row = logits.data.len() / (batch * seq).max(1);
@@ -79,15 +78,15 @@ pub(crate) fn window_nats(logits: View, tokens: &[u32]) -> Result<f64, Error> {
 }
 
 /// `Σ ln Σ exp(logits - logits[token])` over the rows of `[1, seq, vocabulary]`.
-fn nats(logits: View, next: &[u32], before: usize) -> Result<f64, Error> {
+fn nats(logits: View, next: &[u32], before: usize) -> Result<f64, EvaluateError> {
     let &[1, seq, vocabulary] = logits.dims else {
-        return Err(refuse("its logits are not one row of tokens"));
+        return Err(refuse("its logits are not one row of tokens").into());
     };
     if seq != next.len() || vocabulary == 0 {
-        return Err(refuse(format!("it gives {seq} logits for {} tokens", next.len())));
+        return Err(refuse(format!("it gives {seq} logits for {} tokens", next.len())).into());
     }
     if let Some(token) = next.iter().find(|t| **t as usize >= vocabulary) {
-        return Err(EvaluateError::Token { token: *token, vocabulary }.into());
+        return Err(EvaluateError::Token { token: *token, vocabulary });
     }
     let elem = logits.elem;
     let values = floats(logits).ok_or_else(|| refuse(format!("its logits are {elem}")))?;
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
     use trine_ir::Tensor;
 
-    fn score(dims: &[usize], logits: Vec<f32>, next: &[u32]) -> Result<f64, Error> {
+    fn score(dims: &[usize], logits: Vec<f32>, next: &[u32]) -> Result<f64, EvaluateError> {
         let tensor = Tensor::from_vec(dims.to_vec(), logits).unwrap();
         nats(View::from(&tensor), next, 7)
     }
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_scored_is_refused() {
-        let message = |r: Result<f64, Error>| r.unwrap_err().to_string();
+        let message = |r: Result<f64, EvaluateError>| r.unwrap_err().to_string();
         assert!(message(score(&[1, 1, 2], vec![0.0; 2], &[2])).contains("token 2 is none of the model's 2"));
         assert!(message(score(&[1, 1, 2], vec![f32::NAN; 2], &[0])).contains("position 7 are not finite"));
         assert!(message(score(&[1, 1, 2], vec![0.0, f32::INFINITY], &[0])).contains("not finite"));

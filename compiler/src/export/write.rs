@@ -5,8 +5,8 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::error::Error;
-use crate::files::write_atomically;
+use super::ExportError;
+use crate::disk::write_atomically;
 use crate::import::proto::tensor_proto::DataLocation;
 use crate::import::proto::{ModelProto, StringStringEntryProto};
 
@@ -19,7 +19,7 @@ const ALIGN: usize = 4096;
 const MODEL: &str = "model.onnx";
 const DATA: &str = "model.onnx.data";
 
-pub fn write(mut model: ModelProto, folder: &Path) -> Result<(), Error> {
+pub fn write(mut model: ModelProto, folder: &Path) -> Result<(), ExportError> {
     let mut large = vec![];
     let mut offset = 0usize;
     let graph = model.graph.iter_mut();
@@ -49,5 +49,5 @@ pub fn write(mut model: ModelProto, folder: &Path) -> Result<(), Error> {
             Ok(())
         })?;
     }
-    write_atomically(&folder.join(MODEL), |file| file.write_all(&model.encode_to_vec()))
+    Ok(write_atomically(&folder.join(MODEL), |file| file.write_all(&model.encode_to_vec()))?)
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::fault::Fault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -39,6 +41,35 @@ pub enum ImportError {
     /// The importer made a module that breaks the rules: a bug of ours, or a model that no mapping foresaw.
     #[error("{0}")]
     Verify(#[from] trine_ir::Error),
+}
+
+impl ImportError {
+    pub fn fault(&self) -> Fault {
+        match self {
+            // The importer is there to refuse such models by name before it makes a module of them.
+            ImportError::Verify(_) => Fault::Trine,
+            ImportError::Io { .. }
+            | ImportError::Decode(_)
+            | ImportError::Container(_)
+            | ImportError::Graph { .. }
+            | ImportError::Tensor { .. }
+            | ImportError::External { .. }
+            | ImportError::Unsupported(_)
+            | ImportError::Node { .. }
+            | ImportError::NoDim { .. }
+            | ImportError::NoDefault { .. }
+            | ImportError::Limit(_)
+            | ImportError::Changed(_) => Fault::Input,
+        }
+    }
+}
+
+/// What is said of an error of the model at `path`, which the importer names only where it could not be opened.
+pub fn message(path: &Path, error: &ImportError) -> String {
+    match error {
+        ImportError::Io { .. } | ImportError::Changed(_) => error.to_string(),
+        _ => format!("`{}`: {error}", path.display()),
+    }
 }
 
 /// A node whose op has no mapping.

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use super::error::ImportError;
-use super::map::Mapped;
 use super::proto::tensor_proto::DataLocation;
 use super::proto::{GraphProto, TensorProto};
+use crate::disk::map::Mapped;
 
 /// The files that a model's tensors lie in; each is mapped once.
 pub(super) struct Files {

@@ -1,5 +1,7 @@
 //! Running a pipeline: what is common to all passes.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
@@ -21,6 +23,18 @@ pub enum PrintAfter {
     Pass(String),
 }
 
+impl PrintAfter {
+    /// Whether the module is shown after the pass that did this.
+    pub fn wants(&self, report: &StepReport) -> bool {
+        match self {
+            PrintAfter::None => false,
+            PrintAfter::All => true,
+            PrintAfter::Changed => report.rewrites > 0,
+            PrintAfter::Pass(name) => name == report.pass,
+        }
+    }
+}
+
 impl From<&str> for PrintAfter {
     fn from(word: &str) -> PrintAfter {
         match word {
@@ -36,6 +50,7 @@ pub struct Dump<'a> {
     /// The pass with its options.
     pub step: &'a str,
     pub report: &'a StepReport,
+    pub before: &'a Module,
     pub module: &'a Module,
 }
 
@@ -80,7 +95,22 @@ type Sink<'a> = Box<dyn FnMut(Dump) + 'a>;
 pub struct Driver<'a> {
     print_after: PrintAfter,
     sink: Option<Sink<'a>>,
-    stop_after: Option<usize>,
+    stop_after: Option<StopAfter>,
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").into()
+}
+
+/// Where a pipeline ends early.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StopAfter {
+    /// So many passes.
+    Count(usize),
+    /// The first pass of this name.
+    Pass(String),
 }
 
 impl<'a> Driver<'a> {
@@ -95,9 +125,9 @@ impl<'a> Driver<'a> {
         self
     }
 
-    /// Leaves out all passes behind the first `count`, to find the one at fault.
-    pub fn stop_after(mut self, count: usize) -> Self {
-        self.stop_after = Some(count);
+    /// Leaves out all passes after some, to find the one at fault.
+    pub fn stop_after(mut self, last: StopAfter) -> Self {
+        self.stop_after = Some(last);
         self
     }
 
@@ -105,8 +135,14 @@ impl<'a> Driver<'a> {
     pub fn run(&mut self, pipeline: &Pipeline, module: &mut Module) -> Result<Report, PassError> {
         verify(module).map_err(|e| PassError::Input(Box::new(e)))?;
         let mut report = Report::default();
-        for step in pipeline.0.iter().take(self.stop_after.unwrap_or(usize::MAX)) {
+        for (i, step) in pipeline.0.iter().enumerate() {
+            if self.stop_after == Some(StopAfter::Count(i)) {
+                break;
+            }
             report.steps.push(self.step(step, module)?);
+            if matches!(&self.stop_after, Some(StopAfter::Pass(name)) if name == step.pass.name) {
+                break;
+            }
         }
         Ok(report)
     }
@@ -116,14 +152,23 @@ impl<'a> Driver<'a> {
         let before = module.clone();
         let start = Instant::now();
         let mut cx = Cx { options: step.options.clone(), ..Cx::default() };
-        let rewrites = (step.pass.run)(module, &mut cx)?;
-        module.sweep();
+        let run = || {
+            let rewrites = (step.pass.run)(module, &mut cx)?;
+            module.sweep();
+            Ok::<_, PassError>(rewrites)
+        };
+        let rewrites = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(rewrites) => rewrites?,
+            Err(panic) => {
+                let (pass, message) = (step.to_string(), message(&*panic));
+                return Err(PassError::Panicked { pass, message, before: Box::new(before) });
+            }
+        };
         let time = start.elapsed();
-        verify(module).map_err(|error| PassError::Broke {
-            pass: step.to_string(),
-            reproducer: format!("// passes: {step}\n// {error}\n{}", text::print(&before)),
-            error: Box::new(error),
-        })?;
+        if let Err(error) = verify(module) {
+            let (pass, error) = (step.to_string(), Box::new(error));
+            return Err(PassError::Broke { pass, error, before: Box::new(before) });
+        }
         let report = StepReport {
             pass: step.pass.name,
             options: cx.options,
@@ -133,15 +178,41 @@ impl<'a> Driver<'a> {
             notes: cx.notes,
             layers: cx.layers,
         };
-        let wanted = match &self.print_after {
-            PrintAfter::None => false,
-            PrintAfter::All => true,
-            PrintAfter::Changed => rewrites > 0,
-            PrintAfter::Pass(name) => name == step.pass.name,
-        };
-        if let Some(sink) = self.sink.as_mut().filter(|_| wanted) {
-            sink(Dump { step: &step.to_string(), report: &report, module });
+        if let Some(sink) = self.sink.as_mut().filter(|_| self.print_after.wants(&report)) {
+            sink(Dump { step: &step.to_string(), report: &report, before: &before, module });
         }
         Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Fault;
+    use crate::pass::{Exactness, Pass};
+
+    static PANICS: Pass = Pass {
+        name: "panics",
+        about: "Panic after half of the work",
+        exactness: Exactness::Exact,
+        options: &[],
+        run: |module, _| {
+            module.functions.clear();
+            panic!("half done")
+        },
+    };
+
+    #[test]
+    fn a_pass_that_panics_leaves_what_it_panicked_on() {
+        let source = "graph @main(%x: f32[n]) -> (%y: f32[n]) {\n  %y = neg %x : f32[n]\n}\n";
+        let mut module = text::parse(source).unwrap();
+        let pipeline = Pipeline(vec![Step { pass: &PANICS, options: Options::default() }]);
+        let error = Driver::new().run(&pipeline, &mut module).unwrap_err();
+        assert_eq!(
+            (error.fault(), error.to_string().as_str()),
+            (Fault::Trine, "pass `panics` panicked: half done")
+        );
+        let (pass, before) = error.reproducer().unwrap();
+        assert_eq!((pass, text::print(before).as_str()), ("panics", source));
     }
 }

@@ -21,6 +21,30 @@ pub fn print(module: &Module) -> String {
     print_styled(module, Style::default())
 }
 
+/// Only the statements that `keep` says, with `...` for those between, and only functions that have one. For readers: it does
+/// not parse.
+pub fn print_some(module: &Module, style: Style, keep: impl Fn(&Graph, NodeId) -> bool) -> String {
+    let mut out = String::new();
+    for (symbol, f) in &module.functions {
+        let graph = &f.graph;
+        let statements: Vec<_> = graph.order().into_iter().filter(|node| graph.op(*node).is_some()).collect();
+        if !statements.iter().any(|node| keep(graph, *node)) {
+            continue;
+        }
+        writeln!(out, "{}:", name('@', symbol)).expect("strings take everything");
+        let mut left_out = false;
+        for node in statements {
+            if keep(graph, node) {
+                statement(&mut out, graph, node, style);
+            } else if !left_out {
+                out.push_str("  ...\n");
+            }
+            left_out = !keep(graph, node);
+        }
+    }
+    out
+}
+
 pub fn print_styled(module: &Module, style: Style) -> String {
     let mut out = String::new();
     if module.stage != Stage::Tensor {

@@ -151,11 +151,11 @@ fn together(layers: &Folded<&Layer>) -> String {
 /// Runs the default passes as far as ternary layers are found, and says which were, and how many rules nearly matched.
 fn detect(module: &mut Module) -> Result<(Vec<Layer>, usize), Failure> {
     let level = LEVELS.len() as u8 - 1;
-    let mut pipeline = Pipeline::level(level).map_err(trine::Error::from)?;
+    let mut pipeline = Pipeline::level(level)?;
     if let Some(end) = pipeline.0.iter().position(|s| BEFORE_LOWERING.contains(&s.pass.name)) {
         pipeline.0.truncate(end);
     }
-    let report = Driver::new().run(&pipeline, module).map_err(trine::Error::from)?;
+    let report = Driver::new().run(&pipeline, module)?;
     let near_misses = report.near_misses().count();
     Ok((report.steps.into_iter().flat_map(|s| s.layers).collect(), near_misses))
 }

@@ -1,0 +1,129 @@
+//! From an optimised module to what runs here or is shipped, by one road.
+
+use trine_ir::{FunctionKind, Module, Stage};
+use trine_runtime::{Program, StepKind};
+
+use crate::codegen::choice::{self, Choices};
+use crate::codegen::image::object::{Object, object};
+use crate::codegen::image::program::Linked;
+use crate::codegen::image::text::{Language, show};
+use crate::codegen::plan::form::form;
+use crate::codegen::plan::outline::outline_sums;
+use crate::codegen::plan::report::{KernelReport, report};
+use crate::codegen::plan::tune::tune;
+use crate::codegen::plan::verify::verify;
+use crate::codegen::{BuildError, Kernels, ObjectError, Target};
+use crate::options::{Backend, Level, Options};
+use crate::pass::{Driver, PassError, Report};
+
+/// Compiles modules for one target, as options say.
+///
+/// ```
+/// use trine::codegen::Target;
+/// use trine::{Compiler, Options};
+///
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let mut module = trine::load(model)?;
+/// let mut compiler = Compiler::for_target(Target::named("native")?, Options::default())?;
+/// compiler.optimize(&mut module)?;
+/// let object = compiler.object(module, "digits")?;
+/// assert!(object.header.contains("int64_t digits_run("));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Compiler<'o> {
+    target: Target,
+    options: Options,
+    note: Box<dyn FnMut(String) + 'o>,
+}
+
+impl<'o> Compiler<'o> {
+    /// For this machine.
+    pub fn new(options: Options) -> Result<Compiler<'o>, BuildError> {
+        Compiler::for_target(Target::host()?, options)
+    }
+
+    /// For the machines of `target`, which must have the microkernels that the options name.
+    pub fn for_target(mut target: Target, options: Options) -> Result<Compiler<'o>, BuildError> {
+        for name in &options.microkernels {
+            choice::force(&mut target, name)?;
+        }
+        Ok(Compiler { target, options, note: Box::new(|_| ()) })
+    }
+
+    /// What [tuning](mod@crate::codegen::plan::tune) finds is told to `note`, a sentence at a time.
+    pub fn with_notes(mut self, note: impl FnMut(String) + 'o) -> Compiler<'o> {
+        self.note = Box::new(note);
+        self
+    }
+
+    /// Runs the passes that the options ask for. What each did is in the report.
+    pub fn optimize(&self, module: &mut Module) -> Result<Report, PassError> {
+        Driver::new().run(&self.options.pipeline(module)?, module)
+    }
+
+    /// Groups the ops of an optimised module into kernels, if the options compile by a level's pipeline above
+    /// [`Level::O0`]: what those see who look at the IR.
+    pub fn form(&self, module: &mut Module) {
+        let compiles = self.options.backend != Backend::Interpret && self.options.level != Level::O0;
+        if compiles && self.options.passes.is_none() && module.stage != Stage::Kernel {
+            form(module, &self.target);
+        }
+    }
+
+    /// Makes a program of an optimised module. The target must be this machine.
+    pub fn program(&mut self, mut module: Module) -> Result<Program, BuildError> {
+        let linked = self.with_kernels(&mut module, Linked::new)?;
+        let program = linked.program(module)?;
+        let strict = self.options.backend == Backend::Cranelift;
+        let interpreted = program.steps.iter().filter(|s| strict && matches!(s.kind, StepKind::Interpret(_)));
+        let interpreted: Vec<String> = interpreted.map(|step| step.place.clone()).collect();
+        if interpreted.is_empty() { Ok(program) } else { Err(BuildError::Interpreted(interpreted)) }
+    }
+
+    /// Makes an object file of an optimised module. `name` is a C identifier, with which the functions of the object begin.
+    pub fn object(&mut self, mut module: Module, name: &str) -> Result<Object, ObjectError> {
+        self.with_kernels(&mut module, |kernels| object(kernels, name))
+    }
+
+    /// The kernel `name` of an optimised module, or all with their calls, in a language to read.
+    pub fn show(
+        &mut self,
+        mut module: Module,
+        language: Language,
+        name: Option<&str>,
+    ) -> Result<String, BuildError> {
+        self.with_kernels(&mut module, |kernels| show(kernels, language, name))
+    }
+
+    /// The kernels of an optimised module, and why quantized layers get the microkernels that they get.
+    pub fn explain(&mut self, mut module: Module) -> Result<Vec<KernelReport>, BuildError> {
+        self.with_kernels(&mut module, |kernels| Ok(report(kernels)))
+    }
+
+    /// Forms and plans the kernels of a module, and makes something of them. What runs here and what is shipped come by this
+    /// one way.
+    fn with_kernels<T, E: From<BuildError>>(
+        &mut self,
+        module: &mut Module,
+        make: impl FnOnce(&Kernels) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (target, options) = (&self.target, &self.options);
+        if options.backend == Backend::Interpret {
+            // A kernel is called like any other function where nothing is compiled.
+            module.functions.values_mut().for_each(|f| f.kind = FunctionKind::Graph);
+        } else if module.stage != Stage::Kernel {
+            form(module, target);
+        }
+        outline_sums(module);
+        let mut choices = Choices::new(target, module);
+        if options.autotune {
+            let tuned = tune(module, &mut choices, options.cache.clone(), &mut self.note);
+            tuned.map_err(BuildError::from)?;
+        }
+        let kernels = Kernels::plan(module, &choices)?;
+        if options.verify_kernels {
+            verify(&kernels).map_err(BuildError::from)?;
+        }
+        make(&kernels)
+    }
+}
