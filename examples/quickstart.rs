@@ -1,7 +1,7 @@
 //! Compiles the committed ternary language model, shows one layer before and after, lets the model write, and
 //! compares its speed with that of the same model whose layers stay f32, with every other pass on.
 //!
-//!     cargo run --release --example quickstart
+//!     cargo run --example quickstart
 
 use std::error::Error;
 use std::io::Write;

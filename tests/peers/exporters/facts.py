@@ -84,7 +84,7 @@ class Trine:
     def explained(self, families: set[str]) -> list[str]:
         """The rules that nearly matched a part of these families that was not recognised, and why they did not."""
         try:
-            fates = json.loads(self.call("explain", self.model, "--json", *self.options).stdout)
+            fates = json.loads(self.call("explain", self.model, "--json", *self.options).stdout)["layers"]
         except Failed as failure:
             return [str(failure)]
         lines = []
