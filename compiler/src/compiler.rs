@@ -1,5 +1,7 @@
 //! From an optimised module to what runs here or is shipped, by one road.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use trine_ir::{FunctionKind, Module, Stage};
 use trine_runtime::{Program, StepKind};
 
@@ -13,6 +15,7 @@ use crate::codegen::plan::report::{KernelReport, report};
 use crate::codegen::plan::tune::tune;
 use crate::codegen::plan::verify::verify;
 use crate::codegen::{BuildError, Kernels, ObjectError, Target};
+use crate::fault::message;
 use crate::options::{Backend, Level, Options};
 use crate::pass::{Driver, PassError, Report};
 
@@ -107,6 +110,20 @@ impl<'o> Compiler<'o> {
         module: &mut Module,
         make: impl FnOnce(&Kernels) -> Result<T, E>,
     ) -> Result<T, E> {
+        // Constants are shared, so this copies nothing but the graphs.
+        let before = module.clone();
+        let made = catch_unwind(AssertUnwindSafe(|| self.with_kernels_or_panic(module, make)));
+        made.unwrap_or_else(|panic| {
+            let message = message(&*panic);
+            Err(BuildError::Panicked { message, before: Box::new(before) }.into())
+        })
+    }
+
+    fn with_kernels_or_panic<T, E: From<BuildError>>(
+        &mut self,
+        module: &mut Module,
+        make: impl FnOnce(&Kernels) -> Result<T, E>,
+    ) -> Result<T, E> {
         let (target, options) = (&self.target, &self.options);
         if options.backend == Backend::Interpret {
             // A kernel is called like any other function where nothing is compiled.
@@ -125,5 +142,21 @@ impl<'o> Compiler<'o> {
             verify(&kernels).map_err(BuildError::from)?;
         }
         make(&kernels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trine_ir::text;
+
+    #[test]
+    fn what_code_generation_panics_on_is_kept() {
+        let source = "graph @main(%x: f32[n]) -> (%y: f32[n]) {\n  %y = neg %x : f32[n]\n}\n";
+        let mut module = text::parse(source).unwrap();
+        let mut compiler = Compiler::new(Options::default()).unwrap();
+        let made = compiler.with_kernels::<(), BuildError>(&mut module, |_| panic!("half done"));
+        let Err(BuildError::Panicked { message, before }) = made else { panic!("no panic is told") };
+        assert_eq!((message.as_str(), text::print(&before).as_str()), ("half done", source));
     }
 }

@@ -1,4 +1,6 @@
-//! Whose fault an error is.
+//! Whose fault an error is, and what a panic said.
+
+use std::any::Any;
 
 /// Who can do something about an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -9,4 +11,10 @@ pub enum Fault {
     Usage,
     /// Trine itself.
     Trine,
+}
+
+/// What a panic said.
+pub fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").into()
 }

@@ -74,19 +74,6 @@ pub enum PassError {
 }
 
 impl PassError {
-    /// The pipeline and the module that it fails on again, where that is a bug of Trine.
-    pub fn reproducer(&self) -> Option<(&str, &Module)> {
-        match self {
-            PassError::Broke { pass, before, .. } | PassError::Panicked { pass, before, .. } => {
-                Some((pass, before))
-            }
-            PassError::Pipeline(_)
-            | PassError::Option { .. }
-            | PassError::Refused { .. }
-            | PassError::Input(_) => None,
-        }
-    }
-
     pub fn fault(&self) -> Fault {
         match self {
             PassError::Pipeline(_) | PassError::Option { .. } => Fault::Usage,

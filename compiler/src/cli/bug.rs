@@ -7,11 +7,7 @@ use std::sync::Mutex;
 
 use trine::Fault;
 
-use super::failure::{Failure, exit_code};
-
-/// What to do about a bug.
-pub const HELP: &str = "this is a bug in Trine, not in your model; please report it with this message, the command \
-and, if you can, the model (RUST_BACKTRACE=1 adds where it happened)";
+use super::failure::{BUG, Failure, exit_code};
 
 /// Runs the command; a panic in it becomes a failure of Trine.
 pub fn catch(command: impl FnOnce() -> ExitCode) -> ExitCode {
@@ -29,6 +25,6 @@ pub fn catch(command: impl FnOnce() -> ExitCode) -> ExitCode {
     }));
     panic::catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|_| {
         let message = MESSAGE.lock().ok().and_then(|mut m| m.take()).unwrap_or("unknown panic".into());
-        exit_code(Err(Failure::new(Fault::Trine, message, HELP)))
+        exit_code(Err(Failure::new(Fault::Trine, message, BUG)))
     })
 }

@@ -15,9 +15,13 @@ use trine::export::ExportError;
 use trine::generate::DecoderError;
 use trine::npz::ArrayError;
 use trine::pass::PassError;
-use trine::{Error, Fault, FileError, RunError};
+use trine::{Error, Fault, FileError, Module, RunError};
 
 pub type Outcome = Result<(), Failure>;
+
+/// What to do about a bug.
+pub const BUG: &str = "this is a bug in Trine, not in your model; please report it with this message, the command \
+and, if you can, the model (RUST_BACKTRACE=1 adds where it happened)";
 
 /// Why a command failed.
 pub enum Failure {
@@ -64,14 +68,21 @@ impl From<Error> for Failure {
             }
             Error::Build(BuildError::Codegen(CodegenError::Differs(_)))
             | Error::Object(ObjectError::Build(BuildError::Codegen(CodegenError::Differs(_)))) => {
-                let help =
-                    format!("TRINE_UKERNEL=NAME picks another of `trine list kernels`; {}", super::bug::HELP);
+                let help = format!("TRINE_UKERNEL=NAME picks another of `trine list kernels`; {BUG}");
                 Failure::new(fault, error.to_string(), help)
             }
-            Error::Pass(bug) if bug.reproducer().is_some() => {
-                Failure::new(fault, error.to_string(), format!("{}{}", reproducer(bug), super::bug::HELP))
+            Error::Pass(PassError::Broke { pass, before, .. } | PassError::Panicked { pass, before, .. }) => {
+                let again =
+                    reproducer(&error, before, &format!("// passes: {pass}\n"), |path| format!("opt {path}"));
+                Failure::new(fault, error.to_string(), format!("{again}{BUG}"))
             }
-            _ if fault == Fault::Trine => Failure::new(fault, error.to_string(), super::bug::HELP),
+            Error::Build(BuildError::Panicked { before, .. })
+            | Error::Object(ObjectError::Build(BuildError::Panicked { before, .. })) => {
+                let again = |path: &str| format!("compile {path} -O0 --emit asm --target native");
+                let again = reproducer(&error, before, "", again);
+                Failure::new(fault, error.to_string(), format!("{again}{BUG}"))
+            }
+            _ if fault == Fault::Trine => Failure::new(fault, error.to_string(), BUG),
             _ => Failure::new(fault, error.to_string(), ""),
         }
     }
@@ -110,18 +121,18 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Writes what a pass fails on again to a file, and says so.
-fn reproducer(bug: &PassError) -> String {
-    let Some((pass, module)) = bug.reproducer() else { return String::new() };
+/// Writes the module that a bug was met on to a file, after `head`, and says which command meets it again.
+fn reproducer(error: &Error, module: &Module, head: &str, again: impl Fn(&str) -> String) -> String {
     let path = std::env::temp_dir().join(format!("trine-bug-{}.ir", std::process::id()));
-    let told = bug.to_string().replace('\n', " ");
-    let head = format!("// passes: {pass}\n// trine {}: {told}\n", env!("CARGO_PKG_VERSION"));
-    let written = trine::save(module, &path).and_then(|()| {
-        let text = head + &trine_ir::text::print(module);
-        Ok(trine::write_text(&path, &text)?)
-    });
+    let told = error.to_string().replace('\n', " ");
+    let text = trine_ir::text::print(module);
+    let text = format!("{head}// trine {}: {told}\n{text}", env!("CARGO_PKG_VERSION"));
+    let written = trine::save(module, &path).and_then(|()| Ok(trine::write_text(&path, &text)?));
     match written {
-        Ok(()) => format!("`trine opt {}` fails as this did, which helps who mends it; ", path.display()),
+        Ok(()) => {
+            let again = again(&path.display().to_string());
+            format!("`trine {again}` fails as this did, which helps who mends it; ")
+        }
         Err(error) => format!("there is no file to run again ({error}); "),
     }
 }

@@ -1,5 +1,6 @@
 //! Why no code came out of a module, each with whose fault it is.
 
+use trine_ir::Module;
 use trine_runtime::{ProgramError, RunError};
 use trine_ukernel::call::CallError;
 
@@ -98,6 +99,9 @@ pub enum BuildError {
     /// The caller wants to see a kernel that there is not.
     #[error("no kernel is called `{}`; there are {known}", name.escape_debug())]
     UnknownKernel { name: String, known: String },
+    /// Code generation panicked on this module.
+    #[error("code generation panicked: {message}")]
+    Panicked { message: String, before: Box<Module> },
     #[error("{0}")]
     Malformed(String),
 }
@@ -115,6 +119,7 @@ impl BuildError {
                 | ProgramError::Twice { .. }
                 | ProgramError::State { .. },
             )
+            | BuildError::Panicked { .. }
             | BuildError::Malformed(_) => Fault::Trine,
             BuildError::Memory(_)
             | BuildError::NoMain

@@ -1,6 +1,5 @@
 //! Running a pipeline: what is common to all passes.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use rustc_hash::FxHashSet;
 use trine_ir::{Module, text, verify};
 
 use super::{Cx, Options, PassError, Pipeline, Step};
+use crate::fault::message;
 use crate::pattern::NearMiss;
 use crate::ternarize::Layer;
 
@@ -96,12 +96,6 @@ pub struct Driver<'a> {
     print_after: PrintAfter,
     sink: Option<Sink<'a>>,
     stop_after: Option<StopAfter>,
-}
-
-/// What a panic said.
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message").into()
 }
 
 /// Where a pipeline ends early.
@@ -212,7 +206,7 @@ mod tests {
             (error.fault(), error.to_string().as_str()),
             (Fault::Trine, "pass `panics` panicked: half done")
         );
-        let (pass, before) = error.reproducer().unwrap();
-        assert_eq!((pass, text::print(before).as_str()), ("panics", source));
+        let PassError::Panicked { pass, before, .. } = error else { panic!("{error}") };
+        assert_eq!((pass.as_str(), text::print(&before).as_str()), ("panics", source));
     }
 }
