@@ -235,7 +235,8 @@ impl Kernel for SignSumKernel<'_> {
             Contraction::F32 { symbol } => Some((Family::F32 { k, group }, symbol)),
             Contraction::Own => None,
         };
-        let around = [(Family::Pad, self.pad), (Family::Rescale, self.rescale)];
+        let pad = self.int8.then_some((Family::Pad, self.pad));
+        let around = pad.into_iter().chain([(Family::Rescale, self.rescale)]);
         let silu = self.parts.silu().map(|symbol| (Family::Silu, symbol));
         let all = sums.into_iter().chain(around).chain(silu);
         all.map(|(family, symbol)| Microkernel { family, symbol }).collect()
