@@ -64,7 +64,7 @@ const FLOORS: &[&[&str]] = &[
     &["compile"],
 ];
 
-/// Those of code generation.
+/// The rooms of code generation, in floors too.
 const CODEGEN_FLOORS: &[&[&str]] = &[&["error"], &["target"], &["choice"], &["emit"], &["plan"], &["image"]];
 
 /// Workspaces of their own, which nothing here depends on.

@@ -175,7 +175,7 @@ fn ternarize(model: &str, out: &Path, extra: &[&str]) -> Value {
     serde_json::from_str(&report).unwrap()
 }
 
-/// Of what was written, as its users run it.
+/// The accuracy of what was written, as its users run it.
 fn accuracy(folder: &Path) -> f64 {
     let model = folder.join("model.ir").display().to_string();
     json(&["accuracy", &model, "--data", &rows()])["accuracy"].as_f64().unwrap()

@@ -135,13 +135,18 @@ pub enum Contraction {
     F32 { symbol: &'static str },
 }
 
+/// The name of the microkernel with a symbol.
+pub fn name(symbol: &'static str) -> &'static str {
+    symbol.strip_prefix("trine_").unwrap_or(symbol)
+}
+
 impl Contraction {
     /// As it is asked for by name, or called where its sums are scaled at once.
     pub fn name(&self) -> &'static str {
         match self {
             Contraction::Int8 { symbol, .. }
             | Contraction::Scaled { symbol, .. }
-            | Contraction::F32 { symbol } => symbol.strip_prefix("trine_").unwrap_or(symbol),
+            | Contraction::F32 { symbol } => name(symbol),
             Contraction::Own => OWN,
         }
     }

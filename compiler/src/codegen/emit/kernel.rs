@@ -5,7 +5,7 @@ use trine_ukernel::Geometry;
 use trine_ukernel::matmul::{Codes, Panels};
 
 use super::function::{ClifValue, Emit, Result};
-use crate::codegen::choice::Why;
+use crate::codegen::choice::{self, Why};
 
 /// A body that an emitter has taken. Sizes are `None` where they overflow.
 pub trait Kernel {
@@ -112,7 +112,7 @@ pub struct Microkernel {
 impl Microkernel {
     /// As `trine list kernels` calls it.
     pub fn name(&self) -> &'static str {
-        self.symbol.strip_prefix("trine_").unwrap_or(self.symbol)
+        choice::name(self.symbol)
     }
 }
 

@@ -13,8 +13,8 @@ use trine_runtime::{Place, Port, Size, Step, StepKind};
 use super::draft::{Draft, draft};
 use super::entry::{self, Parts, STATUS_DIMS};
 use super::object_file::ObjectFile;
-use crate::codegen::emit::translate;
-use crate::codegen::error::{CodegenError, ObjectError};
+use crate::codegen::emit::define;
+use crate::codegen::error::ObjectError;
 use crate::codegen::plan::Kernels;
 
 /// What `cc` takes.
@@ -48,9 +48,7 @@ pub fn object(kernels: &Kernels, name: &str) -> Result<Object, ObjectError> {
     let mut functions = FxHashMap::default();
     for (kernel, planned) in kernels.iter() {
         let symbol = format!("{name}.{kernel}");
-        let (id, mut context) =
-            translate(file.module(), &draft.symbols, &symbol, planned.body, &*planned.kernel)?;
-        file.module().define_function(id, &mut context).map_err(|e| CodegenError::bug(&symbol, e))?;
+        let id = define(file.module(), &draft.symbols, &symbol, planned.body, &*planned.kernel)?;
         functions.insert(kernel.to_string(), id);
     }
     let mut consts = vec![];

@@ -11,8 +11,8 @@ use super::constants;
 use super::draft::{Draft, draft};
 use super::jit::Jit;
 use crate::codegen::choice::Choices;
-use crate::codegen::emit::translate;
-use crate::codegen::error::{BuildError, CodegenError};
+use crate::codegen::emit::define;
+use crate::codegen::error::BuildError;
 use crate::codegen::plan::Kernels;
 use crate::codegen::target::Target;
 
@@ -99,9 +99,7 @@ fn compile(
     let mut jit = Jit::new(kernels.target);
     let (mut names, mut ids) = (vec![], vec![]);
     for (name, planned) in kernels.iter() {
-        let (id, mut context) = translate(jit.module(), symbols, name, planned.body, &*planned.kernel)?;
-        jit.module().define_function(id, &mut context).map_err(|e| CodegenError::bug(name, e))?;
-        ids.push(id);
+        ids.push(define(jit.module(), symbols, name, planned.body, &*planned.kernel)?);
         names.push(name.to_string());
     }
     let (addresses, library) = jit.finish(&ids)?;
