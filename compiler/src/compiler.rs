@@ -6,8 +6,8 @@ use trine_ir::{FunctionKind, Module, Stage};
 use trine_runtime::{Program, StepKind};
 
 use crate::codegen::choice::{self, Choices};
+use crate::codegen::image::Image;
 use crate::codegen::image::object::{Object, object};
-use crate::codegen::image::program::Linked;
 use crate::codegen::image::text::{Language, show};
 use crate::codegen::plan::form::form;
 use crate::codegen::plan::outline::outline_sums;
@@ -75,8 +75,9 @@ impl<'o> Compiler<'o> {
 
     /// Makes a program of an optimised module. The target must be this machine.
     pub fn program(&mut self, mut module: Module) -> Result<Program, BuildError> {
-        let linked = self.with_kernels(&mut module, Linked::new)?;
-        let program = linked.program(module)?;
+        self.target.expect_here().map_err(BuildError::from)?;
+        let image = self.with_kernels(&mut module, Image::new)?;
+        let program = image.load(module)?;
         let strict = self.options.backend == Backend::Cranelift;
         let interpreted = program.steps.iter().filter(|s| strict && matches!(s.kind, StepKind::Interpret(_)));
         let interpreted: Vec<String> = interpreted.map(|step| step.place.clone()).collect();

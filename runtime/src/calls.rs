@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::kernel::KernelFn;
 use crate::memory::{Home, Memory};
 use crate::pool::Member;
-use crate::program::{Parts, Place, Step, StepKind};
+use crate::program::{Parts, Place, Step};
 use crate::schedule::{Schedule, Share};
 
 pub struct Calls {
@@ -35,10 +35,7 @@ unsafe impl Send for Calls {}
 
 impl Calls {
     pub fn new(program: &Parts, memory: &Memory, threads: usize) -> Calls {
-        let function = |step: &Step| match &step.kind {
-            StepKind::Kernel(kernel) => Some(kernel.function),
-            StepKind::Interpret(_) => None,
-        };
+        let function = |step: &Step| Some(program.kernel(step)?.function);
         let mut count = 0;
         let start = |step: &Step| {
             let start = count;

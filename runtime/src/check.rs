@@ -6,7 +6,7 @@
 //! here step by step holds for such a stretch as a whole.
 #![allow(unsafe_code)]
 
-use crate::program::{Parts, Place, Port, Program, Size, State, Step, StepKind};
+use crate::program::{Parts, Place, Plan, Port, Program, Size, State, Step, StepKind};
 use crate::sizes::{derive, given};
 
 /// Why parts are not a program.
@@ -51,7 +51,7 @@ impl<'a> Checker<'a> {
     }
 
     fn run(mut self) -> Result<(), ProgramError> {
-        let Parts { derived, requires, inputs, outputs, buffers, slots, steps, states, .. } = self.parts;
+        let Plan { derived, requires, inputs, outputs, buffers, slots, steps, states, .. } = &self.parts.plan;
         let plain = self.parts.symbols.len().checked_sub(derived.len());
         let plain = plain.ok_or_else(|| missing("a derived size", "symbol for it"))?;
         for (i, derived) in derived.iter().enumerate() {
@@ -91,7 +91,7 @@ impl<'a> Checker<'a> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), ProgramError> {
-        let Parts { inputs, consts, buffers, .. } = self.parts;
+        let Parts { plan: Plan { inputs, buffers, .. }, consts, .. } = self.parts;
         for arg in step.args.iter().flatten() {
             match *arg {
                 Place::Input(i) if i >= inputs.len() => return Err(missing(&step.place, "operand")),
@@ -113,7 +113,8 @@ impl<'a> Checker<'a> {
             _ => None,
         });
         match &step.kind {
-            StepKind::Kernel(kernel) => {
+            StepKind::Kernel(_) => {
+                let kernel = self.parts.kernel(step).ok_or_else(|| missing(&step.place, "kernel"))?;
                 let own = [&kernel.scratch_shared, &kernel.scratch_part, &kernel.work];
                 let others = [&kernel.operations, &kernel.bytes];
                 self.symbols_exist(&step.place, own.into_iter().chain(others))?;
@@ -206,6 +207,7 @@ mod tests {
 
     use trine_ir::{Dim, Elem, Module, Op, Tensor, Type};
 
+    use crate::code::Code;
     use crate::kernel::{Kernel, KernelFn};
     use crate::program::Buffer;
     use crate::session::{Session, SessionOptions};
@@ -214,9 +216,9 @@ mod tests {
         0
     }
 
-    fn kernel(scratch: Size) -> StepKind {
+    fn kernel(scratch: Size) -> Kernel {
         let none = || Size::constant(0);
-        StepKind::Kernel(Kernel {
+        Kernel {
             name: String::new(),
             function: nothing,
             scratch_shared: none(),
@@ -224,8 +226,7 @@ mod tests {
             work: none(),
             operations: none(),
             bytes: none(),
-            library: Arc::new(()),
-        })
+        }
     }
 
     fn of(symbol: &str) -> (Type, Vec<Size>) {
@@ -252,42 +253,43 @@ mod tests {
         };
         let op = Op::from(trine_ir::ops::Identity {});
         let scratch = of("k").1.remove(0);
-        Parts {
+        let plan = Plan {
             symbols: vec!["n".into(), "k".into()],
             derived: vec![],
             requires: vec![],
             inputs: vec![port("x", "n", Place::Input(0))],
             outputs: vec![port("y", "k", Place::Buffer(1))],
-            consts: vec![],
             buffers: vec![buffer(), buffer()],
             slots: 0,
+            kernels: vec![kernel(scratch), kernel(Size::constant(0))],
             steps: vec![
                 step(StepKind::Interpret(op), Place::Input(0), 0),
-                step(kernel(scratch), Place::Buffer(0), 1),
+                step(StepKind::Kernel(0), Place::Buffer(0), 1),
             ],
             states: vec![],
-            module: Arc::new(Module::default()),
-        }
+        };
+        let code = Code::load(&[], []).unwrap();
+        Parts { plan, consts: vec![], code, module: Arc::new(Module::default()) }
     }
 
-    fn refused(spoil: impl FnOnce(&mut Parts)) -> String {
+    fn refused(spoil: impl FnOnce(&mut Plan)) -> String {
         let mut parts = parts();
-        spoil(&mut parts);
+        spoil(&mut parts.plan);
         Checker::new(&parts).run().unwrap_err().to_string()
     }
 
     #[test]
     fn sizes_have_a_value_before_a_kernel_needs_them() {
         assert_eq!(Checker::new(&parts()).run(), Ok(()));
-        let first = |p: &mut Parts| p.steps[0].kind = kernel(Size::constant(0));
+        let first = |p: &mut Plan| p.steps[0].kind = StepKind::Kernel(1);
         assert_eq!(refused(first), "step 0 needs `k`, which has no value before it");
-        let scratch = |p: &mut Parts| {
+        let scratch = |p: &mut Plan| {
             p.buffers[0].shape = of("n").1;
             p.buffers[0].bytes = of("n").1.remove(0);
             p.buffers[1] = Buffer { slot: None, ..p.buffers[0].clone() };
         };
         assert_eq!(refused(scratch), "step 1 needs `k`, which has no value before it");
-        let slot = |p: &mut Parts| {
+        let slot = |p: &mut Plan| {
             p.slots = 1;
             p.buffers[1].slot = Some(0);
         };
@@ -296,7 +298,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_refused() {
-        let message = |spoil: fn(&mut Parts)| refused(spoil);
+        let message = |spoil: fn(&mut Plan)| refused(spoil);
         assert_eq!(message(|p| p.steps.swap(0, 1)), "step 1: buffer 0 is read before it is made");
         assert_eq!(
             message(|p| p.steps[1].results = vec![Place::Buffer(0)]),
@@ -311,6 +313,7 @@ mod tests {
         assert_eq!(message(|p| p.outputs[0].place = Place::Buffer(2)), "y: there is no buffer");
         assert_eq!(message(|p| p.buffers[0].slot = Some(0)), "buffer 0: there is no slot of its type");
         assert_eq!(message(|p| _ = p.symbols.pop()), "buffer 0: there is no symbol for a size");
+        assert_eq!(message(|p| p.kernels.clear()), "step 1: there is no kernel");
     }
 
     /// Writes `before`, the whole result `extra` bytes longer, and `scratch` bytes more than there is scratch.
@@ -344,10 +347,8 @@ mod tests {
     fn a_kernel_that_writes_outside_is_named() {
         let runs = |function: KernelFn, scratch: &str| {
             let mut parts = parts();
-            if let StepKind::Kernel(kernel) = &mut parts.steps[1].kind {
-                kernel.function = function;
-                kernel.scratch_part = of(scratch).1.remove(0);
-            }
+            let kernel = Kernel { function, ..kernel(of(scratch).1.remove(0)) };
+            parts.plan.kernels[0] = kernel;
             // SAFETY: what the kernels write outside is within the guards of a guarded session.
             let program = Arc::new(unsafe { Program::new(parts) }.unwrap());
             let x = Tensor::vector(vec![5i8; 70]);
@@ -374,10 +375,10 @@ mod tests {
         assert_eq!(message(vec![state(0, 0, None)]), "the state `x` is not of the type that it becomes");
         assert_eq!(message(vec![state(0, 0, Some(0))]), "the state `x` becomes what no kernel makes of it");
         let mut good = parts();
-        good.states = vec![state(0, 0, Some(0))];
-        good.steps[1].args.push(Some(Place::Input(0)));
+        good.plan.states = vec![state(0, 0, Some(0))];
+        good.plan.steps[1].args.push(Some(Place::Input(0)));
         assert_eq!(Checker::new(&good).run(), Ok(()));
-        good.states.push(state(0, 0, Some(0)));
+        good.plan.states.push(state(0, 0, Some(0)));
         let message = Checker::new(&good).run().unwrap_err().to_string();
         assert_eq!(message, "the state `x` is held twice");
     }

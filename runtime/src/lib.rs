@@ -6,6 +6,7 @@
 pub mod arena;
 mod calls;
 mod check;
+pub mod code;
 pub mod error;
 mod guard;
 mod interpret;
@@ -21,6 +22,8 @@ mod states;
 
 pub use check::ProgramError;
 pub use error::RunError;
-pub use kernel::{Kernel, KernelFn, KernelLibrary};
-pub use program::{Buffer, Constant, Derived, Parts, Place, Port, Program, Size, State, Step, StepKind};
+pub use kernel::{Kernel, KernelFn};
+pub use program::{
+    Buffer, Constant, Derived, Parts, Place, Plan, Port, Program, Size, State, Step, StepKind,
+};
 pub use session::{MAX_THREADS, Session, SessionOptions, View};

@@ -12,7 +12,7 @@ use trine_ir::Elem;
 use crate::arena::AlignedBytes;
 use crate::error::RunError;
 use crate::guard::Block;
-use crate::program::{Buffer, Parts, Place, Program, Size, Step, StepKind};
+use crate::program::{Buffer, Parts, Place, Program, Size, Step};
 use crate::schedule::{Schedule, Share};
 use crate::session::View;
 use crate::sizes::{Known, SizeId, Sizes, eval};
@@ -118,12 +118,12 @@ impl Memory {
             _ => None,
         };
         let buffers = (0..program.buffers.len()).map(slot).collect();
-        let scratch = |step: &Step| match &step.kind {
-            StepKind::Kernel(k) => Some(match (sizes.add(&k.scratch_shared), sizes.add(&k.scratch_part)) {
+        let scratch = |step: &Step| {
+            let k = program.kernel(step)?;
+            Some(match (sizes.add(&k.scratch_shared), sizes.add(&k.scratch_part)) {
                 (Some(shared), Some(part)) => Scratch::Bound { shared, part },
                 _ => Scratch::AtStep { shared: k.scratch_shared.clone(), part: k.scratch_part.clone() },
-            }),
-            StepKind::Interpret(_) => None,
+            })
         };
         let scratches = program.steps.iter().map(scratch).collect();
         let slots = || Slots::new(program.slots + 1);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use trine_ir::dim::{AtomOp, Factor};
 use trine_ir::{Dim, DimEnv, Elem, Module, Op, Requirement, Tensor, Type, eval};
 
-use crate::kernel::Kernel;
+use crate::code::Code;
+use crate::kernel::{Kernel, KernelFn};
 
 /// A number known at run time: a polynomial over the program's symbols, by index.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
@@ -151,24 +152,25 @@ pub struct State {
     pub axis: Option<usize>,
 }
 
-/// How a step runs. `K` is a kernel: compiled, or still a name.
-pub enum StepKind<K = Kernel> {
-    Kernel(K),
+/// How a step runs.
+pub enum StepKind {
+    /// A kernel of the plan's.
+    Kernel(usize),
     /// An op without a kernel, run by its meaning.
     Interpret(Op),
 }
 
 /// One step: operands, then results.
-pub struct Step<K = Kernel> {
-    pub kind: StepKind<K>,
+pub struct Step {
+    pub kind: StepKind,
     pub args: Vec<Option<Place>>,
     pub results: Vec<Place>,
     /// What errors and profiles call the step: value, op and ONNX node.
     pub place: String,
 }
 
-/// What a program is made of.
-pub struct Parts {
+/// What a run does: sizes, values, and steps in their order. `F` is the code of a kernel.
+pub struct Plan<F = KernelFn> {
     /// Names of the symbols and then of the derived sizes; their values are passed to kernels in this order.
     pub symbols: Vec<Arc<str>>,
     pub derived: Vec<Derived>,
@@ -176,17 +178,32 @@ pub struct Parts {
     pub requires: Vec<Option<(Size, Size)>>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
-    pub consts: Vec<Constant>,
     pub buffers: Vec<Buffer>,
     pub slots: usize,
+    pub kernels: Vec<Kernel<F>>,
     pub steps: Vec<Step>,
     pub states: Vec<State>,
-    /// The module the steps were made of, for ops that call functions and for printing.
+}
+
+/// What a program is made of.
+pub struct Parts {
+    pub plan: Plan,
+    pub consts: Vec<Constant>,
+    /// The code of the kernels, which stays where it is as long as this lives.
+    pub code: Code,
+    /// The module that the steps were made of, for ops that call functions and for printing.
     pub module: Arc<Module>,
 }
 
 /// Everything a session needs, shared by all of them: parts that are known to fit together.
 pub struct Program(pub(crate) Parts);
+
+impl Deref for Parts {
+    type Target = Plan;
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
+}
 
 impl Deref for Program {
     type Target = Parts;
@@ -220,7 +237,7 @@ impl Buffer {
     }
 }
 
-impl Parts {
+impl<F> Plan<F> {
     /// The index of the input called `name`.
     pub fn input(&self, name: &str) -> Option<usize> {
         self.inputs.iter().position(|p| p.name == name)
@@ -257,6 +274,30 @@ impl Parts {
         Ok(())
     }
 
+    /// The plan with what `code` makes of the code of each kernel, in their order.
+    pub fn with_code<G, E>(self, mut code: impl FnMut(F) -> Result<G, E>) -> Result<Plan<G>, E> {
+        let Plan { symbols, derived, requires, inputs, outputs, buffers, slots, kernels, steps, states } =
+            self;
+        let kernels = kernels.into_iter().map(|k| k.with_code(&mut code)).collect::<Result<_, _>>()?;
+        Ok(Plan { symbols, derived, requires, inputs, outputs, buffers, slots, kernels, steps, states })
+    }
+
+    /// The kernel that a step runs, where it runs one.
+    pub fn kernel(&self, step: &Step) -> Option<&Kernel<F>> {
+        match step.kind {
+            StepKind::Kernel(kernel) => self.kernels.get(kernel),
+            StepKind::Interpret(_) => None,
+        }
+    }
+
+    /// How many steps run compiled, and how many interpreted.
+    pub fn step_counts(&self) -> (usize, usize) {
+        let kernels = self.steps.iter().filter(|s| matches!(s.kind, StepKind::Kernel(_))).count();
+        (kernels, self.steps.len() - kernels)
+    }
+}
+
+impl Parts {
     /// The first of the module's requirements that does not hold, among those whose sizes are known.
     pub fn broken(&self, dims: &[i64]) -> Option<&Requirement> {
         let known = |size: &Size| size.symbols().all(|s| dims[s as usize] >= 0);
@@ -278,11 +319,5 @@ impl Parts {
         }
         let graph = self.module.main().map(|main| &main.graph);
         requirement.complaint(&env, &|symbol| eval::origin(graph?, symbol))
-    }
-
-    /// How many steps run compiled, and how many interpreted.
-    pub fn step_counts(&self) -> (usize, usize) {
-        let kernels = self.steps.iter().filter(|s| matches!(s.kind, StepKind::Kernel(_))).count();
-        (kernels, self.steps.len() - kernels)
     }
 }

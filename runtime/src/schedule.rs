@@ -51,9 +51,9 @@ impl Schedule {
     pub fn new(program: &Parts, homes: &Homes, sizes: &mut Sizes) -> Schedule {
         let count = program.steps.len();
         let in_slot = |place: &Place| matches!(homes.of(*place), Home::Slot(_));
-        let work = |step: &Step| match &step.kind {
-            StepKind::Kernel(kernel) => Some((sizes.add(&kernel.work), step.results.iter().all(in_slot))),
-            StepKind::Interpret(_) => None,
+        let work = |step: &Step| {
+            let kernel = program.kernel(step)?;
+            Some((sizes.add(&kernel.work), step.results.iter().all(in_slot)))
         };
         let resources = Resources::new(program).count();
         Schedule {
@@ -199,19 +199,20 @@ mod tests {
     use proptest::prelude::*;
     use trine_ir::{Elem, Module, Type};
 
+    use crate::code::Code;
     use crate::kernel::Kernel;
-    use crate::program::{Buffer, Size, StepKind};
+    use crate::program::{Buffer, Plan, Size, StepKind};
 
-    const MUCH: i64 = MIN_SPLIT_WORK as i64;
+    const LITTLE: bool = false;
+    const MUCH: bool = true;
 
     extern "C" fn nothing(_: *const *mut u8, _: *const i64, _: i64, _: i64) -> i64 {
         0
     }
 
-    /// A step that reads and writes buffers.
-    fn step(work: i64, read: &[usize], written: &[usize]) -> Step {
+    fn kernel(work: i64) -> Kernel {
         let none = || Size::constant(0);
-        let kernel = Kernel {
+        Kernel {
             name: String::new(),
             function: nothing,
             scratch_shared: none(),
@@ -219,10 +220,13 @@ mod tests {
             work: Size::constant(work),
             operations: none(),
             bytes: none(),
-            library: Arc::new(()),
-        };
+        }
+    }
+
+    /// A step that reads and writes buffers, and does little or much.
+    fn step(is_much: bool, read: &[usize], written: &[usize]) -> Step {
         Step {
-            kind: StepKind::Kernel(kernel),
+            kind: StepKind::Kernel(usize::from(is_much)),
             args: read.iter().map(|b| Some(Place::Buffer(*b))).collect(),
             results: written.iter().map(|b| Place::Buffer(*b)).collect(),
             place: String::new(),
@@ -238,19 +242,20 @@ mod tests {
             bytes: Size::constant(4),
             slot: *slot,
         };
-        let program = Parts {
+        let plan = Plan {
             symbols: vec![],
             derived: vec![],
             requires: vec![],
             inputs: vec![],
             outputs: vec![],
-            consts: vec![],
             buffers: slots.iter().map(buffer).collect(),
             slots: slots.iter().flatten().map(|s| s + 1).max().unwrap_or(0),
+            kernels: vec![kernel(1), kernel(MIN_SPLIT_WORK as i64)],
             steps,
             states: vec![],
-            module: Arc::new(Module::default()),
         };
+        let code = Code::load(&[], []).unwrap();
+        let program = Parts { plan, consts: vec![], code, module: Arc::new(Module::default()) };
         let (homes, mut sizes) = (Homes::new(&program, false), Sizes::new(&program));
         let mut schedule = Schedule::new(&program, &homes, &mut sizes);
         let sizes = sizes.update(&program, &[]).unwrap();
@@ -263,7 +268,7 @@ mod tests {
     fn threads_meet_where_one_reads_what_others_wrote() {
         let steps = vec![
             step(MUCH, &[], &[0]),
-            step(1, &[0], &[1]),
+            step(LITTLE, &[0], &[1]),
             // Reads what each thread has made for itself.
             step(MUCH, &[1], &[2]),
             step(MUCH, &[2], &[3]),
@@ -276,14 +281,14 @@ mod tests {
     #[test]
     fn threads_meet_where_one_writes_what_others_may_still_read() {
         // The last step writes to the slot that the second reads.
-        let steps = || vec![step(MUCH, &[], &[0]), step(1, &[0], &[1]), step(MUCH, &[1], &[2])];
+        let steps = || vec![step(MUCH, &[], &[0]), step(LITTLE, &[0], &[1]), step(MUCH, &[1], &[2])];
         assert_eq!(scheduled(&[Some(0), Some(1), Some(0)], steps()).1, [false, true, true]);
         assert_eq!(scheduled(&[Some(0), Some(1), Some(2)], steps()).1, [false, true, false]);
     }
 
     #[test]
     fn what_outlives_the_run_is_written_once() {
-        let steps = vec![step(1, &[], &[0]), step(1, &[0], &[1]), step(MUCH, &[1], &[2])];
+        let steps = vec![step(LITTLE, &[], &[0]), step(LITTLE, &[0], &[1]), step(MUCH, &[1], &[2])];
         let (shares, meets) = scheduled(&[None, Some(0), Some(1)], steps);
         assert_eq!(shares, [Share::First, Share::Whole, Share::Part]);
         assert_eq!(meets, [false, true, false]);
@@ -294,7 +299,7 @@ mod tests {
     fn conflict(
         slots: &[Option<usize>],
         shares: &[Share],
-        steps: &[(i64, Vec<usize>)],
+        steps: &[(bool, Vec<usize>)],
         a: usize,
         b: usize,
     ) -> bool {
@@ -312,17 +317,17 @@ mod tests {
     proptest! {
         #[test]
         fn threads_meet_between_steps_that_touch_the_same_memory(
-            steps in prop::collection::vec((prop_oneof![Just(1), Just(MUCH)], prop::collection::vec(0usize..20, 0..3)), 1..20),
+            steps in prop::collection::vec((any::<bool>(), prop::collection::vec(0usize..20, 0..3)), 1..20),
             slots in prop::collection::vec(prop::option::weighted(0.9, 0usize..4), 20),
         ) {
             // A step reads what is made before it.
-            let steps: Vec<(i64, Vec<usize>)> = steps
+            let steps: Vec<(bool, Vec<usize>)> = steps
                 .into_iter()
                 .enumerate()
-                .map(|(i, (work, read))| (work, read.into_iter().filter(|b| *b < i).collect()))
+                .map(|(i, (is_much, read))| (is_much, read.into_iter().filter(|b| *b < i).collect()))
                 .collect();
             let slots = &slots[..steps.len()];
-            let made = steps.iter().enumerate().map(|(i, (work, read))| step(*work, read, &[i])).collect();
+            let made = steps.iter().enumerate().map(|(i, (is_much, read))| step(*is_much, read, &[i])).collect();
             let (shares, meets) = scheduled(slots, made);
             // Without a part, one thread runs all.
             for b in 0..if shares.contains(&Share::Part) { steps.len() } else { 0 } {

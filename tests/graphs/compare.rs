@@ -36,6 +36,11 @@ pub fn difference(want: &[Tensor], got: &[Tensor]) -> Option<String> {
 pub fn unexplained(want: &[Tensor], got: &[Tensor], shaken: &[Vec<Tensor>]) -> Option<String> {
     want.iter().zip(got).enumerate().find_map(|(i, (w, g))| {
         if w.ty() != g.ty() {
+            // How many numbers are different may depend on the last bits of them.
+            let depends = shaken.iter().any(|s| s[i].ty() != w.ty());
+            if depends && w.elem() == g.elem() && w.rank() == g.rank() {
+                return None;
+            }
             return Some(format!("output {i} is {}, expected {}", g.ty(), w.ty()));
         }
         let (is_float, ulps, w, g) = (w.elem().is_float(), ulps(w.elem()), numbers(w), numbers(g));

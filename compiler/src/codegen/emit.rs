@@ -89,19 +89,6 @@ pub fn instructions(graph: &Graph, node: NodeId) -> usize {
     }
 }
 
-/// Writes a kernel of the body `graph` as the function `name` of `module`, whose code is then complete but for linking.
-pub fn define(
-    module: &mut dyn Module,
-    symbols: &Symbols,
-    name: &str,
-    graph: &Graph,
-    kernel: &dyn Kernel,
-) -> Result<FuncId> {
-    let (id, mut context) = translate(module, symbols, name, graph, kernel)?;
-    module.define_function(id, &mut context).map_err(|e| CodegenError::bug(name, e))?;
-    Ok(id)
-}
-
 /// Writes a kernel of the body `graph` as the function `name` of `module`, in Cranelift's own language.
 pub fn translate(
     module: &mut dyn Module,

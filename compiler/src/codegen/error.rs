@@ -1,6 +1,7 @@
 //! Why no code came out of a module, each with whose fault it is.
 
 use trine_ir::Module;
+use trine_runtime::code::CodeError;
 use trine_runtime::{ProgramError, RunError};
 use trine_ukernel::call::CallError;
 
@@ -84,6 +85,8 @@ pub enum BuildError {
     #[error(transparent)]
     Memory(#[from] RunError),
     #[error(transparent)]
+    Code(#[from] CodeError),
+    #[error(transparent)]
     Program(#[from] ProgramError),
     #[error("the module has no `@main`")]
     NoMain,
@@ -119,9 +122,11 @@ impl BuildError {
                 | ProgramError::Twice { .. }
                 | ProgramError::State { .. },
             )
+            | BuildError::Code(CodeError::Import(_))
             | BuildError::Panicked { .. }
             | BuildError::Malformed(_) => Fault::Trine,
             BuildError::Memory(_)
+            | BuildError::Code(CodeError::Memory(_))
             | BuildError::NoMain
             | BuildError::TooLarge { .. }
             | BuildError::NoKernel(_)

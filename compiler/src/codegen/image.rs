@@ -3,10 +3,43 @@
 
 mod buffers;
 mod constants;
-mod draft;
 mod entry;
-mod jit;
+mod functions;
 pub mod object;
 mod object_file;
 pub mod program;
+mod run;
 pub mod text;
+
+use cranelift_module::FuncId;
+use trine_runtime::Plan;
+
+use self::constants::Wanted;
+use self::functions::Functions;
+use super::emit::translate;
+use super::error::{BuildError, CodegenError};
+use super::plan::{Kernels, Planned};
+
+/// A compiled module that lies nowhere yet.
+pub struct Image {
+    plan: Plan<FuncId>,
+    functions: Functions,
+    consts: Vec<Wanted>,
+}
+
+impl Image {
+    pub fn new(kernels: &Kernels) -> Result<Image, BuildError> {
+        let (plan, consts) = run::plan(kernels)?;
+        let mut functions = Functions::new(&kernels.target.isa);
+        let translate = |(name, planned): (&str, &Planned)| {
+            // No function of another kind has a name like this.
+            let name = format!("kernel.{name}");
+            translate(&mut functions, &plan.symbols, &name, planned.body, &*planned.kernel)
+        };
+        let translated = kernels.iter().map(translate).collect::<Result<Vec<_>, _>>()?;
+        let mut ids = translated.iter().map(|(id, _)| *id).collect::<Vec<_>>().into_iter();
+        functions.define_all(translated).map_err(|e| CodegenError::bug("code", e))?;
+        let plan = plan.with_code(|()| ids.next().ok_or(CodegenError::malformed("a kernel")))?;
+        Ok(Image { plan, functions, consts })
+    }
+}

@@ -24,7 +24,7 @@ const USUAL_CACHE: usize = 1 << 20;
 impl Target {
     /// This machine, for code that runs at once.
     pub fn host() -> Result<Target, CodegenError> {
-        let target = Target::finish(native()?, Features::detect(), false)?;
+        let target = Target::finish(native()?, Features::detect())?;
         Ok(Target { cache: second_cache().unwrap_or(USUAL_CACHE), ..target })
     }
 
@@ -33,7 +33,7 @@ impl Target {
     pub fn named(name: &str) -> Result<Target, CodegenError> {
         let host = Triple::host();
         if name == "native" {
-            return Target::finish(native()?, Features::detect(), true);
+            return Target::finish(native()?, Features::detect());
         }
         if Target::cpus().contains(&name) {
             return Target::object(&host.to_string(), Some(name));
@@ -61,21 +61,18 @@ impl Target {
         if let Some(cpu) = cpu {
             isa.enable(cpu).map_err(|e| fail(format!("CPU `{cpu}`: {e}")))?;
         }
-        let mut target = Target::finish(isa, Features::NONE, true)?;
+        let mut target = Target::finish(isa, Features::NONE)?;
         target.features = target.stated_features();
         Ok(target)
     }
 
-    fn finish(
-        isa: cranelift_codegen::isa::Builder,
-        features: Features,
-        pic: bool,
-    ) -> Result<Target, CodegenError> {
+    fn finish(isa: cranelift_codegen::isa::Builder, features: Features) -> Result<Target, CodegenError> {
         let mut flags = settings::builder();
         // Vector loops keep their order and registers only when nothing moves them.
         let pairs = [
             ("opt_level", "none"),
-            ("is_pic", if pic { "true" } else { "false" }),
+            // Code finds others by a table, and is the same in memory, in a file, and in an object.
+            ("is_pic", "true"),
             ("use_colocated_libcalls", "false"),
             ("log2_min_function_alignment", "6"),
             ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
@@ -91,7 +88,7 @@ impl Target {
 
     /// An error if this machine cannot run what is compiled for the target.
     pub fn expect_here(&self) -> Result<(), CodegenError> {
-        let here = Target::finish(native()?, Features::detect(), false)?;
+        let here = Target::finish(native()?, Features::detect())?;
         let flags = here.isa.isa_flags();
         let has = |name: &str| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
         let lacks = self.isa.isa_flags().into_iter().find(|f| f.as_bool() == Some(true) && !has(f.name));

@@ -73,6 +73,7 @@ impl Profile {
             };
             match &step.kind {
                 StepKind::Kernel(kernel) => {
+                    let kernel = &program.kernels[*kernel];
                     row.name = kernel.name.clone();
                     row.bytes = session.size(&kernel.bytes).unwrap_or(0);
                     row.operations = session.size(&kernel.operations).unwrap_or(0);

@@ -204,8 +204,17 @@ impl Emit<'_> {
 
     /// A constant of four equal floats, or one.
     pub fn float(&mut self, value: f32, ty: Type) -> Value {
-        let scalar = self.b.ins().f32const(value);
-        if ty == F32 { scalar } else { self.b.ins().splat(ty, scalar) }
+        match ty {
+            F32 => self.b.ins().f32const(value),
+            _ => self.four(value.to_bits(), ty),
+        }
+    }
+
+    /// Four lanes of the same bits.
+    pub fn four(&mut self, bits: u32, ty: Type) -> Value {
+        let mut bytes = [0; 16];
+        bytes.chunks_exact_mut(4).for_each(|lane| lane.copy_from_slice(&bits.to_le_bytes()));
+        self.bytes(bytes, ty)
     }
 
     /// A 128-bit constant.

@@ -21,14 +21,12 @@ pub fn is_real(elem: Elem) -> bool {
     elem == Elem::F32 || is_half(elem)
 }
 
-/// `v` rounded to `elem`, of one lane or four, as f32.
+/// The number of `elem` nearest to `v`, ties to even, in each of one lane or four.
 pub fn round(e: &mut Emit, v: ClifValue, elem: Elem) -> ClifValue {
-    match is_half(elem) {
-        true => {
-            let bits = narrow(e, v, elem);
-            widen(e, bits, elem)
-        }
-        false => v,
+    match elem {
+        Elem::F16 => round_f16(e, v),
+        Elem::Bf16 => round_bf16(e, v),
+        _ => v,
     }
 }
 
@@ -45,16 +43,16 @@ pub fn load_four(e: &mut Emit, pointer: ClifValue, elem: Elem) -> ClifValue {
     widen(e, bits, elem)
 }
 
-/// Stores one element.
+/// Stores one element, which is a number of `elem`.
 pub fn store(e: &mut Emit, v: ClifValue, pointer: ClifValue, elem: Elem) {
-    let bits = narrow(e, v, elem);
+    let bits = bits_of(e, v, elem);
     let bits = e.b.ins().ireduce(I16, bits);
     e.store(bits, pointer, 0);
 }
 
-/// Stores sixteen elements.
+/// Stores sixteen elements, which are numbers of `elem`.
 pub fn store_sixteen(e: &mut Emit, parts: &[ClifValue], pointer: ClifValue, elem: Elem) {
-    let bits: Vec<_> = parts.iter().map(|part| narrow(e, *part, elem)).collect();
+    let bits: Vec<_> = parts.iter().map(|part| bits_of(e, *part, elem)).collect();
     for (i, pair) in bits.chunks_exact(2).enumerate() {
         let pair = e.b.ins().unarrow(pair[0], pair[1]);
         e.store(pair, pointer, 16 * i as i32);
@@ -77,8 +75,10 @@ fn ty_of(e: &Emit, v: ClifValue) -> Type {
 
 /// An integer in each lane of `ty`.
 fn int(e: &mut Emit, value: u32, ty: Type) -> ClifValue {
-    let v = e.b.ins().iconst(I32, i64::from(value));
-    if ty == I32 { v } else { e.b.ins().splat(ty, v) }
+    match ty {
+        I32 => e.b.ins().iconst(I32, i64::from(value)),
+        _ => e.four(value, ty),
+    }
 }
 
 fn select(e: &mut Emit, condition: ClifValue, yes: ClifValue, no: ClifValue) -> ClifValue {
@@ -113,46 +113,73 @@ fn widen(e: &mut Emit, bits: ClifValue, elem: Elem) -> ClifValue {
     e.cast(worth, real)
 }
 
-/// The bits of the nearest number of `elem`, ties to even, in the low half of an integer.
-fn narrow(e: &mut Emit, v: ClifValue, elem: Elem) -> ClifValue {
+/// Beside the right power of two the last bit of an f32 is that of the f16: adding it rounds, and taking it away leaves what
+/// was rounded.
+fn round_f16(e: &mut Emit, v: ClifValue) -> ClifValue {
+    let real = ty_of(e, v);
+    let ty = other(real);
+    let magnitude = e.b.ins().fabs(v);
+    let (bits, magnitude_bits) = (e.cast(v, ty), e.cast(magnitude, ty));
+    let sign = e.b.ins().bxor(bits, magnitude_bits);
+    // The power of two of the number: denormal ones share the least, and infinity needs none that is itself infinite.
+    let (exponent, least, most) = (int(e, 0x7f80_0000, ty), int(e, 113 << 23, ty), int(e, 143 << 23, ty));
+    let power = e.b.ins().band(magnitude_bits, exponent);
+    let power = e.b.ins().smax(power, least);
+    let power = e.b.ins().smin(power, most);
+    let (higher, largest) = (int(e, 13 << 23, ty), e.float(65504.0, real));
+    let power = e.b.ins().iadd(power, higher);
+    let power = e.cast(power, real);
+    let counted = e.b.ins().fadd(magnitude, power);
+    let rounded = e.b.ins().fsub(counted, power);
+    let is_infinite = e.b.ins().fcmp(FloatCC::GreaterThan, rounded, largest);
+    let rounded = e.cast(rounded, ty);
+    let rounded = select(e, is_infinite, exponent, rounded);
+    let rounded = e.b.ins().bor(rounded, sign);
+    e.cast(rounded, real)
+}
+
+fn round_bf16(e: &mut Emit, v: ClifValue) -> ClifValue {
     let real = ty_of(e, v);
     let ty = other(real);
     let bits = e.cast(v, ty);
     let is_nan = e.b.ins().fcmp(FloatCC::Unordered, v, v);
+    let odd = e.b.ins().ushr_imm_u(bits, 16);
+    let (one, below_half) = (int(e, 1, ty), int(e, 0x7fff, ty));
+    let odd = e.b.ins().band(odd, one);
+    let rounded = e.b.ins().iadd(bits, below_half);
+    let rounded = e.b.ins().iadd(rounded, odd);
+    let kept = int(e, 0xffff_0000, ty);
+    let rounded = e.b.ins().band(rounded, kept);
+    let nan = int(e, 0x7fc0_0000, ty);
+    let rounded = select(e, is_nan, nan, rounded);
+    e.cast(rounded, real)
+}
+
+/// The bits of a number of `elem`, in the low half of an integer.
+fn bits_of(e: &mut Emit, v: ClifValue, elem: Elem) -> ClifValue {
+    let ty = other(ty_of(e, v));
+    let bits = e.cast(v, ty);
     if elem == Elem::Bf16 {
-        let rounded = round_off(e, bits, 16, ty);
-        let nan = int(e, 0x7fc0, ty);
-        return select(e, is_nan, nan, rounded);
+        return e.b.ins().ushr_imm_u(bits, 16);
     }
     let magnitude = e.b.ins().fabs(v);
     let magnitude_bits = e.cast(magnitude, ty);
-    let normal = round_off(e, magnitude_bits, 13, ty);
-    let bias = int(e, 112 << 10, ty);
-    let normal = e.b.ins().isub(normal, bias);
+    let shifted = e.b.ins().ushr_imm_u(magnitude_bits, 13);
+    // The exponents of both types differ by 112, and those of what is infinite or no number by twice as much.
+    let (bias, largest) = (int(e, 112 << 10, ty), int(e, 142 << 23 | 0x7f_ffff, ty));
+    let finite = e.b.ins().isub(shifted, bias);
+    let special = e.b.ins().isub(finite, bias);
+    let is_special = e.b.ins().icmp(IntCC::SignedGreaterThan, magnitude_bits, largest);
+    let normal = select(e, is_special, special, finite);
     // Beside 0.5 the last bit of f32 is the least denormal number.
-    let half = e.float(0.5, real);
+    let half = e.float(0.5, ty_of(e, v));
     let counted = e.b.ins().fadd(magnitude, half);
     let (counted, half) = (e.cast(counted, ty), e.cast(half, ty));
     let denormal = e.b.ins().isub(counted, half);
-    let least = e.float(f32::from_bits(0x3880_0000), real);
-    let is_denormal = e.b.ins().fcmp(FloatCC::LessThan, magnitude, least);
-    let finite = select(e, is_denormal, denormal, normal);
-    let infinite = int(e, 0x7c00, ty);
-    let rounded = e.b.ins().smin(finite, infinite);
-    let nan = int(e, 0x7e00, ty);
-    let rounded = select(e, is_nan, nan, rounded);
+    let least = int(e, 113 << 23, ty);
+    let is_denormal = e.b.ins().icmp(IntCC::SignedLessThan, magnitude_bits, least);
+    let unsigned = select(e, is_denormal, denormal, normal);
     let sign = e.b.ins().bxor(bits, magnitude_bits);
     let sign = e.b.ins().ushr_imm_u(sign, 16);
-    e.b.ins().bor(rounded, sign)
-}
-
-/// `bits` without the last `count`, rounded to even.
-fn round_off(e: &mut Emit, bits: ClifValue, count: i64, ty: Type) -> ClifValue {
-    let odd = e.b.ins().ushr_imm_u(bits, count);
-    let one = int(e, 1, ty);
-    let odd = e.b.ins().band(odd, one);
-    let below_half = int(e, (1 << (count - 1)) - 1, ty);
-    let rounded = e.b.ins().iadd(bits, below_half);
-    let rounded = e.b.ins().iadd(rounded, odd);
-    e.b.ins().ushr_imm_u(rounded, count)
+    e.b.ins().bor(unsigned, sign)
 }

@@ -15,12 +15,7 @@ const TYPICAL: i64 = 64;
 
 /// Gives every buffer a slot whose size follows from `known` symbols, those of the inputs. Returns how many
 /// slots there are.
-pub fn assign<K>(
-    buffers: &mut [Buffer],
-    steps: &[Step<K>],
-    outputs: &[Port],
-    known: &FxHashSet<Symbol>,
-) -> usize {
+pub fn assign(buffers: &mut [Buffer], steps: &[Step], outputs: &[Port], known: &FxHashSet<Symbol>) -> usize {
     let last_use = last_uses(buffers.len(), steps, outputs);
     let symbols = buffers.iter().flat_map(|b| b.bytes.symbols()).max().map_or(0, |s| s as usize + 1);
     let typical = vec![TYPICAL; symbols];
@@ -89,7 +84,7 @@ impl Slots {
 }
 
 /// The last step that reads each buffer; outputs are read after all.
-fn last_uses<K>(count: usize, steps: &[Step<K>], outputs: &[Port]) -> Vec<usize> {
+fn last_uses(count: usize, steps: &[Step], outputs: &[Port]) -> Vec<usize> {
     let mut last = vec![0; count];
     for (step, s) in steps.iter().enumerate() {
         for b in s.args.iter().flatten().filter_map(buffer) {

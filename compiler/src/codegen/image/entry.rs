@@ -11,11 +11,9 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use rustc_hash::FxHashMap;
 use trine_ir::dim::AtomOp;
-use trine_runtime::{Derived, Place, Size, Step, StepKind};
+use trine_runtime::{Derived, Place, Plan, Size, Step, StepKind};
 
-use super::draft::Draft;
 use crate::codegen::emit::Result;
 use crate::codegen::error::CodegenError;
 
@@ -25,26 +23,25 @@ pub const STATUS_DIMS: i64 = -1;
 /// Where slots of the arena start.
 const ALIGN: i64 = 64;
 
-/// The parts of the object that the functions refer to.
+/// What the functions refer to.
 pub struct Parts<'a> {
-    pub draft: &'a Draft,
-    pub kernels: &'a FxHashMap<String, FuncId>,
+    pub plan: &'a Plan<FuncId>,
     pub consts: &'a [DataId],
 }
 
 /// Writes `int64_t NAME(const int64_t *dims)`: bytes of the arena.
-pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<()> {
+pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
     define(module, name, 1, |f, params| {
-        let arena = f.lay_out(parts.draft, params[0]);
+        let arena = f.lay_out(parts.plan, params[0]);
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         Ok(f.b.ins().select(arena.bad, bad, arena.bytes))
     })
 }
 
 /// Writes `int64_t NAME(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena)`.
-pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<()> {
+pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
     define(module, name, 4, |f, params| {
-        let arena = f.lay_out(parts.draft, params[2]);
+        let arena = f.lay_out(parts.plan, params[2]);
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         f.return_if(arena.bad, bad);
         let run = Run { parts, inputs: params[0], outputs: params[1], start: params[3], arena };
@@ -61,7 +58,7 @@ struct Function<'a> {
     exit: Block,
 }
 
-/// Offsets of the slots, of scratch behind them, and the size of all.
+/// Offsets of the slots, of scratch after them, and the size of all.
 struct Arena {
     slots: Vec<Value>,
     scratch: Value,
@@ -77,7 +74,7 @@ fn define(
     name: &str,
     params: usize,
     body: impl FnOnce(&mut Function, &[Value]) -> Result<Value>,
-) -> Result<()> {
+) -> Result<FuncId> {
     let fail = |e| CodegenError::bug(name, e);
     let mut context: Context = module.make_context();
     context.func.signature.params.extend(vec![AbiParam::new(I64); params]);
@@ -101,26 +98,27 @@ fn define(
     b.ins().return_(&[status]);
     b.seal_all_blocks();
     b.finalize(target);
-    module.define_function(id, &mut context).map_err(fail)
+    module.define_function(id, &mut context).map_err(fail)?;
+    Ok(id)
 }
 
 impl Function<'_> {
     /// Lays out the arena: each slot as large as its largest buffer, then scratch for the hungriest kernel.
-    fn lay_out(&mut self, draft: &Draft, dims: Value) -> Arena {
+    fn lay_out(&mut self, plan: &Plan<FuncId>, dims: Value) -> Arena {
         let zero = self.b.ins().iconst(I64, 0);
-        let plain = draft.symbols.len() - draft.derived.len();
+        let plain = plan.plain_symbols();
         let mut sizes = Sizes { values: (0..plain).map(|i| self.load(dims, i)).collect(), bad: zero };
-        for derived in &draft.derived {
+        for derived in &plan.derived {
             sizes.derive(self, derived);
         }
-        for (left, right) in draft.requires.iter().flatten() {
+        for (left, right) in plan.requires.iter().flatten() {
             let (left, right) = (sizes.sum(self, left), sizes.sum(self, right));
             let differ = self.b.ins().icmp(IntCC::NotEqual, left, right);
             sizes.refuse(self, differ);
         }
-        let mut slots = vec![zero; draft.slots];
-        for (i, buffer) in draft.buffers.iter().enumerate() {
-            if let (Some(slot), None) = (buffer.slot, output_of(draft, i)) {
+        let mut slots = vec![zero; plan.slots];
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if let (Some(slot), None) = (buffer.slot, output_of(plan, i)) {
                 let bytes = sizes.eval(self, &buffer.bytes);
                 slots[slot] = self.b.ins().smax(slots[slot], bytes);
             }
@@ -132,9 +130,9 @@ impl Function<'_> {
             end = sizes.add(self, end, bytes);
         }
         let mut scratch = zero;
-        for needs in draft.kernels.values() {
+        for kernel in &plan.kernels {
             let (shared, part) =
-                (sizes.eval(self, &needs.scratch_shared), sizes.eval(self, &needs.scratch_part));
+                (sizes.eval(self, &kernel.scratch_shared), sizes.eval(self, &kernel.scratch_part));
             let both = sizes.add(self, shared, part);
             scratch = self.b.ins().smax(scratch, both);
         }
@@ -283,8 +281,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn emit(&self, f: &mut Function) -> Result<()> {
-        let draft = self.parts.draft;
-        let count = draft.symbols.len();
+        let plan = self.parts.plan;
+        let count = plan.symbols.len();
         let dims = f.stack(count + 1);
         for (i, value) in self.arena.dims.iter().enumerate() {
             f.store(*value, dims, i);
@@ -293,27 +291,27 @@ impl Run<'_> {
         let dense = f.b.ins().iconst(I64, -1);
         f.store(dense, dims, count);
         let mut sizes = Sizes { values: self.arena.dims.clone(), bad: self.arena.bad };
-        let widest = draft.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
+        let widest = plan.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
         let args = f.stack(widest);
-        for step in &draft.steps {
-            match &step.kind {
-                StepKind::Kernel(name) => self.call(f, step, name, args, dims)?,
+        for step in &plan.steps {
+            match step.kind {
+                StepKind::Kernel(kernel) => self.call(f, step, plan.kernels[kernel].function, args, dims)?,
                 StepKind::Interpret(_) => {
                     let [Some(from)] = step.args[..] else { return Err(CodegenError::malformed("a copy")) };
                     let [to @ Place::Buffer(b)] = step.results[..] else {
                         return Err(CodegenError::malformed("a copy"));
                     };
-                    let bytes = sizes.eval(f, &draft.buffers[b].bytes);
+                    let bytes = sizes.eval(f, &plan.buffers[b].bytes);
                     let (to, from) = (self.locate(f, to)?, self.locate(f, from)?);
                     f.copy(to, from, bytes)?;
                 }
             }
         }
         // A value that is several outputs was written to the first.
-        for (i, port) in draft.outputs.iter().enumerate() {
+        for (i, port) in plan.outputs.iter().enumerate() {
             let Place::Buffer(b) = port.place else { continue };
-            if output_of(draft, b) != Some(i) {
-                let bytes = sizes.eval(f, &draft.buffers[b].bytes);
+            if output_of(plan, b) != Some(i) {
+                let bytes = sizes.eval(f, &plan.buffers[b].bytes);
                 let (to, from) = (f.load(self.outputs, i), self.locate(f, port.place)?);
                 f.copy(to, from, bytes)?;
             }
@@ -321,14 +319,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn call(
-        &self,
-        f: &mut Function,
-        step: &Step<String>,
-        name: &str,
-        args: Value,
-        dims: Value,
-    ) -> Result<()> {
+    fn call(&self, f: &mut Function, step: &Step, kernel: FuncId, args: Value, dims: Value) -> Result<()> {
         let absent = f.b.ins().iconst(I64, 0);
         let places = step.args.iter().copied().chain(step.results.iter().copied().map(Some));
         let mut count = 0;
@@ -339,8 +330,7 @@ impl Run<'_> {
         }
         let scratch = f.b.ins().iadd(self.start, self.arena.scratch);
         f.store(scratch, args, count);
-        let id = self.parts.kernels.get(name).ok_or(CodegenError::malformed("a call"))?;
-        let kernel = f.module.declare_func_in_func(*id, f.b.func);
+        let kernel = f.module.declare_func_in_func(kernel, f.b.func);
         let (part, parts) = (f.b.ins().iconst(I64, 0), f.b.ins().iconst(I64, 1));
         let call = f.b.ins().call(kernel, &[args, dims, part, parts]);
         let status = f.b.inst_results(call)[0];
@@ -355,7 +345,7 @@ impl Run<'_> {
                 let data = f.module.declare_data_in_func(self.parts.consts[c], f.b.func);
                 f.b.ins().symbol_value(I64, data)
             }
-            Place::Buffer(b) => match (output_of(self.parts.draft, b), self.parts.draft.buffers[b].slot) {
+            Place::Buffer(b) => match (output_of(self.parts.plan, b), self.parts.plan.buffers[b].slot) {
                 (Some(output), _) => f.load(self.outputs, output),
                 (None, Some(slot)) => f.b.ins().iadd(self.start, self.arena.slots[slot]),
                 (None, None) => return Err(CodegenError::malformed("a buffer")),
@@ -365,6 +355,6 @@ impl Run<'_> {
 }
 
 /// The first output that buffer `b` is.
-fn output_of(draft: &Draft, b: usize) -> Option<usize> {
-    draft.outputs.iter().position(|port| port.place == Place::Buffer(b))
+fn output_of(plan: &Plan<FuncId>, b: usize) -> Option<usize> {
+    plan.outputs.iter().position(|port| port.place == Place::Buffer(b))
 }

@@ -6,15 +6,14 @@
 
 use std::fmt::Write as _;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use cranelift_module::{DataId, FuncId, Module};
+use rustc_hash::FxHashSet;
 use trine_ir::Op;
-use trine_runtime::{Place, Port, Size, Step, StepKind};
+use trine_runtime::{Place, Plan, Port, Size, Step, StepKind};
 
-use super::draft::{Draft, draft};
 use super::entry::{self, Parts, STATUS_DIMS};
-use super::object_file::ObjectFile;
-use crate::codegen::emit::define;
-use crate::codegen::error::ObjectError;
+use super::{Image, object_file};
+use crate::codegen::error::{CodegenError, ObjectError};
 use crate::codegen::plan::Kernels;
 
 /// What `cc` takes.
@@ -41,26 +40,24 @@ pub fn object(kernels: &Kernels, name: &str) -> Result<Object, ObjectError> {
     if !is_identifier(name) {
         return Err(ObjectError::Name { name: name.into() });
     }
-    let draft = draft(kernels)?;
-    refuse_interpreted(&draft)?;
-    refuse_data_dependent(&draft)?;
-    let mut file = ObjectFile::new(kernels.target, name)?;
-    let mut functions = FxHashMap::default();
-    for (kernel, planned) in kernels.iter() {
-        let symbol = format!("{name}.{kernel}");
-        let id = define(file.module(), &draft.symbols, &symbol, planned.body, &*planned.kernel)?;
-        functions.insert(kernel.to_string(), id);
-    }
-    let mut consts = vec![];
-    for (i, constant) in draft.consts.iter().enumerate() {
-        consts.push(file.constant(&format!("{name}.const.{i}"), constant.to_bytes()?.as_slice())?);
-    }
-    let parts = Parts { draft: &draft, kernels: &functions, consts: &consts };
-    entry::define_arena_size(file.module(), &format!("{name}_arena_size"), &parts)?;
-    entry::define_run(file.module(), &format!("{name}_run"), &parts)?;
-    refuse_unknown_symbols(&file)?;
-    let imports = file.imports().into_iter().map(String::from).collect();
-    Ok(Object { bytes: file.finish()?, header: header(name, &draft), imports })
+    let mut image = Image::new(kernels)?;
+    refuse_interpreted(&image.plan)?;
+    refuse_data_dependent(&image.plan)?;
+    let consts = declare_consts(&mut image)?;
+    let parts = Parts { plan: &image.plan, consts: &consts };
+    let (arena_size, run) = (format!("{name}_arena_size"), format!("{name}_run"));
+    let arena_size_id = entry::define_arena_size(&mut image.functions, &arena_size, &parts)?;
+    let run_id = entry::define_run(&mut image.functions, &run, &parts)?;
+    let code = image.functions.link()?;
+    refuse_unknown_symbols(&code.imports)?;
+    let bytes = object_file::write(
+        kernels.target,
+        name,
+        &image,
+        &code,
+        &[(arena_size, arena_size_id), (run, run_id)],
+    )?;
+    Ok(Object { bytes, header: header(name, &image.plan), imports: code.imports })
 }
 
 /// Whether C takes it as a name.
@@ -70,59 +67,64 @@ pub fn is_identifier(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-fn refuse_interpreted(draft: &Draft) -> Result<(), ObjectError> {
-    let interpreted = draft.steps.iter().filter(|s| matches!(s.kind, StepKind::Interpret(_)));
-    let steps: Vec<_> = interpreted.filter(|s| !is_copy(draft, s)).map(|s| s.place.clone()).collect();
+fn refuse_interpreted(plan: &Plan<FuncId>) -> Result<(), ObjectError> {
+    let interpreted = plan.steps.iter().filter(|s| matches!(s.kind, StepKind::Interpret(_)));
+    let steps: Vec<_> = interpreted.filter(|s| !is_copy(plan, s)).map(|s| s.place.clone()).collect();
     if steps.is_empty() { Ok(()) } else { Err(ObjectError::Interpreted { steps }) }
 }
 
 /// Whether the step moves bytes and nothing else.
-fn is_copy(draft: &Draft, step: &Step<String>) -> bool {
-    let whole_bytes = |p: &Place| matches!(p, Place::Buffer(b) if draft.buffers[*b].elem().bits() >= 8);
+fn is_copy(plan: &Plan<FuncId>, step: &Step) -> bool {
+    let whole_bytes = |p: &Place| matches!(p, Place::Buffer(b) if plan.buffers[*b].elem().bits() >= 8);
     matches!(step.kind, StepKind::Interpret(Op::Identity(_))) && step.results.iter().all(whole_bytes)
 }
 
 /// The arena is laid out before the first kernel runs, by the dimensions of the inputs.
-fn refuse_data_dependent(draft: &Draft) -> Result<(), ObjectError> {
-    let unplanned = |p: &Place| matches!(p, Place::Buffer(b) if draft.buffers[*b].slot.is_none());
-    let shapes = draft.inputs.iter().flat_map(|port| &port.shape);
+fn refuse_data_dependent(plan: &Plan<FuncId>) -> Result<(), ObjectError> {
+    let unplanned = |p: &Place| matches!(p, Place::Buffer(b) if plan.buffers[*b].slot.is_none());
+    let shapes = plan.inputs.iter().flat_map(|port| &port.shape);
     let mut given: FxHashSet<u32> = shapes.flat_map(Size::symbols).collect();
-    for (symbol, derived) in (draft.symbols.len() - draft.derived.len()..).zip(&draft.derived) {
+    for (symbol, derived) in (plan.plain_symbols()..).zip(&plan.derived) {
         if derived.args.iter().flat_map(Size::symbols).all(|s| given.contains(&s)) {
             given.insert(symbol as u32);
         }
     }
-    let is_late = |step: &Step<String>| match &step.kind {
-        StepKind::Kernel(name) => draft.kernels.get(name).is_some_and(|needs| {
-            let mut symbols = needs.scratch_shared.symbols().chain(needs.scratch_part.symbols());
+    let is_late = |step: &Step| {
+        plan.kernel(step).is_some_and(|kernel| {
+            let mut symbols = kernel.scratch_shared.symbols().chain(kernel.scratch_part.symbols());
             symbols.any(|symbol| !given.contains(&symbol))
-        }),
-        StepKind::Interpret(_) => false,
+        })
     };
-    let dependent = draft.steps.iter().filter(|s| s.results.iter().any(unplanned) || is_late(s));
+    let dependent = plan.steps.iter().filter(|s| s.results.iter().any(unplanned) || is_late(s));
     let steps: Vec<_> = dependent.map(|s| s.place.clone()).collect();
     if steps.is_empty() { Ok(()) } else { Err(ObjectError::DataDependent { steps }) }
 }
 
-fn refuse_unknown_symbols(file: &ObjectFile) -> Result<(), ObjectError> {
+fn refuse_unknown_symbols(imports: &[String]) -> Result<(), ObjectError> {
     let known: FxHashSet<&str> = trine_ukernel::symbols().map(|(s, _)| s).chain(["memcpy"]).collect();
-    let unknown = file.imports().into_iter().filter(|s| !known.contains(s));
+    let unknown = imports.iter().filter(|s| !known.contains(s.as_str()));
     let symbols: Vec<_> = unknown.map(|s| format!("`{s}`")).collect();
     if symbols.is_empty() { Ok(()) } else { Err(ObjectError::Symbols { symbols }) }
 }
 
-fn header(name: &str, draft: &Draft) -> String {
+/// Names the image's constants in code, in their order.
+fn declare_consts(image: &mut Image) -> Result<Vec<DataId>, CodegenError> {
+    let declare = |_| image.functions.declare_anonymous_data(false, false);
+    let consts = (0..image.consts.len()).map(declare).collect::<Result<_, _>>();
+    consts.map_err(|e| CodegenError::bug("a constant", e))
+}
+
+fn header(name: &str, plan: &Plan<FuncId>) -> String {
     let guard = format!("{}_H", name.to_ascii_uppercase());
     let mut out = format!(
         "/* `{name}`, compiled by Trine. Tensors are dense and row-major. */\n\
          #ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n\
          #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
     );
-    let plain = draft.symbols.len() - draft.derived.len();
-    let symbols: Vec<String> = draft.symbols[..plain].iter().map(|s| s.to_string()).collect();
+    let symbols: Vec<String> = plan.symbols[..plan.plain_symbols()].iter().map(|s| s.to_string()).collect();
     let ports = |ports: &[Port]| ports.iter().map(|p| format!("`{}`: {}", p.name, p.ty)).collect::<Vec<_>>();
     for (what, entries) in
-        [("dims", symbols), ("inputs", ports(&draft.inputs)), ("outputs", ports(&draft.outputs))]
+        [("dims", symbols), ("inputs", ports(&plan.inputs)), ("outputs", ports(&plan.outputs))]
     {
         let macro_name = format!("{}_{}", name, what).to_ascii_uppercase();
         let _ = writeln!(out, "#define {macro_name} {}", entries.len());

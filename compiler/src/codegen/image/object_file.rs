@@ -1,54 +1,113 @@
-//! Kernels in an object file, for any linker.
+//! An image in an object file, for any linker.
 
-use cranelift_module::{DataDescription, DataId, Linkage, Module, default_libcall_names};
-use cranelift_object::{ObjectBuilder, ObjectModule};
+use cranelift_codegen::binemit::Reloc;
+use cranelift_module::FuncId;
+use object::write::{Object, Relocation, StandardSection, Symbol, SymbolId, SymbolSection};
+use object::{
+    Architecture, BinaryFormat, Endianness, RelocationEncoding, RelocationFlags, RelocationKind, SectionKind,
+    SymbolFlags, SymbolKind, SymbolScope, elf, macho,
+};
+use target_lexicon::Triple;
 
-use crate::codegen::error::CodegenError;
+use super::Image;
+use super::functions::{Code, Outside};
+use crate::codegen::error::{BuildError, CodegenError};
 use crate::codegen::target::Target;
 
 /// Vectors are loaded from constants a cache line at a time, and a kernel may read a line past the end.
 const LINE: usize = 64;
 
-/// An object file that is written.
-pub struct ObjectFile {
-    module: ObjectModule,
+/// The bytes of the object file `name`. Other files see the functions `exported`.
+pub fn write(
+    target: &Target,
+    name: &str,
+    image: &Image,
+    code: &Code,
+    exported: &[(String, FuncId)],
+) -> Result<Vec<u8>, BuildError> {
+    let (format, architecture) = format(target.isa.triple())?;
+    let mut file = Object::new(format, architecture, Endianness::Little);
+    file.add_file_symbol(name.into());
+    let text = file.section_id(StandardSection::Text);
+    file.append_section_data(text, &code.bytes, LINE as u64);
+    let kernels = image.plan.kernels.iter();
+    let kernels =
+        kernels.map(|k| (format!("{name}.{}", k.name.escape_debug()), k.function, SymbolScope::Compilation));
+    let exported = exported.iter().map(|(name, function)| (name.clone(), *function, SymbolScope::Dynamic));
+    for (name, function, scope) in kernels.chain(exported) {
+        let place = code.places.get(&function).ok_or(CodegenError::malformed("a function"))?;
+        let named = symbol(&name, SymbolKind::Text, scope, SymbolSection::Section(text));
+        file.add_symbol(Symbol { value: place.start as u64, size: place.len() as u64, ..named });
+    }
+    let import = |name: &String| {
+        file.add_symbol(symbol(name, SymbolKind::Text, SymbolScope::Unknown, SymbolSection::Undefined))
+    };
+    let imports: Vec<SymbolId> = code.imports.iter().map(import).collect();
+    let constants = file.section_id(StandardSection::ReadOnlyData);
+    let mut places = vec![];
+    for (i, constant) in image.consts.iter().enumerate() {
+        let bytes = constant.to_bytes()?;
+        let at = file.append_section_data(constants, bytes.as_slice(), LINE as u64);
+        file.append_section_data(constants, &[0; LINE], 1);
+        let scope = SymbolScope::Compilation;
+        let named =
+            symbol(&format!("{name}.const.{i}"), SymbolKind::Data, scope, SymbolSection::Section(constants));
+        places.push(file.add_symbol(Symbol { value: at, size: bytes.as_slice().len() as u64, ..named }));
+    }
+    for field in &code.fields {
+        let symbol = match field.to {
+            Outside::Import(number) => imports[number],
+            Outside::Data(data) => places[data.as_u32() as usize],
+        };
+        let flags = flags(field.kind, format)?;
+        let relocation = Relocation { offset: field.at as u64, symbol, addend: field.addend, flags };
+        file.add_relocation(text, relocation).map_err(|e| CodegenError::bug("the object file", e))?;
+    }
+    if format == BinaryFormat::Elf {
+        // Says that nothing here wants a stack that can be executed.
+        file.add_section(vec![], b".note.GNU-stack".to_vec(), SectionKind::Note);
+    }
+    Ok(file.write().map_err(|e| CodegenError::bug("the object file", e))?)
 }
 
-impl ObjectFile {
-    pub fn new(target: &Target, name: &str) -> Result<ObjectFile, CodegenError> {
-        let builder = ObjectBuilder::new(target.isa.clone(), name, default_libcall_names());
-        let mut builder = builder.map_err(|e| CodegenError::bug("the object file", e))?;
-        // So that a linker can leave out what a program never calls.
-        builder.per_function_section(true);
-        Ok(ObjectFile { module: ObjectModule::new(builder) })
-    }
+fn symbol(name: &str, kind: SymbolKind, scope: SymbolScope, section: SymbolSection) -> Symbol {
+    let (value, size, weak, flags) = (0, 0, false, SymbolFlags::None);
+    Symbol { name: name.into(), value, size, kind, scope, weak, section, flags }
+}
 
-    pub fn module(&mut self) -> &mut dyn Module {
-        &mut self.module
-    }
+fn format(triple: &Triple) -> Result<(BinaryFormat, Architecture), CodegenError> {
+    let format = match triple.binary_format {
+        target_lexicon::BinaryFormat::Elf => Some(BinaryFormat::Elf),
+        target_lexicon::BinaryFormat::Macho => Some(BinaryFormat::MachO),
+        _ => None,
+    };
+    let architecture = match triple.architecture {
+        target_lexicon::Architecture::X86_64 => Some(Architecture::X86_64),
+        target_lexicon::Architecture::Aarch64(_) => Some(Architecture::Aarch64),
+        _ => None,
+    };
+    format.zip(architecture).ok_or_else(|| CodegenError::Target {
+        message: format!("`{triple}` has no object files that are written here: those of x86-64 and aarch64 are, in ELF or Mach-O"),
+    })
+}
 
-    /// Puts read-only bytes into the file.
-    pub fn constant(&mut self, name: &str, bytes: &[u8]) -> Result<DataId, CodegenError> {
-        let fail = |e| CodegenError::bug(name, e);
-        let id = self.module.declare_data(name, Linkage::Local, false, false).map_err(fail)?;
-        let mut padded = Vec::with_capacity(bytes.len() + LINE);
-        padded.extend_from_slice(bytes);
-        padded.resize(bytes.len() + LINE, 0);
-        let mut data = DataDescription::new();
-        data.define(padded.into_boxed_slice());
-        data.set_align(LINE as u64);
-        self.module.define_data(id, &data).map_err(fail)?;
-        Ok(id)
-    }
-
-    /// Names of the functions that the linker has to find elsewhere.
-    pub fn imports(&self) -> Vec<&str> {
-        let functions = self.module.declarations().get_functions();
-        let imports = functions.filter(|(_, f)| f.linkage == Linkage::Import);
-        imports.filter_map(|(_, f)| f.name.as_deref()).collect()
-    }
-
-    pub fn finish(self) -> Result<Vec<u8>, CodegenError> {
-        self.module.finish().emit().map_err(|e| CodegenError::bug("the object file", e))
-    }
+/// What a linker calls the place in code.
+fn flags(kind: Reloc, format: BinaryFormat) -> Result<RelocationFlags, CodegenError> {
+    let (elf, macho) = match kind {
+        Reloc::X86GOTPCRel4 => {
+            let (kind, encoding) = (RelocationKind::GotRelative, RelocationEncoding::Generic);
+            return Ok(RelocationFlags::Generic { kind, encoding, size: 32 });
+        }
+        Reloc::Aarch64AdrGotPage21 => {
+            (elf::R_AARCH64_ADR_GOT_PAGE, (macho::ARM64_RELOC_GOT_LOAD_PAGE21, true))
+        }
+        Reloc::Aarch64Ld64GotLo12Nc => {
+            (elf::R_AARCH64_LD64_GOT_LO12_NC, (macho::ARM64_RELOC_GOT_LOAD_PAGEOFF12, false))
+        }
+        other => return Err(CodegenError::bug("a relocation", other)),
+    };
+    Ok(match format {
+        BinaryFormat::Elf => RelocationFlags::Elf { r_type: elf },
+        _ => RelocationFlags::MachO { r_type: macho.0, r_pcrel: macho.1, r_length: 2 },
+    })
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use trine_ir::{MAIN, Module, text};
 
-use super::draft;
-use super::object_file::ObjectFile;
+use super::functions::Functions;
+use super::run;
 use crate::codegen::emit::{Symbols, translate};
 use crate::codegen::error::{BuildError, CodegenError};
 use crate::codegen::plan::Kernels;
@@ -57,7 +57,7 @@ pub fn show(kernels: &Kernels, language: Language, name: Option<&str>) -> Result
 
 /// The symbols of a module in the order in which a program of it numbers them.
 fn symbols(module: &Module) -> Vec<Arc<str>> {
-    draft::symbols(module).0
+    run::symbols(module).0
 }
 
 /// The kernel `name` in Cranelift's own language.
@@ -80,7 +80,7 @@ fn context(
     name: &str,
 ) -> Result<cranelift_codegen::Context, CodegenError> {
     let planned = kernels.get(name).ok_or(CodegenError::malformed("a name"))?;
-    let mut file = ObjectFile::new(kernels.target, name)?;
-    let (_, context) = translate(file.module(), symbols, name, planned.body, &*planned.kernel)?;
+    let mut functions = Functions::new(&kernels.target.isa);
+    let (_, context) = translate(&mut functions, symbols, name, planned.body, &*planned.kernel)?;
     Ok(context)
 }

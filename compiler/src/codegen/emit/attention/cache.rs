@@ -266,7 +266,11 @@ fn narrow(e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue, elem: 
     let whole = e.b.ins().band_imm_u(count, !15);
     e.for_range(zero, whole, 16, &[], |e, i, _| {
         let source = e.at(from, i, 4);
-        let parts: Vec<_> = (0..4).map(|j| e.load(F32X4, source, 16 * j)).collect();
+        let mut part = |j| {
+            let v = e.load(F32X4, source, 16 * j);
+            round(e, v, elem)
+        };
+        let parts = [0, 1, 2, 3].map(&mut part);
         let place = e.at(to, i, 2);
         store_sixteen(e, &parts, place, elem);
         Ok(vec![])
@@ -274,6 +278,7 @@ fn narrow(e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue, elem: 
     e.for_range(whole, count, 1, &[], |e, i, _| {
         let source = e.at(from, i, 4);
         let v = e.load(F32, source, 0);
+        let v = round(e, v, elem);
         let place = e.at(to, i, 2);
         store(e, v, place, elem);
         Ok(vec![])

@@ -330,7 +330,8 @@ impl<'p, 'g> Row<'p, 'g> {
         let graph = self.plan.graph;
         let mut sources = self.sources.iter().zip(&self.shared);
         if let Some((source, shared)) = sources.find(|(s, _)| s.value == value) {
-            return (source.load)(e, shared, at.index, at.ty.f32());
+            let v = (source.load)(e, shared, at.index, at.ty.f32())?;
+            return Ok(halves::round(e, v, graph.ty(value).elem));
         }
         if let Some((start, stride)) = self.starts.get(&value) {
             return Ok(load_leaf(e, *start, *stride, self.plan.leaves[&value].elem, at));

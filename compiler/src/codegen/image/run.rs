@@ -1,13 +1,11 @@
-//! A program but for its code: constants named, buffers planned, steps in order, kernels by name.
-//!
-//! What runs at once and what goes into an object file are made of the same draft.
+//! What a run does: constants named, buffers planned, steps in order.
 
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::dim::{Atom, Factor, Symbol};
 use trine_ir::{Def, Dim, Graph, MAIN, Module, NodeId, Op, Type, Value};
-use trine_runtime::{Buffer, Derived, Place, Port, Size, State, Step, StepKind};
+use trine_runtime::{Buffer, Derived, Kernel, Place, Plan, Port, Size, State, Step, StepKind};
 
 use super::buffers;
 use super::constants::Wanted;
@@ -16,45 +14,20 @@ use crate::codegen::emit::attention::attends;
 use crate::codegen::error::BuildError;
 use crate::codegen::plan::{Kernels, Planned};
 
-/// A program whose kernels are the names of functions.
-pub struct Draft {
-    /// Names of symbols, then of derived sizes.
-    pub symbols: Vec<Arc<str>>,
-    pub derived: Vec<Derived>,
-    pub requires: Vec<Option<(Size, Size)>>,
-    pub inputs: Vec<Port>,
-    pub outputs: Vec<Port>,
-    pub consts: Vec<Wanted>,
-    pub buffers: Vec<Buffer>,
-    pub slots: usize,
-    pub steps: Vec<Step<String>>,
-    pub states: Vec<State>,
-    pub kernels: FxHashMap<String, Needs>,
-}
-
-/// What a kernel wants of who calls it.
-pub struct Needs {
-    /// Bytes of scratch that the parts share, and behind it bytes for each part.
-    pub scratch_shared: Size,
-    pub scratch_part: Size,
-    /// Elementary operations of a whole call.
-    pub work: Size,
-    /// Additions and multiplications of a whole call, and the bytes that it must read and write.
-    pub operations: Size,
-    pub bytes: Size,
-    layouts: Vec<ArgLayout>,
-}
-
-/// Drafts the program of the module whose kernels these are.
-pub fn draft(kernels: &Kernels) -> Result<Draft, BuildError> {
+/// The plan of a run, whose kernels have no code yet, and the constants that it reads.
+pub fn plan(kernels: &Kernels) -> Result<(Plan<()>, Vec<Wanted>), BuildError> {
     let module = kernels.module;
     let main = &module.main().ok_or(BuildError::NoMain)?.graph;
     let (symbols, derived) = symbols(module);
-    let kernels = needs(kernels, &symbols)?;
+    let given: FxHashSet<Symbol> = symbols_of(main, main.params()).collect();
+    let called = |(name, planned)| called(name, planned, &given, &symbols);
+    let called = kernels.iter().map(called).collect::<Result<Vec<_>, _>>()?;
+    let numbered = called.iter().enumerate();
+    let numbered = numbered.map(|(i, (kernel, layouts))| (kernel.name.as_str(), (i, layouts.as_slice())));
     let mut builder = Builder {
         module,
         symbols: &symbols,
-        kernels: &kernels,
+        kernels: &numbered.collect(),
         places: FxHashMap::default(),
         consts: vec![],
         named: FxHashMap::default(),
@@ -77,34 +50,36 @@ pub fn draft(kernels: &Kernels) -> Result<Draft, BuildError> {
     let states = states(module, main);
     let size = |dim: &Dim| Size::new(dim, &symbols);
     let requires = module.requires.iter().map(|r| Some((size(&r.left)?, size(&r.right)?))).collect();
-    Ok(Draft { symbols, derived, requires, inputs, outputs, consts, buffers, slots, steps, states, kernels })
+    let kernels = called.into_iter().map(|(kernel, _)| kernel).collect();
+    Ok((Plan { symbols, derived, requires, inputs, outputs, buffers, slots, kernels, steps, states }, consts))
 }
 
-fn needs(kernels: &Kernels, symbols: &[Arc<str>]) -> Result<FxHashMap<String, Needs>, BuildError> {
-    let main = &kernels.module.main().ok_or(BuildError::NoMain)?.graph;
-    let given: FxHashSet<Symbol> = symbols_of(main, main.params()).collect();
-    let mut all = FxHashMap::default();
-    for (name, planned) in kernels.iter() {
-        let malformed = || BuildError::NoKernel(name.into());
-        if let Some(symbol) = unknown_symbol(planned.body, &given) {
-            let message =
-                format!("kernel `@{name}` needs `{symbol}`, which neither its operands nor inputs have");
-            return Err(BuildError::Malformed(message));
-        }
-        let kernel = &planned.kernel;
-        let scratch = kernel.scratch().ok_or_else(malformed)?;
-        let size = |dim: &Dim| Size::new(dim, symbols).ok_or_else(malformed);
-        let needs = Needs {
-            scratch_shared: size(&scratch.shared)?,
-            scratch_part: size(&scratch.part)?,
-            work: size(&kernel.work().ok_or_else(malformed)?)?,
-            operations: size(&kernel.operations().ok_or_else(malformed)?)?,
-            bytes: size(&bytes(planned).ok_or_else(malformed)?)?,
-            layouts: (0..planned.body.params().len()).map(|i| kernel.layout(i)).collect(),
-        };
-        all.insert(name.into(), needs);
+/// A kernel as its callers see it, and how it reads its arguments.
+fn called(
+    name: &str,
+    planned: &Planned,
+    given: &FxHashSet<Symbol>,
+    symbols: &[Arc<str>],
+) -> Result<(Kernel<()>, Vec<ArgLayout>), BuildError> {
+    let malformed = || BuildError::NoKernel(name.into());
+    if let Some(symbol) = unknown_symbol(planned.body, given) {
+        let message =
+            format!("kernel `@{name}` needs `{symbol}`, which neither its operands nor inputs have");
+        return Err(BuildError::Malformed(message));
     }
-    Ok(all)
+    let kernel = &planned.kernel;
+    let scratch = kernel.scratch().ok_or_else(malformed)?;
+    let size = |dim: &Dim| Size::new(dim, symbols).ok_or_else(malformed);
+    let called = Kernel {
+        name: name.into(),
+        function: (),
+        scratch_shared: size(&scratch.shared)?,
+        scratch_part: size(&scratch.part)?,
+        work: size(&kernel.work().ok_or_else(malformed)?)?,
+        operations: size(&kernel.operations().ok_or_else(malformed)?)?,
+        bytes: size(&bytes(planned).ok_or_else(malformed)?)?,
+    };
+    Ok((called, (0..planned.body.params().len()).map(|i| kernel.layout(i)).collect()))
 }
 
 /// A symbol in a kernel that neither its operands nor the inputs of the program, which are `given`, give a value.
@@ -141,12 +116,13 @@ fn bytes(Planned { body, kernel }: &Planned) -> Option<Dim> {
 struct Builder<'a> {
     module: &'a Module,
     symbols: &'a [Arc<str>],
-    kernels: &'a FxHashMap<String, Needs>,
+    /// The number of each kernel, and how it reads its arguments.
+    kernels: &'a FxHashMap<&'a str, (usize, &'a [ArgLayout])>,
     places: FxHashMap<Value, Place>,
     consts: Vec<Wanted>,
     named: FxHashMap<(String, ArgLayout), usize>,
     buffers: Vec<Buffer>,
-    steps: Vec<Step<String>>,
+    steps: Vec<Step>,
 }
 
 impl Builder<'_> {
@@ -203,7 +179,7 @@ impl Builder<'_> {
         let value = Value { node, result: 0 };
         let Some(source) = graph.operand(node, 0) else { return false };
         let same_type = graph.ty(source) == graph.ty(value);
-        let is_kernel = |user: NodeId| matches!(graph.op(user), Some(Op::Call(call)) if self.kernels.contains_key(&call.f.0));
+        let is_kernel = |user: NodeId| matches!(graph.op(user), Some(Op::Call(call)) if self.kernels.contains_key(call.f.0.as_str()));
         let count = |v: Value| graph.ty(v).count();
         let as_many =
             count(source).zip(count(value)).is_some_and(|(from, to)| self.module.implies(&from, &to));
@@ -215,12 +191,12 @@ impl Builder<'_> {
 
     fn step(&mut self, graph: &Graph, node: NodeId, op: &Op) -> Result<(), BuildError> {
         let kernel = match op {
-            Op::Call(call) => self.kernels.get_key_value(&call.f.0),
+            Op::Call(call) => self.kernels.get(call.f.0.as_str()).copied(),
             _ => None,
         };
         let mut args = vec![];
         for (i, operand) in graph.operands(node).into_iter().enumerate() {
-            let layout = kernel.map_or(ArgLayout::Dense, |(_, needs)| needs.layouts[i]);
+            let layout = kernel.map_or(ArgLayout::Dense, |(_, layouts)| layouts[i]);
             args.push(operand.map(|v| self.place(graph, v, layout)).transpose()?);
         }
         let mut results = vec![];
@@ -230,7 +206,7 @@ impl Builder<'_> {
             results.push(place);
         }
         let kind = match kernel {
-            Some((name, _)) => StepKind::Kernel(name.clone()),
+            Some((kernel, _)) => StepKind::Kernel(kernel),
             None => StepKind::Interpret(op.clone()),
         };
         let place = trine_ir::Place::new(MAIN, graph, node).to_string();
