@@ -12,10 +12,11 @@ mod past;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{F32, I32, I64};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::{attention, best, widen};
 
+use super::arguments::arguments;
 use super::checks::Checks;
 use super::function::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
@@ -469,32 +470,30 @@ impl Queries {
             mask::cut(e, &mut seen, width, (rows, single), sizes.total, room.mask)?;
         }
         let Seen { keys, values, mask, first: visible, total } = seen;
-        let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
-        let scalars = e.int(scalars);
-        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(plan.modes) << 32;
-        let modes = e.int(modes);
-        let fields = [
-            q.start,
-            q.stride,
-            keys.start,
-            keys.stride,
-            values.start,
-            values.stride,
-            mask.start,
-            mask.stride,
-            room.work,
+        let args = arguments!(attention::AttentionF32 {
+            q: q.start,
+            q_row: q.stride,
+            k: keys.start,
+            k_stride: keys.stride,
+            v: values.start,
+            v_stride: values.stride,
+            mask: mask.start,
+            mask_row: mask.stride,
+            scratch: room.work,
             out,
             out_row,
             rows,
-            sizes.d,
-            sizes.dv,
-            total,
+            d: sizes.d,
+            dv: sizes.dv,
+            keys: total,
             visible,
             more,
-            e.b.ins().uextend(I64, single),
-            scalars,
-            modes,
-        ];
-        e.call_with_struct(plan.symbol, &fields)
+            alone: e.b.ins().uextend(I64, single),
+            scale: e.float(plan.scale, F32),
+            softcap: e.float(plan.softcap, F32),
+            hidden: e.float(plan.hidden.unwrap_or(0.0), F32),
+            modes: e.b.ins().iconst(I32, i64::from(plan.modes)),
+        });
+        e.call_with_struct(plan.symbol, args)
     }
 }

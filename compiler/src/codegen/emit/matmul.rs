@@ -13,6 +13,7 @@ use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::matmul::Panels;
 use trine_ukernel::{best, matmul, silu};
 
+use super::arguments::arguments;
 use super::function::{ClifValue, Emit, Result};
 use super::rows::{self, Region, RowsKernel, Source, outer_offset};
 use super::view::View;
@@ -216,12 +217,29 @@ impl Kernel for MatmulKernel<'_> {
                 Rhs::Dense { view, .. } => start(e, view)?,
                 Rhs::Blocks(_) => e.int(0),
             };
-            let mut fields =
-                vec![a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own, packed];
-            if let Rhs::Blocks(blocks) = &self.b {
-                fields.extend(blocks.fields(e));
+            let product = arguments!(matmul::MatmulF32 {
+                a,
+                a_row,
+                a_column: a_inner,
+                b,
+                b_row,
+                b_column,
+                c: block_c,
+                c_row: n,
+                m,
+                k,
+                n_begin: from,
+                n_end: to,
+                scratch: own,
+                packed,
+            });
+            match &self.b {
+                Rhs::Dense { .. } => e.call_with_struct(self.symbol, product)?,
+                Rhs::Blocks(blocks) => {
+                    let weighted = blocks.arguments(e, product);
+                    e.call_with_struct(self.symbol, weighted)?;
+                }
             }
-            e.call_with_struct(self.symbol, &fields)?;
             let row = |e: &mut Emit, row: ClifValue| {
                 let offset = e.b.ins().imul(row, n);
                 Ok(vec![e.at(c, offset, 4)])

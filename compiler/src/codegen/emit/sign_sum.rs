@@ -9,8 +9,11 @@ mod finish;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::contract_i8::ContractI8;
+use trine_ukernel::scaled_i8::ScaledI8;
 use trine_ukernel::{Geometry, best, pad, rescale, signsum_f32};
 
+use super::arguments::arguments;
 use super::function::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
 use super::view::View;
@@ -287,6 +290,21 @@ impl Kernel for SignSumKernel<'_> {
         let stride = e.b.ins().imul_imm_s(chunk, tile);
         let stride = e.b.ins().bor_imm_s(stride, SKEW);
         let (zero, n) = (e.int(0), constant(e, g.n));
+        let sums_of = |out, tile_begin, tile_end, scratch| {
+            arguments!(ContractI8 {
+                weights,
+                x,
+                x_sums: x_more,
+                out,
+                rows,
+                groups,
+                group_k,
+                n_padded: stride,
+                tile_begin,
+                tile_end,
+                scratch,
+            })
+        };
         e.for_range(zero, chunks, 1, &[], |e, i, _| {
             let done = e.b.ins().imul(i, chunk);
             let first = e.b.ins().iadd(first, done);
@@ -323,27 +341,37 @@ impl Kernel for SignSumKernel<'_> {
                         contraction::emit(e, &g, &operands)?;
                     }
                     Contraction::Int8 { symbol, .. } => {
-                        let fields =
-                            [weights, x, x_more, out, rows, groups, group_k, stride, first, last, own_start];
-                        e.call_with_struct(symbol, &fields)?;
+                        e.call_with_struct(symbol, sums_of(out, first, last, own_start))?;
                     }
                     Contraction::Scaled { symbol, .. } => {
                         let null = e.int(0);
                         let (scales, factors) = (e.arg(self.scale), factors(self, e, share.rows));
-                        let between = constant(e, g.n_padded);
-                        let fields = [
-                            weights, x, x_more, out, rows, groups, group_k, stride, first, last, null,
-                            scales, between, factors,
-                        ];
-                        e.call_with_struct(symbol, &fields)?;
+                        let args = arguments!(ScaledI8 {
+                            sums: sums_of(out, first, last, null),
+                            scales,
+                            scales_stride: constant(e, g.n_padded),
+                            factors,
+                        });
+                        e.call_with_struct(symbol, args)?;
                     }
                     Contraction::F32 { symbol, .. } => {
                         let (k, group) = (constant(e, g.k), constant(e, g.group));
-                        let fields = [
-                            weights, x, x_more, out, own_start, rows, k, group, groups, group_k, stride,
-                            first, last,
-                        ];
-                        e.call_with_struct(symbol, &fields)?;
+                        let args = arguments!(signsum_f32::SignSumF32 {
+                            weights,
+                            x,
+                            x_stride: x_more,
+                            out,
+                            scratch: own_start,
+                            rows,
+                            k,
+                            group,
+                            groups,
+                            group_k,
+                            n_padded: stride,
+                            tile_begin: first,
+                            tile_end: last,
+                        });
+                        e.call_with_struct(symbol, args)?;
                     }
                 }
             }
@@ -394,7 +422,17 @@ fn pad(plan: &SignSumKernel, e: &mut Emit, rows: Rows, own: ClifValue) -> Result
         && plan.x.outer_stride(1).is_some_and(|s| s.as_const() == Some(g.k) || s.as_const() == Some(0));
     let out = if in_place { e.int(0) } else { own };
     let [k, group, group_k] = [g.k, g.group, g.group_k].map(|size| e.int(size as i64));
-    e.call_with_struct(plan.pad, &[x, stride, out, x_sums, rows.count, k, group, group_k])?;
+    let args = arguments!(pad::PadI8 {
+        x,
+        x_stride: stride,
+        out,
+        sums: x_sums,
+        rows: rows.count,
+        k,
+        group,
+        group_k,
+    });
+    e.call_with_struct(plan.pad, args)?;
     Ok((if in_place { x } else { own }, x_sums))
 }
 

@@ -2,10 +2,11 @@
 
 use trine_ir::{Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::best;
-use trine_ukernel::matmul::{Codes, WIDTH, blocks};
+use trine_ukernel::matmul::{Codes, MatmulF32, WIDTH, blocks};
 
 use super::super::ArgLayout;
-use super::super::function::{ClifValue, Emit};
+use super::super::arguments::{Arguments, arguments};
+use super::super::function::Emit;
 use crate::codegen::Target;
 
 /// Constants that together are the right-hand side of a product.
@@ -57,12 +58,12 @@ impl Blocks {
         4 * WIDTH * self.codes.k
     }
 
-    /// What the microkernel is told behind the fields of the product.
-    pub fn fields(&self, e: &mut Emit) -> [ClifValue; 6] {
+    /// What the microkernel is told of the product and of the weights.
+    pub fn arguments(&self, e: &mut Emit, product: Arguments<MatmulF32>) -> Arguments<blocks::BlocksF32> {
         let [codes, scales] = [self.q, self.scale].map(|arg| e.arg(arg));
         let zeros = self.zero.map(|arg| e.arg(arg)).unwrap_or_else(|| e.int(0));
         let sizes = [self.codes.middle(), self.codes.block, self.codes.packed_bits()];
         let [zero, block, bits] = sizes.map(|size| e.int(size as i64));
-        [codes, scales, zeros, zero, block, bits]
+        arguments!(blocks::BlocksF32 { product, codes, scales, zeros, zero, block, bits })
     }
 }
