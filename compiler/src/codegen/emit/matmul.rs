@@ -9,6 +9,7 @@ mod blocks;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::IntCC;
+use trine_ir::ops::Matmul;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::matmul::Panels;
 use trine_ukernel::{best, matmul, silu};
@@ -63,7 +64,7 @@ impl<'g> MatmulKernel<'g> {
         let Some(Op::Matmul(op)) = graph.op(node) else { return None };
         let product = Value { node, result: 0 };
         let ty = graph.ty(product);
-        let a = view(graph, node, 0)?;
+        let a = view(graph, node, Matmul::a)?;
         if ty.elem != Elem::F32 || ty.rank() < 2 || a.dims.len() < 2 {
             return None;
         }
@@ -80,8 +81,8 @@ impl<'g> MatmulKernel<'g> {
                 (a, Rhs::Blocks(blocks), true)
             }
             None => {
-                let b = view(graph, node, 1).filter(|b| b.dims.len() >= 2)?;
-                let panels = panels(graph, graph.operand(node, 1)?, &b, op.trans_b);
+                let b = view(graph, node, Matmul::b).filter(|b| b.dims.len() >= 2)?;
+                let panels = panels(graph, graph.operand(node, Matmul::b)?, &b, op.trans_b);
                 let folded = b.dims.len() == 2 && folds;
                 let (a, view) = if folded { (a, b) } else { (over(a)?, over(b)?) };
                 (a, Rhs::Dense { view, trans_b: op.trans_b, panels }, folded)

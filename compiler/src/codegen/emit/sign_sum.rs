@@ -8,6 +8,7 @@ mod finish;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
+use trine_ir::ops::{Rescale, SignSelect};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::contract_i8::ContractI8;
 use trine_ukernel::scaled_i8::ScaledI8;
@@ -77,7 +78,7 @@ impl Nodes {
         let sum = find(|op| matches!(op, Op::GroupSum(_)))?;
         let rescale = find(|op| matches!(op, Op::Rescale(_)))?;
         let Some(Op::GroupSum(group)) = graph.op(sum) else { return None };
-        let (x, weights) = (graph.operand(select, 0)?, graph.operand(select, 1)?);
+        let (x, weights) = (graph.operand(select, SignSelect::x)?, graph.operand(select, SignSelect::w)?);
         let [n, k] = graph.ty(weights).static_dims()?.try_into().ok()?;
         let product = match graph.op(select) {
             Some(Op::WeightProducts(_)) if graph.ty(weights).elem == Elem::I4 => Product::Int4Int8,
@@ -103,15 +104,15 @@ impl<'g> SignSumKernel<'g> {
         let Nodes { select, sum, rescale, x, weights, layer } = Nodes::of(graph)?;
         let target = choices.target;
         let param = |v: Value| graph.params().iter().position(|p| *p == v);
-        let row_scale = match graph.operand(rescale, 2) {
+        let row_scale = match graph.operand(rescale, Rescale::s) {
             Some(s) => Some(View::of(graph, s).filter(View::is_plain)?.arg),
             None => None,
         };
-        let row_scales = match graph.operand(rescale, 2) {
+        let row_scales = match graph.operand(rescale, Rescale::s) {
             Some(s) => graph.ty(s).back(0)?.as_const()?,
             None => 1,
         };
-        let bias = match graph.operand(rescale, 3) {
+        let bias = match graph.operand(rescale, Rescale::bias) {
             Some(b) => Some(param(b)?),
             None => None,
         };
@@ -124,7 +125,7 @@ impl<'g> SignSumKernel<'g> {
             int8: x.elem == Elem::I8,
             x,
             weights: param(weights)?,
-            scale: param(graph.operand(rescale, 1)?)?,
+            scale: param(graph.operand(rescale, Rescale::scale)?)?,
             row_scale,
             row_scales,
             bias,

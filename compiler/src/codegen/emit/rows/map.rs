@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::{F32, I32};
 use rustc_hash::FxHashMap;
+use trine_ir::ops::RmsNorm;
 use trine_ir::{Elem, NodeId, Op, Value};
 use trine_ukernel::{best, quantize, rms_norm, silu};
 
@@ -41,7 +42,7 @@ impl RowsKernel<'_> {
         }
         match graph.op(node)? {
             Op::Silu(_) => Some(best(silu::VARIANTS, target.features)?.symbol),
-            Op::RmsNorm(_) if self.lies_in_a_row(graph.operand(node, 1)?) => {
+            Op::RmsNorm(_) if self.lies_in_a_row(graph.operand(node, RmsNorm::gain)?) => {
                 Some(best(rms_norm::VARIANTS, target.features)?.symbol)
             }
             Op::QuantizeRows(_) => {
@@ -81,7 +82,7 @@ impl Row<'_, '_> {
         self.keep(result);
         match graph.op(node) {
             Some(Op::RmsNorm(norm)) => {
-                let gain = graph.operand(node, 1).ok_or_else(malformed)?;
+                let gain = graph.operand(node, RmsNorm::gain).ok_or_else(malformed)?;
                 let gain = self.row_of(e, gain, None)?;
                 let eps = e.float(norm.eps, F32);
                 let out = to.ok_or_else(malformed)?;

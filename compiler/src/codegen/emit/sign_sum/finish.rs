@@ -6,6 +6,7 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
+use trine_ir::ops::Add;
 use trine_ir::{Dim, Graph, NodeId, Op, Value};
 use trine_ukernel::{Geometry, best, rescale, silu};
 
@@ -128,7 +129,7 @@ impl<'g> Parts<'g> {
 fn addend(graph: &Graph, sums: Value) -> Option<usize> {
     let [output] = graph.outputs() else { return None };
     let Some(Op::Add(_)) = graph.op(output.node) else { return None };
-    let (a, b) = (graph.operand(output.node, 0)?, graph.operand(output.node, 1)?);
+    let (a, b) = (graph.operand(output.node, Add::a)?, graph.operand(output.node, Add::b)?);
     let other = if a == sums { b } else { a };
     let view = View::of(graph, other).filter(|_| a == sums || b == sums)?;
     (view.is_plain() && view.dims == graph.ty(sums).dims).then_some(view.arg)
