@@ -219,7 +219,8 @@ pub fn check_arity(operands: &[Operand], present: &[bool]) -> OpResult<()> {
     Ok(())
 }
 
-/// Declares an op. Operands are `name`, `name: optional` or, last, `name: variadic`.
+/// Declares an op. Operands are `name`, `name: optional` or, last, `name: variadic`. Each name is also a constant, the slot
+/// of the operand, as in `Matmul::b`.
 #[macro_export]
 macro_rules! op {
     ($(#[$meta:meta])* $name:ident = $mnemonic:literal
@@ -234,6 +235,7 @@ macro_rules! op {
                 slot: $crate::op_slot!($($slot)?),
             }),*];
             pub const ATTRS: &[&str] = &[$(stringify!($attr)),*];
+            $crate::op_slots!(0; $($arg)*);
 
             /// The attributes that are present, by name, as text.
             pub fn print_attrs(&self) -> Vec<(&'static str, String)> {
@@ -276,6 +278,19 @@ macro_rules! op_slot {
     };
     (variadic) => {
         $crate::op::Slot::Variadic
+    };
+}
+
+/// Constants for operands: `$slot` for the first, one more for each after it.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! op_slots {
+    ($slot:expr;) => {};
+    ($slot:expr; $arg:ident $($rest:ident)*) => {
+        /// The slot of the operand of this name.
+        #[allow(non_upper_case_globals)]
+        pub const $arg: usize = $slot;
+        $crate::op_slots!($slot + 1; $($rest)*);
     };
 }
 
@@ -334,4 +349,24 @@ macro_rules! op_set {
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::{Attention, CachedAttention, Gru, Lstm, Rnn};
+
+    #[test]
+    fn slots_are_of_the_operands_with_their_names() {
+        let name = |slot: usize| CachedAttention::OPERANDS[slot].name;
+        assert_eq!(name(CachedAttention::q), "q");
+        assert_eq!(name(CachedAttention::past_v), "past_v");
+        assert_eq!(name(CachedAttention::sink), "sink");
+    }
+
+    #[test]
+    fn ops_of_a_family_have_the_same_slots() {
+        assert!(CachedAttention::OPERANDS.starts_with(Attention::OPERANDS));
+        assert!(Lstm::OPERANDS.starts_with(Rnn::OPERANDS));
+        assert!(Lstm::OPERANDS.starts_with(Gru::OPERANDS));
+    }
 }

@@ -22,7 +22,7 @@ pub fn apply(module: &mut Module, layers: &[Rounded], int8: bool) -> Result<(), 
 
 fn replace(g: &mut Rewrite, layer: &Rounded, int8: bool) -> Result<(), Refusal> {
     let node = layer.output.node;
-    let x = g.graph().operand(node, 0).ok_or("the layer has no input")?;
+    let x = g.graph().operand(node, Matmul::a).ok_or("the layer has no input")?;
     let y = match &layer.weights {
         Weights::Kept(_) => return Ok(()),
         Weights::Planes(planes) => planes.matmul(g, x, &layer.name, int8)?,

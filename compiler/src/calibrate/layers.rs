@@ -2,6 +2,7 @@
 //!
 //! Layers of one input (q, k and v; gate and up) are a stage: they share its statistics, and are rounded together.
 
+use trine_ir::ops::Matmul;
 use trine_ir::{MAIN, Module, NodeId, Op, Value};
 
 use crate::passes::ternarize::glob;
@@ -119,7 +120,7 @@ fn layer(
 ) -> Option<(Value, Linear, Option<f64>)> {
     let function = scratch.functions.get_mut(&functions[0])?;
     let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
-    let (x, w) = (g.graph().operand(node, 0)?, g.graph().operand(node, 1)?);
+    let (x, w) = (g.graph().operand(node, Matmul::a)?, g.graph().operand(node, Matmul::b)?);
     let output = Value { node, result: 0 };
     let matrix = ternarize::weights(&g, output, w, true).ok()?;
     let Some(Op::Matmul(matmul)) = g.graph().op(node) else { return None };
@@ -144,6 +145,7 @@ pub fn matrix(module: &Module, layer: &Linear) -> Result<Matrix, CalibrateError>
     let mut scratch = module.clone();
     let function = scratch.functions.get_mut(&layer.functions[0]).ok_or(CalibrateError::NoLayers)?;
     let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
-    let w = g.graph().operand(layer.output.node, 1).ok_or_else(|| unreadable("they are absent".into()))?;
+    let w = g.graph().operand(layer.output.node, Matmul::b);
+    let w = w.ok_or_else(|| unreadable("they are absent".into()))?;
     ternarize::weights(&g, layer.output, w, true).map_err(|r| unreadable(r.0))
 }

@@ -4,7 +4,7 @@
 //! gives that input at every step. Nothing but calibration reads it.
 
 use trine_ir::attr::SymbolRef;
-use trine_ir::ops::Scan;
+use trine_ir::ops::{Matmul, Scan};
 use trine_ir::{Kind, MAIN, Module, NodeId, Op, Type, Value};
 
 use super::CalibrateError;
@@ -58,7 +58,7 @@ pub fn products(module: &Module, function: &str) -> Vec<NodeId> {
 fn inputs(module: &Module, body: &str) -> Vec<Value> {
     let Some(function) = module.functions.get(body) else { return vec![] };
     let mut inputs = vec![];
-    for x in products(module, body).into_iter().filter_map(|node| function.graph.operand(node, 0)) {
+    for x in products(module, body).into_iter().filter_map(|node| function.graph.operand(node, Matmul::a)) {
         if !inputs.contains(&x) {
             inputs.push(x);
         }

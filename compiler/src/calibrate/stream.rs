@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use trine_ir::ops::Add;
+use trine_ir::ops::{Add, Matmul};
 use trine_ir::{DimEnv, Graph, MAIN, Module, Tensor, Type, Value};
 use trine_runtime::{RunError, Session, SessionOptions, View};
 
@@ -117,7 +117,7 @@ impl Stream {
         for name in &layer.functions {
             let function = self.module.functions.get_mut(name).ok_or(CalibrateError::NoLayers)?;
             let constant = function.graph.constant(&key, ty.clone());
-            function.graph.set_operand(layer.output.node, 1, Some(constant));
+            function.graph.set_operand(layer.output.node, Matmul::b, Some(constant));
         }
         rounded.bias().map_or(Ok(()), |bias| self.add_bias(layer, bias))
     }

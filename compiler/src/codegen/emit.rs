@@ -4,6 +4,7 @@
 //! then: which microkernels are called, how constants lie, what scratch there is. What is left, [`Kernel::emit`], writes
 //! over any `cranelift_module::Module`. Weights and state reach code as arguments, other code by symbols.
 
+mod arguments;
 pub mod attention;
 mod checks;
 mod concat;

@@ -11,6 +11,7 @@ mod own_rows;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use trine_ir::ops::Conv;
 use trine_ir::{Kind, Module, Op, Stage, Value};
 
 use crate::pass::{Cx, PassError};
@@ -79,7 +80,7 @@ fn convolutions(module: &Module, cx: &mut Cx) {
         let scope = Scope { graph: &function.graph, consts: &module.consts };
         for node in function.graph.order() {
             let weights = match function.graph.kind(node) {
-                Some(Kind::Conv) => function.graph.operand(node, 1).and_then(|w| scope.known(w)),
+                Some(Kind::Conv) => function.graph.operand(node, Conv::w).and_then(|w| scope.known(w)),
                 _ => None,
             };
             let Some(matrix) = weights.as_ref().and_then(Matrix::of_filters) else { continue };

@@ -34,7 +34,8 @@ fn families(g: &Rewrite) -> Vec<Vec<NodeId>> {
     for node in g.graph().order() {
         let Some(Op::TernaryMatmul(op)) = g.graph().op(node) else { continue };
         let operands = g.graph().operands(node);
-        let (Some(x), biased) = (operands[0], operands.get(3).copied().flatten().is_some()) else { continue };
+        let Some(x) = operands[TernaryMatmul::x] else { continue };
+        let biased = operands.get(TernaryMatmul::bias).copied().flatten().is_some();
         let of_input = families.entry((x, biased)).or_default();
         match of_input.iter_mut().find(|(other, _)| other == op) {
             Some((_, family)) => family.push(node),
@@ -48,10 +49,10 @@ fn fuse(g: &mut Rewrite, siblings: &[NodeId]) -> Result<(), Refusal> {
     let Some(Op::TernaryMatmul(op)) = g.graph().op(siblings[0]).cloned() else {
         return refuse("not a ternary matmul");
     };
-    let x = g.graph().operands(siblings[0])[0];
+    let x = g.graph().operands(siblings[0])[TernaryMatmul::x];
     let slots = g.graph().operands(siblings[0]).len();
     let mut args = vec![x];
-    for slot in 1..slots {
+    for slot in TernaryMatmul::w..slots {
         args.push(stacked(g, siblings, slot)?);
     }
     let whole = Value { node: g.add_node(op, &args)?, result: 0 };

@@ -40,7 +40,7 @@ fn take_gain_in() -> Rule {
         }
         let readers = g.graph().users(m[&norm]);
         let linear = |(node, slot): &(_, usize)| {
-            let weights = g.graph().operand(*node, 1).filter(|_| *slot == 0);
+            let weights = g.graph().operand(*node, Matmul::b).filter(|_| *slot == Matmul::a);
             g.graph().kind(*node) == Some(Kind::Matmul) && weights.is_some_and(|w| g.scope().is_known(w))
         };
         if g.graph().is_output(m[&norm]) || !readers.iter().all(linear) {

@@ -127,9 +127,8 @@ fn keys_apart() -> Rule {
     let root = op(Kind::Attention, [&q, &k, &v, &maybe(&mask)]).filter(|scope, y| {
         let graph = scope.graph;
         let operand = |slot| graph.operand(y.node, slot);
-        let (Some(q), Some(k), Some(v), None) = (operand(0), operand(1), operand(2), operand(4)) else {
-            return false;
-        };
+        let inputs = [Attention::q, Attention::k, Attention::v, Attention::past_k].map(operand);
+        let [Some(q), Some(k), Some(v), None] = inputs else { return false };
         let (keys, values) = (shared(graph, q, k), shared(graph, q, v));
         let grown = Grown::of(graph, keys).is_some() && Grown::of(graph, values).is_some();
         // Heads that are shared are shared by keys and values alike.
@@ -141,7 +140,7 @@ fn keys_apart() -> Rule {
         let (q, given) = (m[&q], [m[&k], m[&v]]);
         let [k, v] = given.map(|x| shared(g.graph(), q, x));
         let y = with_past(g, op, [q, k, v], m.get(&mask))?;
-        if [k, v] == given && g.graph().operand(y.node, 4).is_none() {
+        if [k, v] == given && g.graph().operand(y.node, Attention::past_k).is_none() {
             return refuse("the cache is read before the attention");
         }
         Ok(y)

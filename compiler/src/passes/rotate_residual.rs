@@ -10,7 +10,7 @@
 
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
-use trine_ir::ops::{Gather, Matmul};
+use trine_ir::ops::{Gather, Matmul, RmsNorm};
 use trine_ir::{Def, Elem, Graph, Kind, MAIN, Module, NodeId, Op, Tensor, Type, Value};
 
 use crate::pass::{Cx, PassError};
@@ -113,7 +113,7 @@ impl Stream {
         for (user, slot) in graph.users(v) {
             match (graph.kind(user), slot) {
                 (Some(Kind::Add), _) => joined.push(Value { node: user, result: 0 }),
-                (Some(Kind::RmsNorm), 0) => self.norms.push(user),
+                (Some(Kind::RmsNorm), RmsNorm::x) => self.norms.push(user),
                 _ => self.refuse(user, "it reads the stream, and is no RMSNorm"),
             }
         }
@@ -145,10 +145,10 @@ impl Stream {
             match scope.graph.op(v.node) {
                 Some(Op::Add(_)) => {}
                 Some(Op::Gather(Gather { axis: 0 })) => {
-                    turns.push(self.turn(scope, v.node, 0, Side::Rows)?)
+                    turns.push(self.turn(scope, v.node, Gather::x, Side::Rows)?)
                 }
                 Some(Op::Matmul(Matmul { trans_b })) => {
-                    turns.push(self.turn(scope, v.node, 1, Side::rows_if(!trans_b))?);
+                    turns.push(self.turn(scope, v.node, Matmul::b, Side::rows_if(!trans_b))?);
                 }
                 _ => {
                     return Err(refused(
@@ -171,13 +171,13 @@ impl Stream {
         if graph.is_output(y) {
             return Err(refused(norm, "the norm is an output of the model"));
         }
-        let unit = self.turn(scope, norm, 1, Side::Gain)?;
+        let unit = self.turn(scope, norm, RmsNorm::gain, Side::Gain)?;
         let gain = unit.w.values::<f32>().map_err(|e| (norm, e.into()))?.into_owned();
         let mut turns = vec![unit];
         for (user, slot) in graph.users(y) {
             match (graph.op(user), slot) {
-                (Some(Op::Matmul(Matmul { trans_b })), 0) => {
-                    let turn = self.turn(scope, user, 1, Side::rows_if(*trans_b))?;
+                (Some(Op::Matmul(Matmul { trans_b })), Matmul::a) => {
+                    let turn = self.turn(scope, user, Matmul::b, Side::rows_if(*trans_b))?;
                     turns.push(Turn { gain: Some(gain.clone()), ..turn });
                 }
                 _ => return Err(refused(user, "it reads a norm of the stream, and is no product")),

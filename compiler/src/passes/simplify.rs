@@ -8,7 +8,7 @@ mod positions;
 
 use rustc_hash::FxHashMap;
 use trine_ir::graph::Operands;
-use trine_ir::ops::{Add, Concat, Expand, Mul, Reciprocal, Reshape, Rsqrt, Shape, Sqrt, Transpose};
+use trine_ir::ops::{Add, Concat, Expand, Mul, Pow, Reciprocal, Reshape, Rsqrt, Shape, Sqrt, Transpose};
 use trine_ir::{Dim, Kind, Module, NodeId, Op, Value};
 
 use super::fold_constants::is_pure;
@@ -77,7 +77,7 @@ fn simple_power() -> Rule {
     let (x, exponent) = (any(), scalar());
     let simple = |value: f64| [2.0, 0.5, -0.5, -1.0].contains(&value);
     let root = op(Kind::Pow, [&x, &exponent]).filter(move |scope, y| {
-        let exponent = scope.graph.operand(y.node, 1).and_then(|e| scope.scalar(e));
+        let exponent = scope.graph.operand(y.node, Pow::exponent).and_then(|e| scope.scalar(e));
         scope.graph.ty(y).elem.is_float() && exponent.is_some_and(simple)
     });
     rule("simple-power", root, move |m, g| {

@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use trine_ir::ops::Matmul;
 use trine_ir::{Kind, Module, NodeId, Stage};
 
 use crate::pass::{Cx, PassError};
@@ -112,7 +113,8 @@ pub(super) fn last_linear(module: &Module) -> Option<NodeId> {
     let graph = &module.main()?.graph;
     let scope = Scope { graph, consts: &module.consts };
     let is_linear = |node: &NodeId| {
-        graph.kind(*node) == Some(Kind::Matmul) && graph.operand(*node, 1).is_some_and(|w| scope.is_known(w))
+        graph.kind(*node) == Some(Kind::Matmul)
+            && graph.operand(*node, Matmul::b).is_some_and(|w| scope.is_known(w))
     };
     graph.order().into_iter().rev().find(is_linear)
 }

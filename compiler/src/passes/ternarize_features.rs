@@ -6,7 +6,7 @@
 //! `threshold`, the `τ`, by default `mean|x|` of each example along the last axis; `value`, the name of `x`, by default what the last linear layer reads; `form`, `ternary` (default) or
 //! `binary`.
 
-use trine_ir::ops::{Abs, Cast, Greater, ReduceMean, TernarySign};
+use trine_ir::ops::{Abs, Cast, Greater, Matmul, ReduceMean, TernarySign};
 use trine_ir::{Elem, Graph, Literal, MAIN, Module, OpResult, Value};
 
 use super::ternarize::last_linear;
@@ -61,7 +61,7 @@ pub(crate) fn features(module: &Module, name: Option<&str>) -> Result<Value, Str
     let value = match name {
         None => {
             let layer = last_linear(module).ok_or("there is no linear layer with known weights")?;
-            graph.operand(layer, 0).ok_or("the last linear layer reads nothing")?
+            graph.operand(layer, Matmul::a).ok_or("the last linear layer reads nothing")?
         }
         Some(name) => {
             let mut values = graph.order().into_iter().flat_map(|node| graph.results(node));

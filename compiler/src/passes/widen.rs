@@ -5,6 +5,7 @@
 //! embeddings, norms and the model's own int8 rows are found, and kernels have no conversions. Tables whose rows are read
 //! stay as they are, and so do caches.
 
+use trine_ir::ops::Gather;
 use trine_ir::{Elem, Kind, Module, NodeId, Op, Value};
 
 use super::fold_constants::is_pure;
@@ -38,7 +39,7 @@ fn computes(g: &Rewrite, node: NodeId, op: &Op) -> bool {
     let stays = match op.kind() {
         Kind::Cast | Kind::Shape | Kind::Size => true,
         // A table whose rows are read, and a cache that grows.
-        Kind::Gather => operands[0].is_some_and(|table| g.scope().is_known(table)),
+        Kind::Gather => operands[Gather::x].is_some_and(|table| g.scope().is_known(table)),
         Kind::Concat => operands.iter().flatten().any(is_param),
         _ => false,
     };

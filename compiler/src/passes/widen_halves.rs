@@ -5,7 +5,7 @@
 //! and softmax have kernels of halves themselves. Caches stay what they are, for attention keeps new keys and values in the
 //! type of the past.
 
-use trine_ir::ops::Cast;
+use trine_ir::ops::{Attention, Cast};
 use trine_ir::{Elem, Kind, Module, Op, Tensor, Value};
 
 use crate::pass::{Cx, PassError};
@@ -47,7 +47,7 @@ fn widened(kind: Kind, arity: usize) -> Rule {
 /// Queries, new keys and values, a mask that is added, and sinks.
 fn attention(kind: Kind, slots: usize) -> Rule {
     let operands: Vec<Pat> = (0..slots).map(|_| any()).collect();
-    let operand = |(slot, v): (usize, &Pat)| if slot < 3 { v.clone() } else { maybe(v) };
+    let operand = |(slot, v): (usize, &Pat)| if slot < Attention::mask { v.clone() } else { maybe(v) };
     let root = op(kind, operands.iter().enumerate().map(operand))
         .filter(|scope, y| y.result == 0 && is_half(scope.graph.ty(y).elem));
     rule("widen-halves", root.clone(), move |m, g| {
@@ -75,7 +75,8 @@ fn attention(kind: Kind, slots: usize) -> Rule {
 
 /// Whether an operand of attention is a cache, which stays what it is.
 pub(super) fn is_cache(op: &Op, slot: usize) -> bool {
-    matches!(op, Op::Attention(_) | Op::CachedAttention(_)) && (4..6).contains(&slot)
+    let caches = [Attention::past_k, Attention::past_v];
+    matches!(op, Op::Attention(_) | Op::CachedAttention(_)) && caches.contains(&slot)
 }
 
 /// The value as f32: a constant is one of f32 then.

@@ -41,9 +41,10 @@ impl Layer {
         let Some(op @ (Op::Rnn(_) | Op::Gru(_) | Op::Lstm(_))) = graph.op(node).cloned() else {
             return Ok(None);
         };
+        // The operands of an LSTM are those of the others, and two more.
         let operands = graph.operands(node);
         let operand = |i: usize| operands.get(i).copied().flatten();
-        let (Some(x), Some(w), Some(r)) = (operand(0), operand(1), operand(2)) else {
+        let (Some(x), Some(w), Some(r)) = (operand(Lstm::x), operand(Lstm::w), operand(Lstm::r)) else {
             return refuse("an operand is absent");
         };
         let ty = g.ty(x).clone();
@@ -55,7 +56,7 @@ impl Layer {
             Some(tensor) => Ok(tensor),
             None => refuse(format!("the {what} is not known")),
         };
-        if let Some(lens) = operand(4) {
+        if let Some(lens) = operand(Lstm::lens) {
             let lens = known(lens, "length of each sequence")?;
             if lens.values::<i32>()?.iter().any(|len| seq.as_const() != usize::try_from(*len).ok()) {
                 return refuse("sequences have lengths of their own");
@@ -64,8 +65,8 @@ impl Layer {
         let tensors = Tensors {
             w: known(w, "weight on the input")?,
             r: known(r, "weight on the state")?,
-            bias: operand(3).map(|v| known(v, "bias")).transpose()?,
-            peepholes: operand(7).map(|v| known(v, "peephole weight")).transpose()?,
+            bias: operand(Lstm::bias).map(|v| known(v, "bias")).transpose()?,
+            peepholes: operand(Lstm::peepholes).map(|v| known(v, "peephole weight")).transpose()?,
         };
         let names = (weights_name(g, w), weights_name(g, r));
         let (direction, activations) = common(&op);
@@ -80,7 +81,7 @@ impl Layer {
             })
             .collect::<Result<_, _>>()?;
         let name = g.graph().name(Value { node, result: 0 }).to_string();
-        let initial = [operand(5), operand(6)];
+        let initial = [operand(Lstm::initial_h), operand(Lstm::initial_c)];
         Ok(Some(Layer { op, name, x, seq, batch, hidden, initial, weights }))
     }
 

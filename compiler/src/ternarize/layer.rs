@@ -11,7 +11,8 @@ use crate::pattern::{Pat, Refusal, Rewrite, Rule, any, constant, matmul, op, ref
 /// `x · w` where `w` depends on constants alone.
 pub fn linear(x: &Pat, w: &Pat) -> Pat {
     matmul(x, w).filter(|scope, y| {
-        scope.graph.operand(y.node, 1).is_some_and(|w| scope.is_known(w) && scope.graph.ty(w).rank() > 1)
+        let w = scope.graph.operand(y.node, Matmul::b);
+        w.is_some_and(|w| scope.is_known(w) && scope.graph.ty(w).rank() > 1)
     })
 }
 

@@ -11,7 +11,8 @@ use crate::{bail, op};
 
 op! {
     /// As [`attention`](Attention), with new keys and values written into rows `starts[b], starts[b]+1, …` of a cache of `rows`
-    /// rows that begins with the past (com.microsoft GroupQueryAttention-1).
+    /// rows that begins with the past (com.microsoft GroupQueryAttention-1). Operands up to the past have the slots that
+    /// they have there.
     ///
     /// `q` is `[b,h,s,d]`, `k` `[b,hkv,s,d]`, `v` `[b,hkv,s,dv]`, the past `[b,hkv,p,d]` and `[b,hkv,p,dv]`, `starts`
     /// `i64[b]`; without starts, new rows come after the past. It may be f16 or bf16 as there. Rows between

@@ -8,6 +8,7 @@ use trine::Module;
 use trine::pass::{Driver, Pipeline};
 use trine::passes::{BEFORE_LOWERING, LEVELS};
 use trine::ternarize::Layer;
+use trine_ir::ops::{Conv, Matmul};
 use trine_ir::{Kind, Op, Type};
 
 use crate::cli::columns;
@@ -166,7 +167,8 @@ fn dense(module: &Module) -> Vec<(String, Type)> {
         let graph = &function.graph;
         for node in graph.order() {
             let weights = match graph.op(node) {
-                Some(Op::Matmul(_) | Op::Conv(_) | Op::ConvTranspose(_)) => graph.operand(node, 1),
+                Some(Op::Matmul(_)) => graph.operand(node, Matmul::b),
+                Some(Op::Conv(_) | Op::ConvTranspose(_)) => graph.operand(node, Conv::w),
                 _ => None,
             };
             if let Some((v, key)) = weights.and_then(|v| Some((v, graph.const_key(v)?))) {

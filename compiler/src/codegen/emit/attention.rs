@@ -12,10 +12,12 @@ mod past;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::types::{F32, I32, I64};
+use trine_ir::ops::{Attention, CachedAttention};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::{attention, best, widen};
 
+use super::arguments::arguments;
 use super::checks::Checks;
 use super::function::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
@@ -75,10 +77,11 @@ impl<'g> AttentionKernel<'g> {
         if let Some(t) = transposed {
             y = Value { node: t, result: 0 };
         }
-        let operand = |slot: usize| Heads::of(graph, graph.operand(node, slot)?);
-        let (q, k, v) = (operand(0)?, operand(1)?, operand(2)?);
+        let operand = |slot| graph.operand(node, slot);
+        let heads = |slot| Heads::of(graph, operand(slot)?);
+        let (q, k, v) = (heads(Attention::q)?, heads(Attention::k)?, heads(Attention::v)?);
         let new = &k.dims()[2];
-        let past = graph.operand(node, 4);
+        let past = operand(Attention::past_k);
         let total = match (&form.rows, past) {
             (Some(rows), Some(_)) => rows.clone(),
             (None, Some(past)) => graph.ty(past).dims.get(2)?.add(new)?,
@@ -93,9 +96,8 @@ impl<'g> AttentionKernel<'g> {
         if turns(&v) || turns(&k) && past.is_none() {
             return None;
         }
-        let turned = [(&q, 0), (&k, 1)].into_iter().filter(|(heads, _)| turns(heads));
-        let turned: Vec<NodeId> =
-            turned.flat_map(|(_, slot)| graph.operand(node, slot)).map(|v| v.node).collect();
+        let turned = [(&q, Attention::q), (&k, Attention::k)].into_iter().filter(|(heads, _)| turns(heads));
+        let turned: Vec<NodeId> = turned.flat_map(|(_, slot)| operand(slot)).map(|v| v.node).collect();
         let known = |n: &NodeId| {
             *n == node
                 || Some(*n) == transposed
@@ -106,8 +108,8 @@ impl<'g> AttentionKernel<'g> {
             return None;
         }
         // A cache of rows by number is one with a past, and its queries have no sinks.
-        let of_cache = form.rows.is_none() || past.is_some() && graph.operand(node, 7).is_none();
-        let starts = match graph.operand(node, 6) {
+        let of_cache = form.rows.is_none() || past.is_some() && operand(CachedAttention::sink).is_none();
+        let starts = match operand(CachedAttention::starts) {
             Some(starts) => Some(View::of(graph, starts)?),
             None => None,
         };
@@ -125,7 +127,7 @@ impl<'g> AttentionKernel<'g> {
         if let Some(past) = &past {
             past.fits(graph, &k, &v, &mut checks)?;
         }
-        let mask = match graph.operand(node, 3) {
+        let mask = match operand(Attention::mask) {
             Some(mask) => {
                 let q = q.dims();
                 let scores = [q[0].clone(), q[1].clone(), q[2].clone(), total.clone()];
@@ -469,32 +471,30 @@ impl Queries {
             mask::cut(e, &mut seen, width, (rows, single), sizes.total, room.mask)?;
         }
         let Seen { keys, values, mask, first: visible, total } = seen;
-        let scalars = i64::from(plan.scale.to_bits()) | i64::from(plan.softcap.to_bits()) << 32;
-        let scalars = e.int(scalars);
-        let modes = i64::from(plan.hidden.unwrap_or(0.0).to_bits()) | i64::from(plan.modes) << 32;
-        let modes = e.int(modes);
-        let fields = [
-            q.start,
-            q.stride,
-            keys.start,
-            keys.stride,
-            values.start,
-            values.stride,
-            mask.start,
-            mask.stride,
-            room.work,
+        let args = arguments!(attention::AttentionF32 {
+            q: q.start,
+            q_row: q.stride,
+            k: keys.start,
+            k_stride: keys.stride,
+            v: values.start,
+            v_stride: values.stride,
+            mask: mask.start,
+            mask_row: mask.stride,
+            scratch: room.work,
             out,
             out_row,
             rows,
-            sizes.d,
-            sizes.dv,
-            total,
+            d: sizes.d,
+            dv: sizes.dv,
+            keys: total,
             visible,
             more,
-            e.b.ins().uextend(I64, single),
-            scalars,
-            modes,
-        ];
-        e.call_with_struct(plan.symbol, &fields)
+            alone: e.b.ins().uextend(I64, single),
+            scale: e.float(plan.scale, F32),
+            softcap: e.float(plan.softcap, F32),
+            hidden: e.float(plan.hidden.unwrap_or(0.0), F32),
+            modes: e.b.ins().iconst(I32, i64::from(plan.modes)),
+        });
+        e.call_with_struct(plan.symbol, args)
     }
 }

@@ -21,11 +21,11 @@ impl<'g> CumSumKernel<'g> {
     pub fn new(graph: &'g Graph) -> Option<CumSumKernel<'g>> {
         let [output] = graph.outputs() else { return None };
         let Some(Op::CumSum(op)) = graph.op(output.node) else { return None };
-        let x = graph.operand(output.node, 0)?;
+        let x = graph.operand(output.node, CumSum::x)?;
         let view = View::of(graph, x).filter(View::is_plain)?;
         let ty = graph.ty(x);
         let rank = ty.rank() as f64;
-        let axis = graph.as_literal(graph.operand(output.node, 1)?)?.as_f64();
+        let axis = graph.as_literal(graph.operand(output.node, CumSum::axis)?)?.as_f64();
         let axis = if axis < 0.0 { axis + rank } else { axis };
         let alone = graph.order().iter().filter(|n| graph.op(**n).is_some()).count() == 1;
         let fits =

@@ -18,6 +18,7 @@ use trine_ir::{Dim, Elem};
 use trine_ukernel::prefetch;
 
 use super::CodegenError;
+use super::arguments::{Arguments, Field};
 
 pub type Result<T> = std::result::Result<T, CodegenError>;
 
@@ -234,11 +235,13 @@ impl Emit<'_> {
         self.b.ins().stack_addr(I64, slot, 0)
     }
 
-    /// Calls the microkernel `symbol` with a pointer to its arguments, each eight bytes.
-    pub fn call_with_struct(&mut self, symbol: &str, fields: &[Value]) -> Result<()> {
-        let args = self.stack(8 * fields.len() as u32);
-        for (i, field) in fields.iter().enumerate() {
-            self.store(*field, args, 8 * i as i32);
+    /// Calls the microkernel `symbol` with a pointer to its arguments.
+    pub fn call_with_struct<S>(&mut self, symbol: &str, arguments: Arguments<S>) -> Result<()> {
+        let args = self.stack(size_of::<S>() as u32);
+        for Field { offset, size, value } in arguments.in_order() {
+            let bytes = self.b.func.dfg.value_type(value).bytes() as usize;
+            debug_assert_eq!(bytes, size, "`{symbol}` has another type at offset {offset}");
+            self.store(value, args, offset as i32);
         }
         self.call(symbol, &[args], None).map(|_| ())
     }

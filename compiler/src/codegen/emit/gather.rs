@@ -4,6 +4,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, I8, I8X16, I32, I64};
+use trine_ir::ops::Gather;
 use trine_ir::{Dim, Elem, Graph, Literal, Op};
 use trine_runtime::kernel::STATUS_INDEX;
 use trine_ukernel::matmul::{Panels, WIDTH};
@@ -35,12 +36,12 @@ impl<'g> GatherKernel<'g> {
             let view = View::of(graph, graph.operand(output.node, slot)?)?;
             (view.is_dense() && view.offset.as_const() == Some(0)).then_some(view)
         };
-        let literal = graph.operand(output.node, 1).and_then(|v| graph.as_literal(v));
+        let literal = graph.operand(output.node, Gather::indices).and_then(|v| graph.as_literal(v));
         let indices = match literal {
             Some(Literal::I64(index)) => Indices::Literal(index),
-            _ => Indices::View(operand(1)?),
+            _ => Indices::View(operand(Gather::indices)?),
         };
-        let table = operand(0)?;
+        let table = operand(Gather::x)?;
         let alone = graph.order().iter().filter(|n| graph.op(**n).is_some()).count() == 1;
         let whole = match &indices {
             Indices::View(view) => matches!(view.elem, Elem::I64 | Elem::I32),

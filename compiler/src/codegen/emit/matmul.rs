@@ -9,10 +9,12 @@ mod blocks;
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::condcodes::IntCC;
+use trine_ir::ops::Matmul;
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
 use trine_ukernel::matmul::Panels;
 use trine_ukernel::{best, matmul, silu};
 
+use super::arguments::arguments;
 use super::function::{ClifValue, Emit, Result};
 use super::rows::{self, Region, RowsKernel, Source, outer_offset};
 use super::view::View;
@@ -62,7 +64,7 @@ impl<'g> MatmulKernel<'g> {
         let Some(Op::Matmul(op)) = graph.op(node) else { return None };
         let product = Value { node, result: 0 };
         let ty = graph.ty(product);
-        let a = view(graph, node, 0)?;
+        let a = view(graph, node, Matmul::a)?;
         if ty.elem != Elem::F32 || ty.rank() < 2 || a.dims.len() < 2 {
             return None;
         }
@@ -79,8 +81,8 @@ impl<'g> MatmulKernel<'g> {
                 (a, Rhs::Blocks(blocks), true)
             }
             None => {
-                let b = view(graph, node, 1).filter(|b| b.dims.len() >= 2)?;
-                let panels = panels(graph, graph.operand(node, 1)?, &b, op.trans_b);
+                let b = view(graph, node, Matmul::b).filter(|b| b.dims.len() >= 2)?;
+                let panels = panels(graph, graph.operand(node, Matmul::b)?, &b, op.trans_b);
                 let folded = b.dims.len() == 2 && folds;
                 let (a, view) = if folded { (a, b) } else { (over(a)?, over(b)?) };
                 (a, Rhs::Dense { view, trans_b: op.trans_b, panels }, folded)
@@ -216,12 +218,29 @@ impl Kernel for MatmulKernel<'_> {
                 Rhs::Dense { view, .. } => start(e, view)?,
                 Rhs::Blocks(_) => e.int(0),
             };
-            let mut fields =
-                vec![a, a_row, a_inner, b, b_row, b_column, block_c, n, m, k, from, to, own, packed];
-            if let Rhs::Blocks(blocks) = &self.b {
-                fields.extend(blocks.fields(e));
+            let product = arguments!(matmul::MatmulF32 {
+                a,
+                a_row,
+                a_column: a_inner,
+                b,
+                b_row,
+                b_column,
+                c: block_c,
+                c_row: n,
+                m,
+                k,
+                n_begin: from,
+                n_end: to,
+                scratch: own,
+                packed,
+            });
+            match &self.b {
+                Rhs::Dense { .. } => e.call_with_struct(self.symbol, product)?,
+                Rhs::Blocks(blocks) => {
+                    let weighted = blocks.arguments(e, product);
+                    e.call_with_struct(self.symbol, weighted)?;
+                }
             }
-            e.call_with_struct(self.symbol, &fields)?;
             let row = |e: &mut Emit, row: ClifValue| {
                 let offset = e.b.ins().imul(row, n);
                 Ok(vec![e.at(c, offset, 4)])

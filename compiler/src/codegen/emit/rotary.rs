@@ -3,7 +3,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
 use cranelift_codegen::ir::types::{F32, F32X4};
-use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value, ops};
 
 use super::checks::Checks;
 use super::function::{ClifValue, Emit, Result, lanes};
@@ -82,7 +82,7 @@ impl Rotary {
             let view = View::of(graph, graph.operand(node, slot)?)?;
             (view.elem == Elem::F32 && view.strides.last()?.as_const() == Some(1)).then_some(view)
         };
-        let x = operand(0)?;
+        let x = operand(ops::Rotary::x)?;
         let table = |slot: usize| {
             let mut view = operand(slot)?;
             // `[b|1, s, r/2]` seen from every head.
@@ -91,8 +91,8 @@ impl Rotary {
             let half = view.dims[3].clone();
             view.broadcast(&[x.dims[0].clone(), x.dims[1].clone(), x.dims[2].clone(), half])
         };
-        let (cos, sin) = (table(1)?, table(2)?);
-        let table = graph.ty(graph.operand(node, 1)?).dims.clone();
+        let (cos, sin) = (table(ops::Rotary::cos)?, table(ops::Rotary::sin)?);
+        let table = graph.ty(graph.operand(node, ops::Rotary::cos)?).dims.clone();
         let product = op.rounded.unwrap_or(Elem::F32);
         Some(Rotary { x, cos, sin, interleaved: op.interleaved, product, table })
     }

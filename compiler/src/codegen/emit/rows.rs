@@ -15,7 +15,9 @@ use cranelift_codegen::ir::{InstBuilder, Type as ClifType};
 use rustc_hash::FxHashMap;
 use trine_ir::domain::{Domain, Extent};
 use trine_ir::{Def, Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::silu;
 
+use super::arguments::arguments;
 use super::elementwise;
 use super::function::{ClifValue, Emit, Result, clif_type};
 use super::halves::is_real;
@@ -276,7 +278,7 @@ pub fn map_in_place(
     e.for_range(region.begin, region.end, 1, &[], |e, r, _| {
         let start = row(e, r)?[0];
         let start = e.at(start, region.from, 4);
-        e.call_with_struct(symbol, &[start, start, count])?;
+        e.call_with_struct(symbol, arguments!(silu::SiluF32 { x: start, out: start, n: count }))?;
         Ok(vec![])
     })?;
     Ok(())

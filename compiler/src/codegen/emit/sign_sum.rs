@@ -8,9 +8,13 @@ mod finish;
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
+use trine_ir::ops::{Rescale, SignSelect};
 use trine_ir::{Dim, Elem, Graph, NodeId, Op, Value};
+use trine_ukernel::contract_i8::ContractI8;
+use trine_ukernel::scaled_i8::ScaledI8;
 use trine_ukernel::{Geometry, best, pad, rescale, signsum_f32};
 
+use super::arguments::arguments;
 use super::function::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
 use super::view::View;
@@ -74,7 +78,7 @@ impl Nodes {
         let sum = find(|op| matches!(op, Op::GroupSum(_)))?;
         let rescale = find(|op| matches!(op, Op::Rescale(_)))?;
         let Some(Op::GroupSum(group)) = graph.op(sum) else { return None };
-        let (x, weights) = (graph.operand(select, 0)?, graph.operand(select, 1)?);
+        let (x, weights) = (graph.operand(select, SignSelect::x)?, graph.operand(select, SignSelect::w)?);
         let [n, k] = graph.ty(weights).static_dims()?.try_into().ok()?;
         let product = match graph.op(select) {
             Some(Op::WeightProducts(_)) if graph.ty(weights).elem == Elem::I4 => Product::Int4Int8,
@@ -100,15 +104,15 @@ impl<'g> SignSumKernel<'g> {
         let Nodes { select, sum, rescale, x, weights, layer } = Nodes::of(graph)?;
         let target = choices.target;
         let param = |v: Value| graph.params().iter().position(|p| *p == v);
-        let row_scale = match graph.operand(rescale, 2) {
+        let row_scale = match graph.operand(rescale, Rescale::s) {
             Some(s) => Some(View::of(graph, s).filter(View::is_plain)?.arg),
             None => None,
         };
-        let row_scales = match graph.operand(rescale, 2) {
+        let row_scales = match graph.operand(rescale, Rescale::s) {
             Some(s) => graph.ty(s).back(0)?.as_const()?,
             None => 1,
         };
-        let bias = match graph.operand(rescale, 3) {
+        let bias = match graph.operand(rescale, Rescale::bias) {
             Some(b) => Some(param(b)?),
             None => None,
         };
@@ -121,7 +125,7 @@ impl<'g> SignSumKernel<'g> {
             int8: x.elem == Elem::I8,
             x,
             weights: param(weights)?,
-            scale: param(graph.operand(rescale, 1)?)?,
+            scale: param(graph.operand(rescale, Rescale::scale)?)?,
             row_scale,
             row_scales,
             bias,
@@ -287,6 +291,21 @@ impl Kernel for SignSumKernel<'_> {
         let stride = e.b.ins().imul_imm_s(chunk, tile);
         let stride = e.b.ins().bor_imm_s(stride, SKEW);
         let (zero, n) = (e.int(0), constant(e, g.n));
+        let sums_of = |out, tile_begin, tile_end, scratch| {
+            arguments!(ContractI8 {
+                weights,
+                x,
+                x_sums: x_more,
+                out,
+                rows,
+                groups,
+                group_k,
+                n_padded: stride,
+                tile_begin,
+                tile_end,
+                scratch,
+            })
+        };
         e.for_range(zero, chunks, 1, &[], |e, i, _| {
             let done = e.b.ins().imul(i, chunk);
             let first = e.b.ins().iadd(first, done);
@@ -323,27 +342,37 @@ impl Kernel for SignSumKernel<'_> {
                         contraction::emit(e, &g, &operands)?;
                     }
                     Contraction::Int8 { symbol, .. } => {
-                        let fields =
-                            [weights, x, x_more, out, rows, groups, group_k, stride, first, last, own_start];
-                        e.call_with_struct(symbol, &fields)?;
+                        e.call_with_struct(symbol, sums_of(out, first, last, own_start))?;
                     }
                     Contraction::Scaled { symbol, .. } => {
                         let null = e.int(0);
                         let (scales, factors) = (e.arg(self.scale), factors(self, e, share.rows));
-                        let between = constant(e, g.n_padded);
-                        let fields = [
-                            weights, x, x_more, out, rows, groups, group_k, stride, first, last, null,
-                            scales, between, factors,
-                        ];
-                        e.call_with_struct(symbol, &fields)?;
+                        let args = arguments!(ScaledI8 {
+                            sums: sums_of(out, first, last, null),
+                            scales,
+                            scales_stride: constant(e, g.n_padded),
+                            factors,
+                        });
+                        e.call_with_struct(symbol, args)?;
                     }
                     Contraction::F32 { symbol, .. } => {
                         let (k, group) = (constant(e, g.k), constant(e, g.group));
-                        let fields = [
-                            weights, x, x_more, out, own_start, rows, k, group, groups, group_k, stride,
-                            first, last,
-                        ];
-                        e.call_with_struct(symbol, &fields)?;
+                        let args = arguments!(signsum_f32::SignSumF32 {
+                            weights,
+                            x,
+                            x_stride: x_more,
+                            out,
+                            scratch: own_start,
+                            rows,
+                            k,
+                            group,
+                            groups,
+                            group_k,
+                            n_padded: stride,
+                            tile_begin: first,
+                            tile_end: last,
+                        });
+                        e.call_with_struct(symbol, args)?;
                     }
                 }
             }
@@ -394,7 +423,17 @@ fn pad(plan: &SignSumKernel, e: &mut Emit, rows: Rows, own: ClifValue) -> Result
         && plan.x.outer_stride(1).is_some_and(|s| s.as_const() == Some(g.k) || s.as_const() == Some(0));
     let out = if in_place { e.int(0) } else { own };
     let [k, group, group_k] = [g.k, g.group, g.group_k].map(|size| e.int(size as i64));
-    e.call_with_struct(plan.pad, &[x, stride, out, x_sums, rows.count, k, group, group_k])?;
+    let args = arguments!(pad::PadI8 {
+        x,
+        x_stride: stride,
+        out,
+        sums: x_sums,
+        rows: rows.count,
+        k,
+        group,
+        group_k,
+    });
+    e.call_with_struct(plan.pad, args)?;
     Ok((if in_place { x } else { own }, x_sums))
 }
 

@@ -6,6 +6,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
+use trine_ir::ops::Range;
 use trine_ir::{Def, Dim, Elem, Graph, Literal, Op, Value};
 use trine_runtime::kernel::STATUS_SHAPE;
 
@@ -39,8 +40,9 @@ impl<'g> SizesKernel<'g> {
             Op::Shape(op) => What::Dims(graph.ty(operand(0)?).dims.get(op.start..op.end)?.to_vec()),
             Op::Size(_) => What::Dims(vec![graph.ty(operand(0)?).count()?]),
             Op::Range(op) => {
-                let Number::Literal(step @ 1..) = Number::of(graph, operand(2)?)? else { return None };
-                let (start, limit) = (Number::of(graph, operand(0)?)?, Number::of(graph, operand(1)?)?);
+                let number = |slot| Number::of(graph, operand(slot)?);
+                let Number::Literal(step @ 1..) = number(Range::delta)? else { return None };
+                let (start, limit) = (number(Range::start)?, number(Range::limit)?);
                 What::Range { start, limit, step, count: op.count.clone() }
             }
             _ => return None,

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
+use trine_ir::ops::TensorScatter;
 use trine_ir::{Dim, Elem, Graph, Op};
 use trine_runtime::kernel::STATUS_INDEX;
 
@@ -25,10 +26,11 @@ impl<'g> TensorScatterKernel<'g> {
         let [output] = graph.outputs() else { return None };
         let Some(Op::TensorScatter(op)) = graph.op(output.node) else { return None };
         let operand = |slot: usize| View::of(graph, graph.operand(output.node, slot)?).filter(View::is_plain);
-        let (past, update) = (operand(0)?, operand(1)?);
-        let starts = match graph.operand(output.node, 2) {
+        let (past, update) = (operand(TensorScatter::past)?, operand(TensorScatter::update)?);
+        let starts = match graph.operand(output.node, TensorScatter::starts) {
             Some(_) => {
-                Some(operand(2).filter(|view| view.elem == Elem::I64 && view.dims[..] == past.dims[..1])?.arg)
+                let fits = |view: &View| view.elem == Elem::I64 && view.dims[..] == past.dims[..1];
+                Some(operand(TensorScatter::starts).filter(fits)?.arg)
             }
             None => None,
         };

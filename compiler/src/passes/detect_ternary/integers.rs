@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use trine_ir::ops::{Cast, Reshape, Sub};
+use trine_ir::ops::{Cast, MatmulInteger, Reshape, Sub};
 use trine_ir::{Elem, Kind, Tensor, Value};
 
 use crate::pattern::*;
@@ -18,7 +18,7 @@ const COUNTED: f32 = 16777216.0;
 pub fn products(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let (a, w, a_zero, w_zero) = (any(), any(), any(), any());
     let product = op(Kind::MatmulInteger, [&a, &w, &maybe(&a_zero), &maybe(&w_zero)])
-        .filter(|scope, y| scope.graph.operand(y.node, 1).is_some_and(|w| scope.is_known(w)));
+        .filter(|scope, y| scope.graph.operand(y.node, MatmulInteger::b).is_some_and(|w| scope.is_known(w)));
     let root = cast(&product);
     rule("detect-ternary-integers", root.clone(), move |m, g| {
         if g.ty(m[&root]).elem != Elem::F32 {

@@ -88,7 +88,7 @@ impl OwnRows {
             ..matmul
         };
         let mut args = g.graph().operands(product.node);
-        args[0] = Some(m[&self.x]);
+        args[TernaryMatmul::x] = Some(m[&self.x]);
         Ok(Value { node: g.add_node(op, &args)?, result: 0 })
     }
 

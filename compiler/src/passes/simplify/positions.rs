@@ -4,7 +4,7 @@
 //! mask itself, as far as there are keys.
 
 use trine_ir::dim::Dim;
-use trine_ir::ops::{Concat, Expand, Gather, GatherNd, Reshape};
+use trine_ir::ops::{Concat, Expand, Gather, GatherNd, Range, Reshape};
 use trine_ir::{Graph, Kind, Literal, Op, Value};
 
 use crate::pattern::{Rule, any, op, refuse, rule};
@@ -69,7 +69,8 @@ fn counted(graph: &Graph, plane: Value, axes: usize) -> Option<Counted> {
         at = graph.operand(at.node, 0).filter(|_| view)?;
     }
     let number = |slot: usize| graph.operand(at.node, slot).and_then(|v| graph.as_literal(v));
-    if (number(0), number(2)) != (Some(Literal::I64(0)), Some(Literal::I64(1))) || last.as_const() != Some(1)
+    if (number(Range::start), number(Range::delta)) != (Some(Literal::I64(0)), Some(Literal::I64(1)))
+        || last.as_const() != Some(1)
     {
         return None;
     }

@@ -5,7 +5,9 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I8, I16, I64};
 use trine_ir::Elem;
 use trine_runtime::kernel::STATUS_INDEX;
+use trine_ukernel::widen;
 
+use super::super::arguments::arguments;
 use super::super::function::{ClifValue, Emit, Result};
 use super::super::halves::{is_half, round, store, store_sixteen};
 use super::super::rotary::Rotary;
@@ -237,7 +239,7 @@ impl Held<'_> {
 
     fn widen(&self, e: &mut Emit, from: ClifValue, to: ClifValue, count: ClifValue) -> Result<()> {
         let bf16 = e.int(i64::from(self.past.elem == Elem::Bf16));
-        e.call_with_struct(self.plan.widen, &[from, to, count, bf16])
+        e.call_with_struct(self.plan.widen, arguments!(widen::WidenHalves { from, to, n: count, bf16 }))
     }
 }
 

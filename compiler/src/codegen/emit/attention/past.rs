@@ -1,5 +1,6 @@
 //! The cache that attention appends to.
 
+use trine_ir::ops::Attention;
 use trine_ir::{Dim, Elem, Graph, NodeId, Value};
 
 use super::super::checks::Checks;
@@ -35,7 +36,7 @@ impl Past {
             })
         };
         let elem = graph.ty(past_k).elem;
-        let same = graph.ty(graph.operand(node, 5)?).elem == elem;
+        let same = graph.ty(graph.operand(node, Attention::past_v)?).elem == elem;
         (same && is_real(elem)).then_some(())?;
         let rows = graph.ty(past_k).dims.get(2)?.clone();
         Some(Past {
@@ -43,7 +44,7 @@ impl Past {
             grows: rows != *total,
             rows,
             keys: cache(past_k, 1)?,
-            values: cache(graph.operand(node, 5)?, 2)?,
+            values: cache(graph.operand(node, Attention::past_v)?, 2)?,
         })
     }
 

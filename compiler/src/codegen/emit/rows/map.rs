@@ -1,11 +1,13 @@
 //! What microkernels compute a whole row at a time, in vectors wider than those of generated code.
 
 use cranelift_codegen::ir::InstBuilder;
-use cranelift_codegen::ir::types::F32;
+use cranelift_codegen::ir::types::{F32, I32};
 use rustc_hash::FxHashMap;
+use trine_ir::ops::RmsNorm;
 use trine_ir::{Elem, NodeId, Op, Value};
 use trine_ukernel::{best, quantize, rms_norm, silu};
 
+use super::super::arguments::arguments;
 use super::super::function::{ClifValue, Emit, Result};
 use super::super::{CodegenError, Shape};
 use super::RowsKernel;
@@ -40,7 +42,7 @@ impl RowsKernel<'_> {
         }
         match graph.op(node)? {
             Op::Silu(_) => Some(best(silu::VARIANTS, target.features)?.symbol),
-            Op::RmsNorm(_) if self.lies_in_a_row(graph.operand(node, 1)?) => {
+            Op::RmsNorm(_) if self.lies_in_a_row(graph.operand(node, RmsNorm::gain)?) => {
                 Some(best(rms_norm::VARIANTS, target.features)?.symbol)
             }
             Op::QuantizeRows(_) => {
@@ -80,24 +82,34 @@ impl Row<'_, '_> {
         self.keep(result);
         match graph.op(node) {
             Some(Op::RmsNorm(norm)) => {
-                let gain = graph.operand(node, 1).ok_or_else(malformed)?;
+                let gain = graph.operand(node, RmsNorm::gain).ok_or_else(malformed)?;
                 let gain = self.row_of(e, gain, None)?;
                 let eps = e.float(norm.eps, F32);
-                e.call_with_struct(symbol, &[from, gain, to.ok_or_else(malformed)?, length, eps])
+                let out = to.ok_or_else(malformed)?;
+                let args = arguments!(rms_norm::RmsNormF32 { x: from, gain, out, n: length, eps });
+                e.call_with_struct(symbol, args)
             }
             Some(Op::QuantizeRows(rows)) => {
-                let modes = i64::from(rows.reciprocal.0) << 32;
-                let modes = e.int(i64::from(rows.floor.unwrap_or(0.0).to_bits()) | modes);
                 let given = |result: u32| {
                     let output = graph.outputs().iter().position(|o| *o == Value { node, result });
                     output.map(|i| shape.result(i)).ok_or_else(malformed)
                 };
                 let (q, scale) = (e.arg(given(0)?), e.arg(given(1)?));
                 let row = e.b.ins().imul(self.row, length);
-                let fields = [from, e.at(q, row, 1), e.at(scale, self.row, 4), length, modes];
-                e.call_with_struct(symbol, &fields)
+                let args = arguments!(quantize::QuantizeF32 {
+                    x: from,
+                    q: e.at(q, row, 1),
+                    scale: e.at(scale, self.row, 4),
+                    n: length,
+                    floor: e.float(rows.floor.unwrap_or(0.0), F32),
+                    reciprocal: e.b.ins().iconst(I32, i64::from(rows.reciprocal.0)),
+                });
+                e.call_with_struct(symbol, args)
             }
-            _ => e.call_with_struct(symbol, &[from, to.ok_or_else(malformed)?, length]),
+            _ => {
+                let out = to.ok_or_else(malformed)?;
+                e.call_with_struct(symbol, arguments!(silu::SiluF32 { x: from, out, n: length }))
+            }
         }
     }
 

@@ -6,10 +6,12 @@
 
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::Type as ClifType;
+use trine_ir::ops::Add;
 use trine_ir::{Dim, Graph, NodeId, Op, Value};
-use trine_ukernel::{Geometry, best, silu};
+use trine_ukernel::{Geometry, best, rescale, silu};
 
 use super::super::Shape;
+use super::super::arguments::arguments;
 use super::super::function::{ClifValue, Emit, Result};
 use super::super::rows::{self, Region, RowsKernel, Source};
 use super::super::view::View;
@@ -127,7 +129,7 @@ impl<'g> Parts<'g> {
 fn addend(graph: &Graph, sums: Value) -> Option<usize> {
     let [output] = graph.outputs() else { return None };
     let Some(Op::Add(_)) = graph.op(output.node) else { return None };
-    let (a, b) = (graph.operand(output.node, 0)?, graph.operand(output.node, 1)?);
+    let (a, b) = (graph.operand(output.node, Add::a)?, graph.operand(output.node, Add::b)?);
     let other = if a == sums { b } else { a };
     let view = View::of(graph, other).filter(|_| a == sums || b == sums)?;
     (view.is_plain() && view.dims == graph.ty(sums).dims).then_some(view.arg)
@@ -260,22 +262,22 @@ fn rescale(
             e.at(scales, output, 4)
         }
     };
-    let fields = [
-        e.at(sums, from, 4),
-        e.b.ins().imul_imm_s(group_stride, plan.sums() as i64),
+    let args = arguments!(rescale::RescaleF32 {
+        sums: e.at(sums, from, 4),
+        sums_stride: e.b.ins().imul_imm_s(group_stride, plan.sums() as i64),
         group_stride,
         scales,
-        e.int(g.n_padded as i64),
+        scales_stride: e.int(g.n_padded as i64),
         row_scales,
         bias,
-        addend.map_or(null, |addend| e.at(addend, result, 4)),
-        e.at(results.base, result, 4),
-        results.stride,
-        rows.count,
-        e.int(plan.sums() as i64),
-        count,
-        e.int(i64::from(!plan.int8 || plan.is_scaled())),
-        e.int(i64::from(plan.row_scales > 1)),
-    ];
-    e.call_with_struct(plan.rescale, &fields)
+        addend: addend.map_or(null, |addend| e.at(addend, result, 4)),
+        out: e.at(results.base, result, 4),
+        out_stride: results.stride,
+        rows: rows.count,
+        groups: e.int(plan.sums() as i64),
+        n: count,
+        floats: e.int(i64::from(!plan.int8 || plan.is_scaled())),
+        group_scales: e.int(i64::from(plan.row_scales > 1)),
+    });
+    e.call_with_struct(plan.rescale, args)
 }

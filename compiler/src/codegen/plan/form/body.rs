@@ -2,6 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::graph::Operands;
+use trine_ir::ops::WeightProducts;
 use trine_ir::{Dim, Elem, Graph, Kind, NodeId, Value};
 
 use crate::codegen::emit::view::is_view;
@@ -56,10 +57,12 @@ impl Body {
             let word = match kind {
                 Kind::GroupSum | Kind::Rescale | Kind::Reshape => continue,
                 Kind::SignSelect => "sign_sum",
-                Kind::WeightProducts => match graph.operand(node, 1).map(|w| graph.ty(w).elem) {
-                    Some(Elem::I4) => "dot_int4",
-                    _ => "dot_int8",
-                },
+                Kind::WeightProducts => {
+                    match graph.operand(node, WeightProducts::w).map(|w| graph.ty(w).elem) {
+                        Some(Elem::I4) => "dot_int4",
+                        _ => "dot_int8",
+                    }
+                }
                 kind => kind.mnemonic(),
             };
             if !words.contains(&word) {
