@@ -33,7 +33,7 @@ use parent::{CHILD, EXPLAIN, SEEDS, TRY, Tally};
 use trine::import::proto::GraphProto;
 
 /// The names that `trine list onnx` goes through.
-const LISTED: &str = include_str!("../compiler/src/cli/list/onnx.rs");
+const LISTED: &str = include_str!("../compiler/cli/src/list/onnx.rs");
 
 /// Ops that other ones took the place of in all opsets that are tried.
 const OLD: &[&str] = &["Scatter", "Upsample"];

@@ -9,7 +9,7 @@ use trine::import::proto::ModelProto;
 
 use crate::fetch;
 
-const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compiler/src/import/proto/onnx.rs");
+const GENERATED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/compiler/formats/src/import/proto/onnx.rs");
 
 #[test]
 fn generated_code_is_that_of_the_schema() {

@@ -29,12 +29,12 @@ use trine_runtime::RunError;
 use crate::codegen::BuildError;
 use crate::disk::FileError;
 use crate::evaluate::EvaluateError;
-use crate::fault::Fault;
 use crate::language_model::DecoderError;
 use crate::npz::ArrayError;
 use crate::pass::PassError;
 use crate::passes::ternarize::glob;
 use crate::ternarize::{Depth, Recipe, Refusal};
+use trine_ir::Fault;
 
 pub use crate::ternarize::Int8;
 pub use apply::apply;

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use trine_ir::fault::message;
 use trine_ir::{FunctionKind, Module, Stage};
 use trine_runtime::{Program, StepKind};
 
@@ -15,9 +16,9 @@ use crate::codegen::plan::report::{KernelReport, report};
 use crate::codegen::plan::tune::tune;
 use crate::codegen::plan::verify::verify;
 use crate::codegen::{BuildError, Kernels, ObjectError, Target};
-use crate::fault::message;
 use crate::options::{Backend, Level, Options};
 use crate::pass::{Driver, PassError, Report};
+use crate::remembered;
 
 /// Compiles modules for one target, as options say.
 ///
@@ -135,8 +136,12 @@ impl<'o> Compiler<'o> {
         outline_sums(module);
         let mut choices = Choices::new(target, module);
         if options.autotune {
-            let tuned = tune(module, &mut choices, options.cache.clone(), &mut self.note);
-            tuned.map_err(BuildError::from)?;
+            let folder = options.cache.as_deref();
+            let mut known = remembered::read(folder, &mut self.note);
+            let measured = tune(module, &mut choices, &mut known, &mut self.note);
+            if measured.map_err(BuildError::from)? > 0 {
+                remembered::write(folder, &known, &mut self.note);
+            }
         }
         let kernels = Kernels::plan(module, &choices)?;
         if options.verify_kernels {

@@ -9,11 +9,11 @@ use crate::codegen::{BuildError, ObjectError};
 use crate::disk::FileError;
 use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
-use crate::fault::Fault;
 use crate::import::{self, ImportError};
 use crate::language_model::DecoderError;
 use crate::npz::ArrayError;
 use crate::pass::PassError;
+use trine_ir::Fault;
 
 /// Why a model was not compiled or run.
 #[derive(Debug, thiserror::Error)]

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use crate::calibrate::{Linear, Rounded};
 use crate::disk::FileError;
-use crate::fault::Fault;
 use crate::import::{self, ImportError};
+use trine_ir::Fault;
 
 /// How ternary weights are spelt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

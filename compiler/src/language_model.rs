@@ -12,7 +12,7 @@ use trine_ir::tensor::cast_bytes;
 use trine_ir::{Dim, Elem, Tensor, Type};
 use trine_runtime::{Program, RunError, View};
 
-use crate::fault::Fault;
+use trine_ir::Fault;
 
 /// Why a program does not generate text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -15,9 +15,9 @@ use std::str::FromStr;
 use trine_ir::error::Place;
 use trine_ir::{Error, Graph, Module, NodeId};
 
-use crate::fault::Fault;
 use crate::pattern::{self, NearMiss, Refusal, Rule};
 use crate::ternarize::Layer;
+use trine_ir::Fault;
 
 /// How a pass changes what the program computes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -27,6 +27,7 @@ pub mod dim;
 pub mod domain;
 pub mod error;
 pub mod eval;
+pub mod fault;
 pub mod graph;
 pub mod literal;
 pub mod math;
@@ -46,6 +47,7 @@ pub mod verify;
 
 pub use dim::{Dim, DimEnv};
 pub use error::{Error, Place};
+pub use fault::Fault;
 pub use graph::{Def, Graph, Loc, NodeId, Value};
 pub use literal::Literal;
 pub use module::{Function, FunctionKind, MAIN, Module};

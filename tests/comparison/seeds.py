@@ -170,9 +170,9 @@ def verdict(holds: bool, otherwise: str) -> str:
     return "yes" if holds else f"no: {otherwise}"
 
 
-CALIBRATED = "compiler/src/ternarize/tests/calibrated.rs"
-PROJECTIONS = "compiler/src/ternarize/tests/projections.rs"
-BIAS = "compiler/src/ternarize/tests/bias.rs"
+CALIBRATED = "compiler/ternarize/src/tests/calibrated.rs"
+PROJECTIONS = "compiler/ternarize/src/tests/projections.rs"
+BIAS = "compiler/ternarize/src/tests/bias.rs"
 TRAIN = "examples/train/test_train.py"
 SEEDS = [
     Seed(
@@ -184,7 +184,7 @@ SEEDS = [
         [
             f"{BIAS}::dead_weights_as_a_bias_are_row_sums",
             f"{BIAS}::a_calibrated_bias_zeroes_the_mean_error",
-            "compiler/tests/biases.rs::a_bias_stays_only_where_held_out_loss_falls",
+            "compiler/cli/tests/biases.rs::a_bias_stays_only_where_held_out_loss_falls",
             f"{TRAIN}::test_tequila",
         ],
         "1B, mean of 6 tasks: .502 f32, .445 absmean, .477 Tequila, after 10B tokens",
@@ -210,11 +210,11 @@ SEEDS = [
         "every ternary layer reads a fused norm; one that takes back what it does moves logits by less than 1e-5 of the "
         "largest; λ ends at exactly 1; the 2×2 table is printed; inputs scaled back give scaled columns the same error",
         [
-            "compiler/tests/norms.rs::every_ternary_layer_reads_a_norm_that_is_fused",
-            "compiler/tests/norms.rs::norms_that_take_back_what_they_do_leave_logits_as_they_are",
+            "compiler/cli/tests/norms.rs::every_ternary_layer_reads_a_norm_that_is_fused",
+            "compiler/cli/tests/norms.rs::norms_that_take_back_what_they_do_leave_logits_as_they_are",
             f"{TRAIN}::test_lambda_goes_from_0_to_exactly_1_by_layer",
             f"{TRAIN}::test_the_table",
-            "compiler/src/ternarize/metric.rs::scaled_inputs_give_scaled_weights_the_same_error",
+            "compiler/ternarize/src/metric.rs::scaled_inputs_give_scaled_weights_the_same_error",
         ],
         "none quoted",
         norms,
@@ -239,8 +239,8 @@ SEEDS = [
         "its text describes no such system, see the seventh; `--normalize-rows` rounds rows at unit length",
         "outputs change by less than 1e-6 of their size, whatever the method; one that gives all rows one scale refuses",
         [
-            "compiler/src/ternarize/tests/interface.rs::rows_of_unit_length_give_the_same_outputs",
-            "compiler/tests/ternarize.rs::rows_of_unit_length_change_no_loss",
+            "compiler/ternarize/src/tests/interface.rs::rows_of_unit_length_give_the_same_outputs",
+            "compiler/cli/tests/ternarize.rs::rows_of_unit_length_change_no_loss",
         ],
         "none quoted",
         spheres,
@@ -253,7 +253,7 @@ SEEDS = [
         [
             f"{PROJECTIONS}::exact_is_optimal_among_all_trits_of_twelve_weights",
             f"{PROJECTIONS}::errors_on_gaussian_rows_are_those_of_theory",
-            "compiler/src/ternarize/tests/interface.rs::names_are_told_apart_and_described",
+            "compiler/ternarize/src/tests/interface.rs::names_are_told_apart_and_described",
         ],
         "none quoted",
         survey,
@@ -278,10 +278,10 @@ SEEDS = [
         "more bits lose less; the ends are all binary and all kept, or all ternary; no worse than random choices at "
         "equal bits",
         [
-            "compiler/src/ternarize/depth.rs::more_bits_lose_less_and_ends_are_pure",
-            "compiler/src/ternarize/depth.rs::random_assignments_that_cost_no_more_lose_no_less",
-            "compiler/src/ternarize/project/smart.rs::two_humps_are_binary_and_one_is_ternary",
-            "compiler/tests/ternarize.rs::budgets_choose_depths",
+            "compiler/ternarize/src/depth.rs::more_bits_lose_less_and_ends_are_pure",
+            "compiler/ternarize/src/depth.rs::random_assignments_that_cost_no_more_lose_no_less",
+            "compiler/ternarize/src/project/smart.rs::two_humps_are_binary_and_one_is_ternary",
+            "compiler/cli/tests/ternarize.rs::budgets_choose_depths",
         ],
         "none quoted",
         smart,
@@ -295,7 +295,7 @@ SEEDS = [
         [
             f"{CALIBRATED}::clusters_fixed_one_by_one_end_below_one_shot",
             f"{CALIBRATED}::compensation_lowers_the_error_of_disturbed_inputs",
-            "compiler/src/ternarize/refine/compensate.rs::the_target_undoes_what_was_done_to_the_inputs",
+            "compiler/ternarize/src/refine/compensate.rs::the_target_undoes_what_was_done_to_the_inputs",
         ],
         "none quoted",
         clusters,
@@ -306,7 +306,7 @@ SEEDS = [
         "`iterative`, `admm`, `extragradient`",
         "the projection's error never rises; relX in the order ADMM, refitted, TWN; the extragradient within 1 %",
         [
-            "compiler/src/ternarize/project/alternate.rs::the_error_never_rises",
+            "compiler/ternarize/src/project/alternate.rs::the_error_never_rises",
             f"{CALIBRATED}::methods_are_in_order_on_the_inputs_that_they_saw",
             f"{CALIBRATED}::splitting_beats_refitting_on_other_inputs_too",
             f"{CALIBRATED}::the_extragradient_comes_to_what_the_closed_form_finds",

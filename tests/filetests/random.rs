@@ -77,7 +77,7 @@ pub fn pass_keeps_meaning(pass: &'static Pass) -> Result<(), Failed> {
             format!("{}\n{}{}", e.message().unwrap_or_default(), text::print(&before), text::print(&after))
         })
     })?;
-    // It takes a whole residual stream, from the embedding to the last norm, which `compiler/tests/rotation.rs` has.
+    // It takes a whole residual stream, from the embedding to the last norm, which `compiler/cli/tests/rotation.rs` has.
     let needs_a_stream = pass.name == "rotate-residual";
     match fired.get() {
         0 if !needs_a_stream => Err("the pass never fired".into()),

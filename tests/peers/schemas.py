@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes compiler/src/import/schema.txt: the attributes that each version of an operator has, and how many inputs and outputs
+"""Writes compiler/formats/src/import/schema.txt: the attributes that each version of an operator has, and how many inputs and outputs
 at most, as the packages `onnx` (1.23.2) and `onnxruntime` (1.32.0) know them. Either may be missing in the interpreter that runs
 this: what it knows is then kept as the file has it.
 
@@ -8,7 +8,7 @@ usage: python3 tests/peers/schemas.py [--check]     --check says whether the fil
 import pathlib
 import sys
 
-FILE = pathlib.Path(__file__).resolve().parents[2] / "compiler/src/import/schema.txt"
+FILE = pathlib.Path(__file__).resolve().parents[2] / "compiler/formats/src/import/schema.txt"
 HEAD = """\
 # What operators have, written by tests/peers/schemas.py: the first version, at most so many inputs and outputs (`*` is any
 # number), and the attributes. A version that has what the one before it has is left out.

@@ -4,6 +4,7 @@ use trine_ir::ops::Matmul;
 use trine_ir::{Module, Stage, Tensor};
 
 use super::{CalibrateError, Rounded, Weights};
+use crate::layers::product;
 use crate::pattern::{Refusal, Rewrite};
 
 /// Puts rounded layers into the module that they were calibrated in, which becomes `ternary`. With `int8` the inputs of
@@ -25,7 +26,7 @@ fn replace(g: &mut Rewrite, layer: &Rounded, int8: bool) -> Result<(), Refusal> 
     let x = g.graph().operand(node, Matmul::a).ok_or("the layer has no input")?;
     let y = match &layer.weights {
         Weights::Kept(_) => return Ok(()),
-        Weights::Planes(planes) => planes.matmul(g, x, &layer.name, int8)?,
+        Weights::Planes(planes) => product(planes, g, x, &layer.name, int8)?,
         Weights::Int8(weights) => {
             let dense = Tensor::from_vec(vec![layer.n, layer.k], weights.dequantized())?;
             let w = g.constant(&format!("{}.int8", layer.name), dense);

@@ -5,6 +5,7 @@
 use trine_ir::ops::Matmul;
 use trine_ir::{MAIN, Module, NodeId, Op, Value};
 
+use crate::layers;
 use crate::passes::ternarize::glob;
 use crate::pattern::Rewrite;
 use crate::ternarize::{self, Matrix};
@@ -122,14 +123,14 @@ fn layer(
     let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
     let (x, w) = (g.graph().operand(node, Matmul::a)?, g.graph().operand(node, Matmul::b)?);
     let output = Value { node, result: 0 };
-    let matrix = ternarize::weights(&g, output, w, true).ok()?;
+    let matrix = layers::weights(&g, output, w, true).ok()?;
     let Some(Op::Matmul(matmul)) = g.graph().op(node) else { return None };
     let loc = g.graph().loc(node);
     let layer = Linear {
         output,
         functions,
         site,
-        weights: ternarize::weights_name(&g, w),
+        weights: layers::weights_name(&g, w),
         node: loc.map_or(String::new(), |l| l.node.to_string()),
         op_type: loc.map_or(String::new(), |l| l.op_type.to_string()),
         n: matrix.n,
@@ -147,5 +148,5 @@ pub fn matrix(module: &Module, layer: &Linear) -> Result<Matrix, CalibrateError>
     let g = Rewrite::new(&mut function.graph, &mut scratch.consts);
     let w = g.graph().operand(layer.output.node, Matmul::b);
     let w = w.ok_or_else(|| unreadable("they are absent".into()))?;
-    ternarize::weights(&g, layer.output, w, true).map_err(|r| unreadable(r.0))
+    layers::weights(&g, layer.output, w, true).map_err(|r| unreadable(r.0))
 }

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
+use trine_ir::fault::message;
 use trine_ir::{Module, text, verify};
 
 use super::{Cx, Options, PassError, Pipeline, Step};
-use crate::fault::message;
 use crate::pattern::NearMiss;
 use crate::ternarize::Layer;
 
@@ -182,8 +182,8 @@ impl<'a> Driver<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::Fault;
     use crate::pass::{Exactness, Pass};
+    use trine_ir::Fault;
 
     static PANICS: Pass = Pass {
         name: "panics",

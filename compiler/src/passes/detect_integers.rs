@@ -13,9 +13,9 @@ use trine_ir::ops::{Int8Matmul, Matmul};
 use trine_ir::{Elem, Kind, Module, Op, Stage, Tensor};
 
 use super::quantize_activations::{Sharing, in_blocks};
+use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, constant, matmul, maybe, op, refuse, rule};
-use crate::ternarize;
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     if module.stage > Stage::Ternary {
@@ -64,7 +64,7 @@ pub fn detect(notes: Rc<RefCell<Vec<String>>>, asked: Asked) -> Rule {
         };
         let elem = if codes.iter().all(|q| (-8..=7).contains(q)) { Elem::I4 } else { Elem::I8 };
         let dims = vec![scale.dims()[0], layout.k];
-        let base = ternarize::weights_name(g, m[&blocks]);
+        let base = layers::weights_name(g, m[&blocks]);
         notes.borrow_mut().push(match asked {
             Asked::Yes(_) => format!("@{base}: int8 activations, weights of {elem}"),
             Asked::No => format!("@{base}: weights of {elem}, activations of i8, as the model says"),

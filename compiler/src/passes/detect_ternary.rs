@@ -14,6 +14,7 @@ use std::rc::Rc;
 use trine_ir::ops::Conv;
 use trine_ir::{Kind, Module, Op, Stage, Value};
 
+use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
 use crate::ternarize::{self, Layer, Matrix};
@@ -28,8 +29,8 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         integers::products(layers.clone()),
         own_rows::undone_before(),
         own_rows::undone_after(),
-        ternarize::absorb_factor(),
-        ternarize::absorb_bias(),
+        layers::absorb_factor(),
+        layers::absorb_bias(),
     ];
     let count = cx.apply(module, &rules);
     module.stage = Stage::Ternary;
@@ -43,18 +44,18 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
 /// weights in blocks say that they may.
 fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let (x, w) = (any(), any());
-    let root = ternarize::linear(&x, &w);
+    let root = layers::linear(&x, &w);
     rule("detect-ternary", root.clone(), move |m, g| {
-        let matrix = ternarize::weights(g, m[&root], m[&w], false)?;
+        let matrix = layers::weights(g, m[&root], m[&w], false)?;
         let Some(ternary) = ternarize::find(&matrix) else { return refuse("the weights are not ternary") };
-        let base = ternarize::weights_name(g, m[&w]);
+        let base = layers::weights_name(g, m[&w]);
         let spelt = uncast(g, m[&w]);
         let y = match g.op(spelt) {
             Some(Op::DequantizeBlocks(blocks)) if blocks.int8 => {
                 let block = blocks.block;
-                ternary.matmul_of_blocks(g, m[&x], &base, block)?
+                layers::product_of_blocks(&ternary, g, m[&x], &base, block)?
             }
-            _ => ternary.matmul(g, m[&x], &base, false)?,
+            _ => layers::product(&ternary, g, m[&x], &base, false)?,
         };
         let spelling = match (g.graph().kind(spelt.node), g.graph().kind(m[&w].node)) {
             (Some(Kind::DequantizeBlocks), _) => "ternary in blocks of bits",

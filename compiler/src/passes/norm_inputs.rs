@@ -12,9 +12,9 @@ use trine_ir::ops::{Add, Matmul, Mul, ReduceMean, RmsNorm, Sqrt};
 use trine_ir::{Elem, Kind, Literal, Module, Op, Stage, Tensor, Value};
 
 use super::recognize_norms::{is_one, ones};
+use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Refusal, Rewrite, Rule, any, constant, maybe, op, refuse, rms_norm, rule};
-use crate::ternarize;
 
 const NAME: &str = "norm-inputs";
 
@@ -32,7 +32,7 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
 fn take_gain_in() -> Rule {
     let (x, gain, w) = (any(), constant(), any());
     let norm = rms_norm(&x, &gain);
-    let root = ternarize::linear(&norm, &w);
+    let root = layers::linear(&norm, &w);
     rule(NAME, root.clone(), move |m, g| {
         let Some(Op::RmsNorm(op)) = g.op(m[&norm]).cloned() else { return refuse("not a norm") };
         if is_one(g, m[&gain]).is_ok() {
@@ -46,8 +46,8 @@ fn take_gain_in() -> Rule {
         if g.graph().is_output(m[&norm]) || !readers.iter().all(linear) {
             return refuse("something else reads its norm");
         }
-        let base = ternarize::weights_name(g, m[&w]);
-        let mut matrix = ternarize::weights(g, m[&root], m[&w], true)?;
+        let base = layers::weights_name(g, m[&w]);
+        let mut matrix = layers::weights(g, m[&root], m[&w], true)?;
         let gain = g.tensor(m[&gain])?;
         let gain = gain.values::<f32>()?;
         for row in matrix.values.chunks_exact_mut(gain.len().max(1)) {
@@ -61,7 +61,7 @@ fn take_gain_in() -> Rule {
 
 fn norm_dense() -> Rule {
     let (x, w) = (any(), any());
-    let root = ternarize::linear(&x, &w);
+    let root = layers::linear(&x, &w);
     rule(NAME, root.clone(), move |m, g| {
         let Some(op) = g.op(m[&root]).cloned() else { return refuse("not a matmul") };
         let (plain, root_mean_square) = split(g, m[&x])?;

@@ -15,9 +15,9 @@ use trine_ir::ops::{TernaryMatmul, groups};
 use trine_ir::{Dim, Graph, Kind, Module, Op, Stage, Tensor, Value};
 
 use super::detect_integers::{self, Asked};
+use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Refusal, Rewrite, Rule, any, constant, maybe, op, refuse, rule};
-use crate::ternarize;
 
 const NAME: &str = "quantize-activations";
 
@@ -86,13 +86,13 @@ fn quantize(notes: Rc<RefCell<Vec<String>>>, sharing: Sharing) -> Rule {
                 }
                 None => notes.borrow_mut().push(format!(
                     "@{}: a scale a row, as blocks of {block} do not fill its {k} inputs and their groups",
-                    ternarize::weights_name(g, m[&w])
+                    layers::weights_name(g, m[&w])
                 )),
             }
         }
         let operands = [Some(m[&x]), Some(m[&w]), Some(scale), m.get(&bias)];
         let args: Operands = operands.into_iter().flatten().map(Some).collect();
-        notes.borrow_mut().push(format!("@{}: int8 activations", ternarize::weights_name(g, m[&w])));
+        notes.borrow_mut().push(format!("@{}: int8 activations", layers::weights_name(g, m[&w])));
         let node = g.add_node(rounded, &args)?;
         Ok(Value { node, result: 0 })
     })

@@ -11,9 +11,10 @@ use trine_ir::ops::Int8Matmul;
 use trine_ir::{Module, Stage, Tensor};
 
 use super::ternarize::last_linear;
+use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, refuse, rule};
-use crate::ternarize::{self, Int8, Layer, Matrix};
+use crate::ternarize::{Int8, Layer, Matrix};
 
 const NAME: &str = "quantize-head";
 
@@ -31,13 +32,13 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
 
 fn quantize(head: Option<trine_ir::NodeId>, layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let (x, w) = (any(), any());
-    let root = ternarize::linear(&x, &w);
+    let root = layers::linear(&x, &w);
     rule(NAME, root.clone(), move |m, g| {
         if head != Some(m[&root].node) {
             return refuse("not the last linear layer");
         }
-        let base = ternarize::weights_name(g, m[&w]);
-        let matrix = ternarize::weights(g, m[&root], m[&w], true)?;
+        let base = layers::weights_name(g, m[&w]);
+        let matrix = layers::weights(g, m[&root], m[&w], true)?;
         if matrix.k == 0 || matrix.values.iter().any(|v| !v.is_finite()) {
             return refuse("the weights are not finite");
         }

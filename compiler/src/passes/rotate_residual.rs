@@ -13,9 +13,10 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::ops::{Gather, Matmul, RmsNorm};
 use trine_ir::{Def, Elem, Graph, Kind, MAIN, Module, NodeId, Op, Tensor, Type, Value};
 
+use crate::layers::weights_name;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Refusal, Rewrite, Scope};
-use crate::ternarize::{Rotation, weights_name};
+use crate::ternarize::Rotation;
 
 const NAME: &str = "rotate-residual";
 

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use trine_ir::ops::Matmul;
 use trine_ir::{Kind, Module, NodeId, Stage};
 
+use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, Scope, any, refuse, rule};
 use crate::ternarize::{self, Layer, Recipe};
@@ -41,7 +42,7 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     let keep = Keep::new(cx.options.get("keep").unwrap_or("last"), module);
     let layers = Rc::new(RefCell::new(vec![]));
     let settings = Settings { recipe, seed, int8, keep };
-    let count = cx.apply(module, &[round(settings, layers.clone()), ternarize::absorb_bias()]);
+    let count = cx.apply(module, &[round(settings, layers.clone()), layers::absorb_bias()]);
     module.stage = Stage::Ternary;
     cx.layers.append(&mut layers.borrow_mut());
     Ok(count)
@@ -67,19 +68,19 @@ struct Settings {
 
 fn round(settings: Settings, layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let (x, w) = (any(), any());
-    let root = ternarize::linear(&x, &w);
+    let root = layers::linear(&x, &w);
     rule(NAME, root.clone(), move |m, g| {
-        let base = ternarize::weights_name(g, m[&w]);
+        let base = layers::weights_name(g, m[&w]);
         if settings.keep.holds(m[&root].node, &base) {
             return refuse("kept");
         }
-        let matrix = ternarize::weights(g, m[&root], m[&w], true)?;
+        let matrix = layers::weights(g, m[&root], m[&w], true)?;
         let ternary = match settings.recipe.apply(&matrix, None, settings.seed) {
             Ok(ternary) => ternary,
             Err(refusal) => return refuse(refusal.to_string()),
         };
         layers.borrow_mut().push(ternary.report(&base, &settings.recipe.name(), &matrix));
-        ternary.matmul(g, m[&x], &base, settings.int8)
+        layers::product(&ternary, g, m[&x], &base, settings.int8)
     })
 }
 

@@ -3,8 +3,8 @@
 use trine_ir::ops::{Activation, Direction, Gru, Lstm, Rnn};
 use trine_ir::{Dim, Elem, NodeId, Op, Tensor, Value};
 
+use crate::layers::weights_name;
 use crate::pattern::{Refusal, Rewrite, refuse};
-use crate::ternarize::weights_name;
 
 /// A layer with known weights.
 pub(super) struct Layer {

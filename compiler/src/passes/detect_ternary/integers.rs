@@ -9,6 +9,7 @@ use std::rc::Rc;
 use trine_ir::ops::{Cast, MatmulInteger, Reshape, Sub};
 use trine_ir::{Elem, Kind, Tensor, Value};
 
+use crate::layers;
 use crate::pattern::*;
 use crate::ternarize::{self, Layer, Matrix};
 
@@ -40,8 +41,8 @@ pub fn products(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
             let zero = g.add(Reshape { shape: vec![] }, &[zero])?;
             x = g.add(Sub {}, &[x, zero])?;
         }
-        let base = ternarize::weights_name(g, m[&w]);
-        let y = ternary.matmul(g, x, &base, false)?;
+        let base = layers::weights_name(g, m[&w]);
+        let y = layers::product(&ternary, g, x, &base, false)?;
         layers.borrow_mut().push(ternary.lossless_report(&base, "ternary integers"));
         Ok(y)
     })

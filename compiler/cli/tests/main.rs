@@ -1,0 +1,24 @@
+//! The command and what it does to whole models: one binary, so that all is linked once.
+
+mod biases;
+mod calibrated;
+mod cli;
+mod cli_bench;
+mod exit_codes;
+mod explain;
+mod features;
+mod feeds;
+mod norms;
+mod opt;
+mod recurrent;
+mod rotation;
+mod ternarize;
+mod training;
+
+mod command;
+#[path = "../../../tests/support/numbers.rs"]
+mod numbers;
+#[path = "../../../tests/support/offline.rs"]
+mod offline;
+#[path = "../../../tests/support/skips.rs"]
+mod skips;

@@ -1,0 +1,170 @@
+//! What an emitter says of the kernel that it is about to write.
+
+use trine_ir::{Dim, Graph};
+use trine_ukernel::Geometry;
+use trine_ukernel::matmul::{Codes, Panels};
+
+use super::function::{ClifValue, Emit, Result};
+use crate::choice::{self, Why};
+
+/// A body that an emitter has taken. Sizes are `None` where they overflow.
+pub trait Kernel {
+    /// How argument `arg` lies where it is a constant.
+    fn layout(&self, _arg: usize) -> ArgLayout {
+        ArgLayout::Dense
+    }
+
+    fn scratch(&self) -> Option<Scratch> {
+        Some(Scratch::of_parts(Dim::constant(0)))
+    }
+
+    /// Elementary operations of a whole call, roughly: what parts are shared by.
+    fn work(&self) -> Option<Dim>;
+
+    /// Additions and multiplications of a whole call.
+    fn operations(&self) -> Option<Dim> {
+        self.work()
+    }
+
+    /// The argument of which some rows are read, and not all of it.
+    fn table(&self) -> Option<Table> {
+        None
+    }
+
+    /// Has the kernel read its table as it lies in `panels`, which [`Kernel::table`] named.
+    fn read_panels(&mut self, _panels: Panels) {}
+
+    /// The microkernels that are called.
+    fn microkernels(&self) -> Vec<Microkernel> {
+        vec![]
+    }
+
+    /// What sums a quantized layer, by name, and why.
+    fn sums(&self) -> Option<(&'static str, Why)> {
+        None
+    }
+
+    /// Writes the code, and gives the status that it returns.
+    fn emit(&self, e: &mut Emit) -> Result<ClifValue>;
+}
+
+/// How a kernel reads an argument that is a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ArgLayout {
+    /// Row-major, as it is.
+    Dense,
+    /// Trits or int8 packed for a microkernel.
+    Weights(Geometry),
+    /// Scales `[n, groups]` as `[groups, n_padded]`.
+    Scales(Geometry),
+    /// Dense f32 weights packed for a microkernel.
+    Panels(Panels),
+    /// Codes of a few bits, their scales, and their zeros, as panels.
+    Codes(Codes),
+    BlockScales(Codes),
+    BlockZeros(Codes),
+}
+
+impl ArgLayout {
+    /// Bytes of what is packed; none of what is not, and the inner one on overflow.
+    pub fn packed_bytes(&self) -> Option<Option<usize>> {
+        match self {
+            ArgLayout::Dense => None,
+            ArgLayout::Weights(geometry) => Some(Some(geometry.bytes)),
+            ArgLayout::Scales(geometry) => Some(geometry.groups.checked_mul(4 * geometry.n_padded)),
+            ArgLayout::Panels(panels) => Some(panels.packed_len().and_then(|len| len.checked_mul(4))),
+            ArgLayout::Codes(codes) => Some(codes.codes_len()),
+            ArgLayout::BlockScales(codes) | ArgLayout::BlockZeros(codes) => {
+                Some(codes.scales_len().and_then(|len| len.checked_mul(4)))
+            }
+        }
+    }
+}
+
+/// Bytes of scratch: shared by all parts, then for each part.
+#[derive(Clone, Debug)]
+pub struct Scratch {
+    pub shared: Dim,
+    pub part: Dim,
+}
+
+impl Scratch {
+    /// Nothing is shared.
+    pub fn of_parts(part: Dim) -> Scratch {
+        Scratch { shared: Dim::constant(0), part }
+    }
+}
+
+/// An argument of which rows are read.
+pub struct Table {
+    pub arg: usize,
+    /// How a product that has the same constant for its weights, and reads these rows as columns, would pack it.
+    pub panels: Option<Panels>,
+}
+
+/// A microkernel that generated code calls. Those of dot products, softmax and exponentials are within these.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Microkernel {
+    pub family: Family,
+    pub symbol: &'static str,
+}
+
+impl Microkernel {
+    /// As `trine list kernels` calls it.
+    pub fn name(&self) -> &'static str {
+        choice::name(self.symbol)
+    }
+}
+
+/// What a microkernel computes, with the sizes that its work depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// Sums of int8 activations times int8, int4 or trits: `k` inputs, `group` of which share a sum.
+    Int8 {
+        k: usize,
+        group: usize,
+    },
+    /// The same, scaled by group as they are added.
+    Scaled {
+        k: usize,
+        group: usize,
+    },
+    /// Sums of f32 activations by the signs of trits.
+    F32 {
+        k: usize,
+        group: usize,
+    },
+    /// Products of f32; the inputs where they are known, and whether weights are packed.
+    Matmul {
+        k: Option<usize>,
+        packed: bool,
+    },
+    /// Products of f32 with weights of a few bits.
+    Blocks(Codes),
+    Silu,
+    RmsNorm,
+    Quantize,
+    Pad,
+    Rescale,
+    Attention,
+}
+
+/// Where a kernel's arguments are: operands, results, scratch.
+pub struct Shape {
+    arguments: usize,
+    results: usize,
+}
+
+impl Shape {
+    pub fn of(graph: &Graph) -> Shape {
+        Shape { arguments: graph.params().len(), results: graph.outputs().len() }
+    }
+
+    pub fn result(&self, i: usize) -> usize {
+        self.arguments + i
+    }
+
+    pub fn scratch(&self) -> usize {
+        self.arguments + self.results
+    }
+}

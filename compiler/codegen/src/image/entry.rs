@@ -1,0 +1,360 @@
+//! The functions by which C runs a program: one lays its arena out, one calls the kernels in order.
+//!
+//! What a session does at run time for any program is code here for one: no loops, no tables, no heap. Sizes
+//! are polynomials of the caller's dimensions; one that is negative or overflows is a status, never an address.
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{
+    AbiParam, Block, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, UserFuncName, Value,
+};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataId, FuncId, Linkage, Module};
+use trine_ir::dim::AtomOp;
+use trine_runtime::{Derived, Place, Plan, Size, Step, StepKind};
+
+use crate::emit::Result;
+use crate::error::CodegenError;
+
+/// A dimension is negative, or some size overflows.
+pub const STATUS_DIMS: i64 = -1;
+
+/// Where slots of the arena start.
+const ALIGN: i64 = 64;
+
+/// What the functions refer to.
+pub struct Parts<'a> {
+    pub plan: &'a Plan<FuncId>,
+    pub consts: &'a [DataId],
+}
+
+/// Writes `int64_t NAME(const int64_t *dims)`: bytes of the arena.
+pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
+    define(module, name, 1, |f, params| {
+        let arena = f.lay_out(parts.plan, params[0]);
+        let bad = f.b.ins().iconst(I64, STATUS_DIMS);
+        Ok(f.b.ins().select(arena.bad, bad, arena.bytes))
+    })
+}
+
+/// Writes `int64_t NAME(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena)`.
+pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
+    define(module, name, 4, |f, params| {
+        let arena = f.lay_out(parts.plan, params[2]);
+        let bad = f.b.ins().iconst(I64, STATUS_DIMS);
+        f.return_if(arena.bad, bad);
+        let run = Run { parts, inputs: params[0], outputs: params[1], start: params[3], arena };
+        run.emit(f)?;
+        Ok(f.b.ins().iconst(I64, 0))
+    })
+}
+
+/// A function under construction.
+struct Function<'a> {
+    b: FunctionBuilder<'a>,
+    module: &'a mut dyn Module,
+    /// Returns its parameter.
+    exit: Block,
+}
+
+/// Offsets of the slots, of scratch after them, and the size of all.
+struct Arena {
+    slots: Vec<Value>,
+    scratch: Value,
+    bytes: Value,
+    /// Not zero when there is no such arena.
+    bad: Value,
+    /// Values of all symbols, derived sizes among them.
+    dims: Vec<Value>,
+}
+
+fn define(
+    module: &mut dyn Module,
+    name: &str,
+    params: usize,
+    body: impl FnOnce(&mut Function, &[Value]) -> Result<Value>,
+) -> Result<FuncId> {
+    let fail = |e| CodegenError::bug(name, e);
+    let mut context: Context = module.make_context();
+    context.func.signature.params.extend(vec![AbiParam::new(I64); params]);
+    context.func.signature.returns.push(AbiParam::new(I64));
+    let id = module.declare_function(name, Linkage::Export, &context.func.signature).map_err(fail)?;
+    context.func.name = UserFuncName::user(0, id.as_u32());
+    let target = module.target_config();
+    let mut builder_context = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut builder_context);
+    let (entry, exit) = (b.create_block(), b.create_block());
+    b.append_block_params_for_function_params(entry);
+    b.append_block_param(exit, I64);
+    b.switch_to_block(entry);
+    let params = b.block_params(entry).to_vec();
+    let mut f = Function { b, module: &mut *module, exit };
+    let status = body(&mut f, &params)?;
+    let Function { mut b, .. } = f;
+    b.ins().jump(exit, &[status.into()]);
+    b.switch_to_block(exit);
+    let status = b.block_params(exit)[0];
+    b.ins().return_(&[status]);
+    b.seal_all_blocks();
+    b.finalize(target);
+    module.define_function(id, &mut context).map_err(fail)?;
+    Ok(id)
+}
+
+impl Function<'_> {
+    /// Lays out the arena: each slot as large as its largest buffer, then scratch for the hungriest kernel.
+    fn lay_out(&mut self, plan: &Plan<FuncId>, dims: Value) -> Arena {
+        let zero = self.b.ins().iconst(I64, 0);
+        let plain = plan.plain_symbols();
+        let mut sizes = Sizes { values: (0..plain).map(|i| self.load(dims, i)).collect(), bad: zero };
+        for derived in &plan.derived {
+            sizes.derive(self, derived);
+        }
+        for (left, right) in plan.requires.iter().flatten() {
+            let (left, right) = (sizes.sum(self, left), sizes.sum(self, right));
+            let differ = self.b.ins().icmp(IntCC::NotEqual, left, right);
+            sizes.refuse(self, differ);
+        }
+        let mut slots = vec![zero; plan.slots];
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if let (Some(slot), None) = (buffer.slot, output_of(plan, i)) {
+                let bytes = sizes.eval(self, &buffer.bytes);
+                slots[slot] = self.b.ins().smax(slots[slot], bytes);
+            }
+        }
+        let mut end = zero;
+        for slot in &mut slots {
+            let bytes = sizes.round_up(self, *slot);
+            *slot = end;
+            end = sizes.add(self, end, bytes);
+        }
+        let mut scratch = zero;
+        for kernel in &plan.kernels {
+            let (shared, part) =
+                (sizes.eval(self, &kernel.scratch_shared), sizes.eval(self, &kernel.scratch_part));
+            let both = sizes.add(self, shared, part);
+            scratch = self.b.ins().smax(scratch, both);
+        }
+        let bytes = sizes.add(self, end, scratch);
+        Arena { slots, scratch: end, bytes, bad: sizes.bad, dims: sizes.values }
+    }
+
+    fn load(&mut self, base: Value, index: usize) -> Value {
+        let flags = MemFlagsData::new().with_notrap().with_readonly();
+        self.b.ins().load(I64, flags, base, 8 * index as i32)
+    }
+
+    fn stack(&mut self, words: usize) -> Value {
+        let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 8 * words as u32, 4);
+        let slot = self.b.create_sized_stack_slot(data);
+        self.b.ins().stack_addr(I64, slot, 0)
+    }
+
+    fn store(&mut self, value: Value, base: Value, index: usize) {
+        self.b.ins().store(MemFlagsData::new().with_notrap(), value, base, 8 * index as i32);
+    }
+
+    fn return_if(&mut self, condition: Value, status: Value) {
+        let next = self.b.create_block();
+        self.b.ins().brif(condition, self.exit, &[status.into()], next, &[]);
+        self.b.switch_to_block(next);
+    }
+
+    /// Calls `memcpy` of the C library.
+    fn copy(&mut self, to: Value, from: Value, bytes: Value) -> Result<()> {
+        let mut signature = self.module.make_signature();
+        signature.params.extend(vec![AbiParam::new(I64); 3]);
+        signature.returns.push(AbiParam::new(I64));
+        let id = self
+            .module
+            .declare_function("memcpy", Linkage::Import, &signature)
+            .map_err(|e| CodegenError::bug("memcpy", e))?;
+        let memcpy = self.module.declare_func_in_func(id, self.b.func);
+        self.b.ins().call(memcpy, &[to, from, bytes]);
+        Ok(())
+    }
+}
+
+/// Checked arithmetic over the dimensions.
+struct Sizes {
+    values: Vec<Value>,
+    bad: Value,
+}
+
+impl Sizes {
+    /// Works out the next derived size, which `Derived::eval` does in a session.
+    fn derive(&mut self, f: &mut Function, derived: &Derived) {
+        let args: Vec<Value> = derived.args.iter().map(|a| self.sum(f, a)).collect();
+        let value = match (derived.op, args.as_slice()) {
+            (AtomOp::FloorDiv, [p, q]) => {
+                let divisor = f.b.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, *q, 0);
+                self.refuse(f, divisor);
+                let one = f.b.ins().iconst(I64, 1);
+                // What is not negative is divided alike either way; what is has no size.
+                self.refuse_negative(f, *p);
+                let q = f.b.ins().smax(*q, one);
+                f.b.ins().udiv(*p, q)
+            }
+            (op, args) => {
+                let mut args = args.iter().copied();
+                let first = args.next().unwrap_or_else(|| f.b.ins().iconst(I64, 1));
+                args.fold(first, |all, arg| match op {
+                    AtomOp::Min => f.b.ins().smin(all, arg),
+                    AtomOp::Max => f.b.ins().smax(all, arg),
+                    _ => {
+                        // Sizes broadcast where they are equal, or one of them is 1.
+                        let one = f.b.ins().icmp_imm_s(IntCC::Equal, arg, 1);
+                        let other = f.b.ins().icmp_imm_s(IntCC::Equal, all, 1);
+                        let differ = f.b.ins().icmp(IntCC::NotEqual, all, arg);
+                        let either = f.b.ins().bor(one, other);
+                        let neither = f.b.ins().icmp_imm_s(IntCC::Equal, either, 0);
+                        let bad = f.b.ins().band(differ, neither);
+                        self.refuse(f, bad);
+                        f.b.ins().select(one, all, arg)
+                    }
+                })
+            }
+        };
+        self.refuse_negative(f, value);
+        self.values.push(value);
+    }
+
+    fn eval(&mut self, f: &mut Function, size: &Size) -> Value {
+        let sum = self.sum(f, size);
+        self.refuse_negative(f, sum);
+        sum
+    }
+
+    /// The value of a size, which may be negative.
+    fn sum(&mut self, f: &mut Function, size: &Size) -> Value {
+        let mut sum = f.b.ins().iconst(I64, 0);
+        for (coefficient, symbols) in size.terms() {
+            let mut product = f.b.ins().iconst(I64, *coefficient);
+            for symbol in symbols {
+                let value = self.values[*symbol as usize];
+                self.refuse_negative(f, value);
+                let (result, overflow) = f.b.ins().smul_overflow(product, value);
+                product = self.checked(f, result, overflow);
+            }
+            sum = self.add(f, sum, product);
+        }
+        sum
+    }
+
+    fn add(&mut self, f: &mut Function, a: Value, b: Value) -> Value {
+        let (result, overflow) = f.b.ins().sadd_overflow(a, b);
+        self.checked(f, result, overflow)
+    }
+
+    fn round_up(&mut self, f: &mut Function, bytes: Value) -> Value {
+        let rest = f.b.ins().iconst(I64, ALIGN - 1);
+        let end = self.add(f, bytes, rest);
+        f.b.ins().band_imm_s(end, -ALIGN)
+    }
+
+    fn checked(&mut self, f: &mut Function, result: Value, overflow: Value) -> Value {
+        let overflow = f.b.ins().uextend(I64, overflow);
+        self.bad = f.b.ins().bor(self.bad, overflow);
+        result
+    }
+
+    fn refuse_negative(&mut self, f: &mut Function, value: Value) {
+        let negative = f.b.ins().icmp_imm_s(IntCC::SignedLessThan, value, 0);
+        self.refuse(f, negative);
+    }
+
+    fn refuse(&mut self, f: &mut Function, bad: Value) {
+        let bad = f.b.ins().uextend(I64, bad);
+        self.bad = f.b.ins().bor(self.bad, bad);
+    }
+}
+
+/// The body of the run function.
+struct Run<'a> {
+    parts: &'a Parts<'a>,
+    inputs: Value,
+    outputs: Value,
+    start: Value,
+    arena: Arena,
+}
+
+impl Run<'_> {
+    fn emit(&self, f: &mut Function) -> Result<()> {
+        let plan = self.parts.plan;
+        let count = plan.symbols.len();
+        let dims = f.stack(count + 1);
+        for (i, value) in self.arena.dims.iter().enumerate() {
+            f.store(*value, dims, i);
+        }
+        // Behind the symbols stands the capacity of states: they are dense here.
+        let dense = f.b.ins().iconst(I64, -1);
+        f.store(dense, dims, count);
+        let mut sizes = Sizes { values: self.arena.dims.clone(), bad: self.arena.bad };
+        let widest = plan.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
+        let args = f.stack(widest);
+        for step in &plan.steps {
+            match step.kind {
+                StepKind::Kernel(kernel) => self.call(f, step, plan.kernels[kernel].function, args, dims)?,
+                StepKind::Interpret(_) => {
+                    let [Some(from)] = step.args[..] else { return Err(CodegenError::malformed("a copy")) };
+                    let [to @ Place::Buffer(b)] = step.results[..] else {
+                        return Err(CodegenError::malformed("a copy"));
+                    };
+                    let bytes = sizes.eval(f, &plan.buffers[b].bytes);
+                    let (to, from) = (self.locate(f, to)?, self.locate(f, from)?);
+                    f.copy(to, from, bytes)?;
+                }
+            }
+        }
+        // A value that is several outputs was written to the first.
+        for (i, port) in plan.outputs.iter().enumerate() {
+            let Place::Buffer(b) = port.place else { continue };
+            if output_of(plan, b) != Some(i) {
+                let bytes = sizes.eval(f, &plan.buffers[b].bytes);
+                let (to, from) = (f.load(self.outputs, i), self.locate(f, port.place)?);
+                f.copy(to, from, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn call(&self, f: &mut Function, step: &Step, kernel: FuncId, args: Value, dims: Value) -> Result<()> {
+        let absent = f.b.ins().iconst(I64, 0);
+        let places = step.args.iter().copied().chain(step.results.iter().copied().map(Some));
+        let mut count = 0;
+        for place in places {
+            let pointer = place.map_or(Ok(absent), |p| self.locate(f, p))?;
+            f.store(pointer, args, count);
+            count += 1;
+        }
+        let scratch = f.b.ins().iadd(self.start, self.arena.scratch);
+        f.store(scratch, args, count);
+        let kernel = f.module.declare_func_in_func(kernel, f.b.func);
+        let (part, parts) = (f.b.ins().iconst(I64, 0), f.b.ins().iconst(I64, 1));
+        let call = f.b.ins().call(kernel, &[args, dims, part, parts]);
+        let status = f.b.inst_results(call)[0];
+        f.return_if(status, status);
+        Ok(())
+    }
+
+    fn locate(&self, f: &mut Function, place: Place) -> Result<Value> {
+        Ok(match place {
+            Place::Input(i) => f.load(self.inputs, i),
+            Place::Const(c) => {
+                let data = f.module.declare_data_in_func(self.parts.consts[c], f.b.func);
+                f.b.ins().symbol_value(I64, data)
+            }
+            Place::Buffer(b) => match (output_of(self.parts.plan, b), self.parts.plan.buffers[b].slot) {
+                (Some(output), _) => f.load(self.outputs, output),
+                (None, Some(slot)) => f.b.ins().iadd(self.start, self.arena.slots[slot]),
+                (None, None) => return Err(CodegenError::malformed("a buffer")),
+            },
+        })
+    }
+}
+
+/// The first output that buffer `b` is.
+fn output_of(plan: &Plan<FuncId>, b: usize) -> Option<usize> {
+    plan.outputs.iter().position(|port| port.place == Place::Buffer(b))
+}
