@@ -145,6 +145,36 @@ fn loop_states_may_grow() {
     assert_eq!(module.functions.len(), 2, "the body that was too narrow is gone");
 }
 
+/// A length that is found to be what others broadcast to, and then to be one of these, is known by that.
+#[test]
+fn a_length_is_known_by_the_last_of_what_it_has_to_be() {
+    let perm = AttributeProto {
+        name: Some("perm".into()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints: vec![0, 1, 3, 2],
+        ..AttributeProto::default()
+    };
+    let least = TensorProto { float_data: vec![-1.0], ..tensor("least", FLOAT, &[]) };
+    let module = import(graph(
+        &[
+            ("x", FLOAT, &["1", "2", "seq", "4"]),
+            ("hidden", BOOL, &["seq", "keys"]),
+            ("more", FLOAT, &["a", "b", "p", "q"]),
+        ],
+        vec![
+            node("Transpose", &["x"], &["turned"], vec![perm]),
+            node("MatMul", &["x", "turned"], &["scores"], vec![]),
+            node("Where", &["hidden", "scores", "least"], &["masked"], vec![]),
+            node("Softmax", &["masked"], &["weights"], vec![int("axis", 3)]),
+            node("MatMul", &["weights", "x"], &["y"], vec![]),
+            node("Concat", &["weights", "more", "scores"], &["z"], vec![int("axis", 0)]),
+        ],
+        &["y", "z"],
+        vec![least],
+    ));
+    assert_eq!(module.main().unwrap().signature().results[0].to_string(), "f32[1,2,seq,4]");
+}
+
 fn import(graph: GraphProto) -> Module {
     let model = ModelProto {
         ir_version: Some(10),

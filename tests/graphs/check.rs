@@ -1,6 +1,5 @@
 //! What is tried of a graph: every level, compiled beside interpreted, on all runs in one session, and text.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,10 +8,11 @@ use trine::import::{ImportError, import_bytes};
 use trine::pass::{Driver, Exactness};
 use trine::passes::PASSES;
 use trine::{Level, Options, Session, SessionOptions, build_program};
-use trine_ir::{Def, Kind, Module, Tensor, eval, sidecar, text, verify};
+use trine_ir::{Module, Tensor, eval, sidecar, text, verify};
 
 use super::build::Case;
 use super::choices::Choices;
+use super::order::Order;
 use super::{compare, walk};
 
 /// What is tried of one graph.
@@ -88,7 +88,7 @@ pub fn try_module(module: &Module, runs: &[Vec<Tensor>], plan: &Plan) -> Result<
             build_program(after.clone(), &options).map_err(|e| format!("build at {level:?}: {e}"))?;
         let mut session =
             Session::new(Arc::new(program), &SessionOptions { threads: plan.threads, state_capacity: None });
-        let loose = other_order(&after);
+        let order = Order::of(&after);
         for (nth, run) in plan.order.iter().enumerate() {
             let Some(inputs) = runs.get(*run) else { continue };
             let place = format!("compiled at {level:?}, {} threads, run {nth} on inputs {run}", plan.threads);
@@ -99,7 +99,7 @@ pub fn try_module(module: &Module, runs: &[Vec<Tensor>], plan: &Plan) -> Result<
                 (Ok(_), Err(e)) => return Err(format!("{place}: runs, but interpreted it does not: {e}")),
                 (Err(e), Ok(_)) => return Err(format!("{place}: {e}")),
             };
-            compare_outputs(&after, inputs, want, &got, &loose).map_err(|e| format!("{place}: {e}"))?;
+            compare_outputs(&after, inputs, want, &got, &order).map_err(|e| format!("{place}: {e}"))?;
         }
     }
     match want.iter().find_map(|w| w.as_ref().err()) {
@@ -119,13 +119,14 @@ fn passes_keep_meaning(
     exact: bool,
 ) -> Result<Vec<Results>, String> {
     let mut meant = vec![];
+    let jumps = Order::of(before).jumps;
     for (run, (inputs, want)) in runs.iter().zip(want).enumerate() {
         let got = eval::run(after, inputs.clone());
         match (&got, want) {
             (Ok(got), Ok(want)) => {
                 let mut difference = compare::difference(want, got).filter(|_| !rounds_rows(before));
                 if difference.is_some() && !exact {
-                    difference = compare::unexplained(want, got, &shaken(before, inputs));
+                    difference = compare::unexplained(want, got, &shaken(before, inputs), &jumps);
                 }
                 if let Some(difference) = difference {
                     return Err(format!("on inputs {run}: {difference}"));
@@ -147,22 +148,22 @@ fn rounds_rows(module: &Module) -> bool {
     graphs.into_iter().any(|g| g.order().into_iter().any(|n| g.op(n).is_some_and(rounds)))
 }
 
-/// Outputs to the bit, but for those of `loose`, which are summed in another order.
+/// Outputs to the bit, but for those that are summed in another order.
 fn compare_outputs(
     module: &Module,
     inputs: &[Tensor],
     want: &[Tensor],
     got: &[Tensor],
-    loose: &[bool],
+    order: &Order,
 ) -> Result<(), String> {
-    for (i, is_loose) in loose.iter().enumerate() {
+    for (i, is_loose) in order.loose.iter().enumerate() {
         let (w, g) = (&want[i..=i], &got[i..=i]);
         let Some(difference) = compare::difference(w, g) else { continue };
         if !is_loose {
             return Err(format!("value {i} (to be the same to the bit): {difference}"));
         }
         let runs: Vec<_> = shaken(module, inputs).into_iter().map(|mut r| vec![r.swap_remove(i)]).collect();
-        if let Some(difference) = compare::unexplained(w, g, &runs) {
+        if let Some(difference) = compare::unexplained(w, g, &runs, &order.jumps[i..=i]) {
             return Err(format!("value {i}: {difference}"));
         }
     }
@@ -176,34 +177,6 @@ fn shaken(module: &Module, inputs: &[Tensor]) -> Vec<Vec<Tensor>> {
         .iter()
         .filter_map(|units| walk::outputs(module, inputs, (&mut random, *units)).ok())
         .collect()
-}
-
-/// For each output of `@main`, whether dense products or attention, whose sums have another order, are in it.
-fn other_order(module: &Module) -> Vec<bool> {
-    let Some(main) = module.main() else { return vec![] };
-    let graph = &main.graph;
-    let mut loose = HashSet::new();
-    for node in graph.order() {
-        let own = matches!(graph.def(node), Def::Op(op) if sums_in_another_order(module, op));
-        let from = graph.operands(node).into_iter().flatten().any(|v| loose.contains(&v.node));
-        if own || from {
-            loose.insert(node);
-        }
-    }
-    graph.outputs().iter().map(|v| loose.contains(&v.node)).collect()
-}
-
-fn sums_in_another_order(module: &Module, op: &trine_ir::Op) -> bool {
-    let dense = matches!(op.kind(), Kind::Matmul | Kind::Attention | Kind::CachedAttention);
-    let inside = |name: &String| {
-        module.functions.get(name).is_some_and(|f| {
-            f.graph
-                .order()
-                .into_iter()
-                .any(|n| f.graph.op(n).is_some_and(|op| sums_in_another_order(module, op)))
-        })
-    };
-    dense || op.callees().iter().any(inside)
 }
 
 /// Text and weights give the module again.

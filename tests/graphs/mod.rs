@@ -6,6 +6,7 @@ pub mod choices;
 pub mod compare;
 pub mod data;
 pub mod ops;
+mod order;
 pub mod proto;
 pub mod walk;
 

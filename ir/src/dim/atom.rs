@@ -136,7 +136,7 @@ impl Dim {
         match (self.is_at_least(other), other.is_at_least(self)) {
             (true, _) => Some(other.clone()),
             (_, true) => Some(self.clone()),
-            _ => Dim::from_atom(AtomOp::Min, flattened(AtomOp::Min, [self, other])),
+            _ => extreme(AtomOp::Min, [self, other]),
         }
     }
 
@@ -145,7 +145,7 @@ impl Dim {
         match (self.is_at_least(other), other.is_at_least(self)) {
             (true, _) => Some(self.clone()),
             (_, true) => Some(other.clone()),
-            _ => Dim::from_atom(AtomOp::Max, flattened(AtomOp::Max, [self, other])),
+            _ => extreme(AtomOp::Max, [self, other]),
         }
     }
 
@@ -202,6 +202,25 @@ impl Dim {
         }
         let p = symbolic.add(&Dim::integer(constant))?;
         whole.add(&Dim::from_atom(AtomOp::FloorDiv, vec![p, Dim::integer(q)])?)
+    }
+}
+
+/// The smallest or largest of dimensions, without those of which another is known to be as small or as large.
+fn extreme(op: AtomOp, dims: [&Dim; 2]) -> Option<Dim> {
+    let loses = |a: &Dim, b: &Dim| match op {
+        AtomOp::Min => a.is_at_least(b),
+        _ => b.is_at_least(a),
+    };
+    let mut kept: Vec<Dim> = vec![];
+    for dim in flattened(op, dims) {
+        if !kept.iter().any(|other| loses(&dim, other)) {
+            kept.retain(|other| !loses(other, &dim));
+            kept.push(dim);
+        }
+    }
+    match kept.as_slice() {
+        [only] => Some(only.clone()),
+        _ => Dim::from_atom(op, kept),
     }
 }
 

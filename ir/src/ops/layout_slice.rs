@@ -91,28 +91,27 @@ impl OpDef for SliceDynamic {
 }
 
 /// How many elements a slice of an axis has, for all symbols from 1 on; `None` where it is not known from which end
-/// of the axis a bound counts.
+/// of the axis a bound counts. No part of it is negative, also where a symbol is 0.
 pub fn slice_length(len: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<Dim> {
     if let (Some(n), Some(start), Some(end)) = (len.as_const(), start.as_integer(), end.as_integer()) {
         return clamp(n, start, end, step).ok().map(|(_, count)| Dim::constant(count));
     }
     let at_least = |a: &Dim, b: &Dim| a.sub(b).is_some_and(|d| d.is_nonnegative());
     let (zero, one) = (Dim::constant(0), Dim::constant(1));
-    // A bound as clamped to `low..=high`.
-    let bound = |bound: &Dim, low: &Dim, high: &Dim| {
+    // A bound and `more` as clamped from `low` to the length.
+    let bound = |bound: &Dim, more: &Dim, low: &Dim| {
         let negative = at_least(&zero, &bound.add(&one)?);
-        let bound = if negative { bound.add(len)? } else { bound.clone() };
-        if !negative && !at_least(&bound, &zero) {
+        if !negative && !at_least(bound, &zero) {
             return None;
         }
-        let bound = if at_least(high, &bound) { bound } else { bound.min_of(high)? };
-        if at_least(&bound, low) { Some(bound) } else { bound.max_of(low) }
+        let bound = if negative { bound.add(len)? } else { bound.clone() }.add(more)?;
+        let bound = if at_least(&bound, low) { bound } else { bound.max_of(low)? };
+        if at_least(len, &bound) { Some(bound) } else { bound.min_of(len) }
     };
-    let minus_one = Dim::integer(-1);
-    let last = len.add(&minus_one)?;
+    // Backwards, bounds are those after an element, so that none of them is negative.
     let (low, high) = match step {
-        1.. => (bound(start, &zero, len)?, bound(end, &zero, len)?),
-        _ => (bound(end, &minus_one, &last)?, bound(start, &zero, &last)?),
+        1.. => (bound(start, &zero, &zero)?, bound(end, &zero, &zero)?),
+        _ => (bound(end, &one, &zero)?, bound(start, &one, &one)?),
     };
     let span = high.sub(&low)?;
     let span = if span.is_nonnegative() { span } else { span.max_of(&zero)? };
@@ -175,6 +174,8 @@ mod tests {
             ("n", "0", "n", 2, Some("ceildiv(n,2)")),
             ("n", "n-1", "-n-1", -1, Some("n")),
             ("n", "-1", "-n-1", -1, Some("n")),
+            ("n", "3", "0", -2, Some("floordiv(min(4,n),2)")),
+            ("min(3,n-1)", "0", "1", 3, Some("floordiv(min(1,n-1)+2,3)")),
             ("n", "past-seq", "n", 1, None),
         ] {
             let got = slice_length(&dim(len), &dim(start), &dim(end), step);

@@ -116,7 +116,10 @@ impl Knowledge {
 
     /// Gives the module what it requires.
     pub fn state(self, module: &mut Module) {
-        module.requires = self.equations;
+        // What an atom is required to be is not hidden by the symbol that it was found to be first.
+        let right = |r: &Requirement| simplified(&r.right, &self.rules);
+        module.requires =
+            self.equations.iter().map(|r| Requirement { right: right(r), ..r.clone() }).collect();
         self.required.into_iter().for_each(|r| module.add_requirement(r));
     }
 
