@@ -58,7 +58,7 @@ const FLOORS: &[&[&str]] = &[
     &["layers", "generate", "pass"],
     &["recurrent"],
     &["passes"],
-    &["options", "explain"],
+    &["options", "explain", "observe"],
     &["compiler"],
     &["evaluate"],
     &["calibrate"],

@@ -26,6 +26,7 @@ use trine_ir::error::Place;
 use trine_ir::{Module, Value};
 use trine_runtime::RunError;
 
+use crate::observe::{Observer, Progress};
 use crate::codegen::BuildError;
 use crate::disk::FileError;
 use crate::evaluate::EvaluateError;
@@ -85,17 +86,6 @@ pub struct Calibrated {
     pub kept: Vec<Kept>,
     /// Bytes that values at cuts and statistics took at most.
     pub memory: usize,
-}
-
-/// Where a run is.
-#[derive(Clone, Debug)]
-pub enum Progress<'a> {
-    /// Layers measured of those whose depth is chosen.
-    Measured { done: usize, layers: usize },
-    /// A layer is rounded, `done` of all.
-    Rounded { layer: &'a Rounded, done: usize, layers: usize },
-    /// Layers whose biases are judged, of all.
-    Biased { done: usize, layers: usize },
 }
 
 /// Why a model was not calibrated.
@@ -192,7 +182,7 @@ pub fn calibrate(
     module: &Module,
     data: &Data,
     options: &CalibrateOptions,
-    mut progress: impl FnMut(Progress),
+    observer: &mut dyn Observer,
 ) -> Result<Calibrated, CalibrateError> {
     let outputs = &module.main().ok_or(CalibrateError::NoLayers)?.graph.outputs();
     let (probed, probes) = steps::probed(module)?;
@@ -211,18 +201,18 @@ pub fn calibrate(
     let depths = match (options.bits, &outlook) {
         (Some(bits), Some(outlook)) => {
             let model = plan::Unrounded { module, stages: &stages, cuts: &cuts, stream, outlook };
-            let depths = model.depths(data, options, bits, &mut progress)?;
+            let depths = model.depths(data, options, bits, observer)?;
             depths.into_iter().map(Some).collect()
         }
         _ => vec![None; stages.iter().map(|s| s.layers.len()).sum()],
     };
     let mut run = Run { module, data, options, recipe: &recipe, partial, depths, layers: vec![] };
-    run.stages(&stages, &cuts, &mut progress)?;
+    run.stages(&stages, &cuts, observer)?;
     let mut layers = run.layers;
     if let (Some(recipe), Some(outlook)) = (&bias, &outlook) {
         let (stages, cuts, threads) = (&stages, &cuts, options.threads);
         let biases = Biases { module, stages, cuts, data, recipe, outlook, threads };
-        biases.add(&mut layers, &mut progress)?;
+        biases.add(&mut layers, observer)?;
     }
     Ok(Calibrated { layers, kept, memory })
 }
@@ -244,7 +234,7 @@ impl Run<'_> {
         &mut self,
         stages: &[Stage],
         cuts: &[Vec<Value>],
-        progress: &mut impl FnMut(Progress),
+        observer: &mut dyn Observer,
     ) -> Result<(), CalibrateError> {
         let batches = self.data.batches.len();
         let stream = || Stream::new(self.module, batches, self.options.threads);
@@ -266,8 +256,8 @@ impl Run<'_> {
             for (layer, result) in stage.layers.iter().zip(layers) {
                 rounded.round(layer, &result.weights)?;
                 self.layers.push(result);
-                let (done, all) = (self.layers.len(), self.depths.len());
-                progress(Progress::Rounded { layer: &self.layers[done - 1], done, layers: all });
+                let (done, total) = (self.layers.len(), self.depths.len());
+                observer.progress(Progress { doing: "rounding layers", done, total });
             }
         }
         Ok(())

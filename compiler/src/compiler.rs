@@ -16,6 +16,7 @@ use crate::codegen::plan::report::{KernelReport, report};
 use crate::codegen::plan::tune::tune;
 use crate::codegen::plan::verify::verify;
 use crate::codegen::{BuildError, Kernels, ObjectError, Target};
+use crate::observe::Observer;
 use crate::options::{Backend, Level, Options};
 use crate::pass::{Driver, PassError, Report};
 use crate::remembered;
@@ -37,7 +38,7 @@ use crate::remembered;
 pub struct Compiler<'o> {
     target: Target,
     options: Options,
-    note: Box<dyn FnMut(String) + 'o>,
+    observer: Box<dyn Observer + 'o>,
 }
 
 impl<'o> Compiler<'o> {
@@ -51,18 +52,20 @@ impl<'o> Compiler<'o> {
         for name in &options.microkernels {
             choice::force(&mut target, name)?;
         }
-        Ok(Compiler { target, options, note: Box::new(|_| ()) })
+        Ok(Compiler { target, options, observer: Box::new(()) })
     }
 
-    /// What [tuning](mod@crate::codegen::plan::tune) finds is told to `note`, a sentence at a time.
-    pub fn with_notes(mut self, note: impl FnMut(String) + 'o) -> Compiler<'o> {
-        self.note = Box::new(note);
+    /// Tells `observer` what each pass made of the module, and what
+    /// [tuning](mod@crate::codegen::plan::tune) finds.
+    pub fn with_observer(mut self, observer: impl Observer + 'o) -> Compiler<'o> {
+        self.observer = Box::new(observer);
         self
     }
 
     /// Runs the passes that the options ask for. What each did is in the report.
-    pub fn optimize(&self, module: &mut Module) -> Result<Report, PassError> {
-        Driver::new().run(&self.options.pipeline(module)?, module)
+    pub fn optimize(&mut self, module: &mut Module) -> Result<Report, PassError> {
+        let pipeline = self.options.pipeline(module)?;
+        Driver::new().print_after("all", |dump| self.observer.pass(&dump)).run(&pipeline, module)
     }
 
     /// Groups the ops of an optimised module into kernels, if the options compile by a level's pipeline above
@@ -137,10 +140,10 @@ impl<'o> Compiler<'o> {
         let mut choices = Choices::new(target, module);
         if options.autotune {
             let folder = options.cache.as_deref();
-            let mut known = remembered::read(folder, &mut self.note);
-            let measured = tune(module, &mut choices, &mut known, &mut self.note);
-            if measured.map_err(BuildError::from)? > 0 {
-                remembered::write(folder, &known, &mut self.note);
+            let note = &mut |sentence| self.observer.note(sentence);
+            let mut known = remembered::read(folder, note);
+            if tune(module, &mut choices, &mut known, note).map_err(BuildError::from)? > 0 {
+                remembered::write(folder, &known, note);
             }
         }
         let kernels = Kernels::plan(module, &choices)?;

@@ -13,7 +13,7 @@ use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::Outcome;
 use super::inputs;
 use super::model::compile;
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::{Out, write_json};
 
 const EXAMPLES: &str = "\
@@ -64,7 +64,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let program = Arc::new(compile(&args.model, &options)?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = inputs::read_named(&args.data, &mut data, &ports)?;
-    let progress = Progress::new(format!("running {}", args.model.display()));
+    let progress = Spinner::new(format!("running {}", args.model.display()));
     let accuracy = evaluate::accuracy(program, &tensors, &labels, args.threads.threads())?;
     drop(progress);
     if args.json {

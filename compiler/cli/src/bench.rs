@@ -17,7 +17,7 @@ use super::args::{CompileArgs, ThreadArgs, parse_dim};
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
 use super::model::compile;
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::sample::{self, Dims};
 use super::{Out, write_json};
 use profile::{Clock, Profile};
@@ -122,7 +122,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         None | Some(Err(DecoderError::NotADecoder(_))) => None,
         Some(Err(error)) => return Err(error.into()),
     };
-    let progress = Progress::new(format!("running {}", args.model.display()));
+    let progress = Spinner::new(format!("running {}", args.model.display()));
     let budget = Duration::from_secs_f64(args.seconds);
     let times = times(&program, &views, threads, budget).map_err(limited)?;
     let tokens = sample::tokens(&program, seq + DECODED);

@@ -12,8 +12,8 @@ use trine::{Backend, Compiler};
 use super::Out;
 use super::args::{CompileArgs, DimArgs, suggest};
 use super::failure::{Failure, Outcome};
-use super::model::{load, say, warn_of_losses};
-use super::progress::Progress;
+use super::model::{Notes, load, say, warn_of_losses};
+use super::progress::Spinner;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -115,9 +115,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let target = target.map_err(BuildError::from)?;
     let name = args.name.unwrap_or_else(|| identifier(&args.model));
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
-    let progress = Progress::new(format!("compiling {}", args.model.display()));
+    let progress = Spinner::new(format!("compiling {}", args.model.display()));
     let mut notes = vec![];
-    let mut compiler = Compiler::for_target(target, options)?.with_notes(|note| notes.push(note));
+    let mut compiler = Compiler::for_target(target, options)?.with_observer(Notes(&mut notes));
     warn_of_losses(&compiler.optimize(&mut module)?);
     if let Some(language) = args.emit.language() {
         let text = compiler.show(module, language, args.kernel.as_deref())?;

@@ -11,7 +11,7 @@ use super::args::{CompileArgs, DimArgs};
 use super::failure::{Failure, Outcome};
 use super::folded::fold;
 use super::model::load;
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::{Out, write_json};
 
 const EXAMPLES: &str = "\
@@ -51,7 +51,7 @@ pub struct Args {
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
-    let progress = Progress::new(format!("looking at {}", args.model.display()));
+    let progress = Spinner::new(format!("looking at {}", args.model.display()));
     let options = args.compile.options();
     let pipeline = options.pipeline(&module)?;
     let mut fates = explain(&mut module, &pipeline)?;

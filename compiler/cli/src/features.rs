@@ -14,7 +14,7 @@ use super::args::{DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome};
 use super::inputs;
 use super::model::{load, optimize};
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::{Out, write_json};
 
 const EXAMPLES: &str = "\
@@ -77,7 +77,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         graph.params().iter().map(|p| (graph.name(*p).to_string(), graph.ty(*p).clone())).collect();
     let ports: Vec<(&str, &Type)> = params.iter().map(|(name, ty)| (name.as_str(), ty)).collect();
     let tensors = inputs::read_named(&args.data, &mut data, &ports)?;
-    let progress = Progress::new(format!("running {}", args.model.display()));
+    let progress = Spinner::new(format!("running {}", args.model.display()));
     let found = evaluate::features(&module, args.value.as_deref(), &tensors, args.threads.threads())?;
     sources.check()?;
     let (rows, width) = (&found.rows[..], found.width);

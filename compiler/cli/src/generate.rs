@@ -13,7 +13,7 @@ use super::Out;
 use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome};
 use super::model::compile;
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::tokenizer::TokenizerFile;
 
 const EXAMPLES: &str = "\
@@ -87,7 +87,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         Decoder::with_names(program, args.threads.threads(), prompt.len() + args.count, &names)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
     let mut stream = text.file.tokenizer.decode_stream(true);
-    let progress = Progress::new("reading the prompt");
+    let progress = Spinner::new("reading the prompt");
     let start = Instant::now();
     let mut next = pick(sampler, decoder.feed(&prompt)?, 0)?;
     let read = start.elapsed();

@@ -12,7 +12,7 @@ use trine::import::{ImportError, Unsupported};
 use super::Out;
 use super::args::DimArgs;
 use super::failure::{Failure, Outcome};
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::write_json;
 use summary::{Summary, counted, tally};
 
@@ -56,7 +56,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         Err(error) => return Err(error.into()),
         Ok(module) => module,
     };
-    let progress = Progress::new(format!("looking for ternary layers in {}", args.model.display()));
+    let progress = Spinner::new(format!("looking for ternary layers in {}", args.model.display()));
     let summary = Summary::new(module)?;
     drop(progress);
     if args.json {

@@ -4,25 +4,25 @@ use std::path::Path;
 
 use trine::pass::{Driver, Exactness, Pipeline, Report};
 use trine::passes::PASSES;
-use trine::{Compiler, Module, Options, Program, Sources};
+use trine::{Compiler, Module, Observer, Options, Program, Sources};
 
 use super::failure::{Failure, warn};
-use super::progress::Progress;
+use super::progress::Spinner;
 
 /// Reads a model, and says which files its weights stay in.
 pub fn load(path: &Path, dims: &[(String, usize)]) -> Result<(Module, Sources), Failure> {
-    let _progress = Progress::new(format!("reading {}", path.display()));
+    let _progress = Spinner::new(format!("reading {}", path.display()));
     Ok(trine::load_fixed(path, dims)?)
 }
 
 /// Compiles a model; what is lost on the way is said on standard error.
 pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
-    let progress = Progress::new(format!("reading {}", path.display()));
+    let progress = Spinner::new(format!("reading {}", path.display()));
     let (mut module, sources) = trine::load_for(path, options)?;
     drop(progress);
-    let progress = Progress::new(format!("compiling {}", path.display()));
+    let progress = Spinner::new(format!("compiling {}", path.display()));
     let mut notes = vec![];
-    let mut compiler = Compiler::new(options.clone())?.with_notes(|note| notes.push(note));
+    let mut compiler = Compiler::new(options.clone())?.with_observer(Notes(&mut notes));
     warn_of_losses(&compiler.optimize(&mut module)?);
     let program = compiler.program(module)?;
     drop(compiler);
@@ -30,6 +30,15 @@ pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
     say(&notes);
     sources.check()?;
     Ok(program)
+}
+
+/// Keeps notes until it is time to say them.
+pub struct Notes<'n>(pub &'n mut Vec<String>);
+
+impl Observer for Notes<'_> {
+    fn note(&mut self, sentence: String) {
+        self.0.push(sentence);
+    }
 }
 
 /// Runs passes.

@@ -15,7 +15,7 @@ use super::Out;
 use super::args::{CompileArgs, DimArgs};
 use super::failure::{Failure, Outcome};
 use super::model::{load, optimize, warn_of_losses};
-use super::progress::Progress;
+use super::progress::Spinner;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -118,7 +118,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     if let Some(last) = args.stop_after.clone() {
         driver = driver.stop_after(last);
     }
-    let progress = Progress::new(format!("optimising {}", args.model.display()));
+    let progress = Spinner::new(format!("optimising {}", args.model.display()));
     let mut options = args.compile.options();
     options.passes = options.passes.or(header);
     let pipeline = options.pipeline(&module)?;

@@ -73,9 +73,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
     let start = Instant::now();
-    let bar = Bar::new("predicting", tokens.len().saturating_sub(1));
+    let mut bar = Bar::new("predicting");
     let (context, threads) = (args.context.get(), args.threads.threads());
-    let loss = evaluate::loss(program, &[&tokens], context, threads, |done| bar.at(done))?;
+    let loss = evaluate::loss(program, &[&tokens], context, threads, &mut bar)?;
     drop(bar);
     let seconds = start.elapsed().as_secs_f64();
     if args.json {

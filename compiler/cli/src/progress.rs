@@ -3,24 +3,28 @@
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use trine::{Observer, Progress};
 
 /// How long a step may take before it is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The time between two lines where nobody is watching.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// A spinner on standard error that goes away when this is dropped.
-pub struct Progress {
+pub struct Spinner {
     done: Option<Sender<()>>,
     spinner: Option<JoinHandle<()>>,
 }
 
-impl Progress {
+impl Spinner {
     /// Announces a step, `doing` in the words of "compiling model.onnx".
-    pub fn new(doing: impl Into<String>) -> Progress {
+    pub fn new(doing: impl Into<String>) -> Spinner {
         if !io::stderr().is_terminal() {
-            return Progress { done: None, spinner: None };
+            return Spinner { done: None, spinner: None };
         }
         let doing = doing.into();
         let (done, wait) = mpsc::channel();
@@ -37,11 +41,11 @@ impl Progress {
             let _ = wait.recv();
             bar.finish_and_clear();
         });
-        Progress { done: Some(done), spinner: Some(spinner) }
+        Spinner { done: Some(done), spinner: Some(spinner) }
     }
 }
 
-impl Drop for Progress {
+impl Drop for Spinner {
     fn drop(&mut self) {
         drop(self.done.take());
         if let Some(spinner) = self.spinner.take() {
@@ -51,37 +55,47 @@ impl Drop for Progress {
     }
 }
 
-/// A bar on standard error with the time that is left, where somebody is watching.
-pub struct Bar(Option<ProgressBar>);
+/// How far long work is, with the time that is left: a bar on standard error or, where nobody is watching, a line now and
+/// then.
+pub struct Bar {
+    what: &'static str,
+    bar: Option<ProgressBar>,
+    start: Instant,
+    spoken: Instant,
+}
 
 impl Bar {
-    pub fn new(doing: impl Into<String>, total: usize) -> Bar {
-        if !io::stderr().is_terminal() {
-            return Bar(None);
-        }
-        let bar = ProgressBar::new(total as u64).with_message(doing.into());
-        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}%, {eta} left") {
-            bar.set_style(style);
-        }
-        Bar(Some(bar))
+    pub fn new(what: &'static str) -> Bar {
+        Bar { what, bar: None, start: Instant::now(), spoken: Instant::now() }
     }
 
-    /// Whether nobody is watching.
-    pub fn is_hidden(&self) -> bool {
-        self.0.is_none()
+    fn shown(&mut self, total: usize) -> Option<&ProgressBar> {
+        if self.bar.is_none() && io::stderr().is_terminal() {
+            let bar = ProgressBar::new(total as u64).with_message(self.what);
+            if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}%, {eta} left") {
+                bar.set_style(style);
+            }
+            self.bar = Some(bar);
+        }
+        self.bar.as_ref()
     }
+}
 
-    /// Says how much is done.
-    pub fn at(&self, done: usize) {
-        if let Some(bar) = &self.0 {
+impl Observer for Bar {
+    fn progress(&mut self, Progress { doing, done, total }: Progress) {
+        if let Some(bar) = self.shown(total) {
             bar.set_position(done as u64);
+        } else if self.spoken.elapsed() > SILENCE {
+            self.spoken = Instant::now();
+            let left = self.start.elapsed().as_secs_f64() / done.max(1) as f64 * (total - done) as f64;
+            eprintln!("{doing}: {done} of {total}, about {left:.0} s left");
         }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

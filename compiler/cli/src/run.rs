@@ -15,7 +15,7 @@ use super::args::{CompileArgs, DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
 use super::model::compile;
-use super::progress::Progress;
+use super::progress::Spinner;
 use super::sample::{self, Dims};
 use super::stats::Stats;
 use super::{Out, write_json};
@@ -79,7 +79,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let how = SessionOptions { threads: args.threads.threads(), ..SessionOptions::default() };
     let mut session = Session::new(program.clone(), &how);
-    let progress = Progress::new(format!("running {}", args.model.display()));
+    let progress = Spinner::new(format!("running {}", args.model.display()));
     let mut start = Instant::now();
     let mut ran = session.run(&tensors);
     let sizes = sizes(&program, tensors.iter().map(Some));

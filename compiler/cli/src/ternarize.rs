@@ -8,7 +8,7 @@ mod report;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::ValueEnum;
 use trine::Module;
@@ -20,7 +20,7 @@ use trine::ternarize::{Recipe, Refusal};
 use super::args::{DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome, warn};
 use super::model::load;
-use super::progress::{Bar, Progress};
+use super::progress::{Bar, Spinner};
 use super::{Out, list, write_json};
 use data::Given;
 use judge::Judge;
@@ -280,24 +280,7 @@ fn format(args: &Args, recipe: &Recipe, model: &Path) -> Result<Format, Failure>
 }
 
 fn calibrate(module: &Module, data: &Data, options: &CalibrateOptions) -> Result<Calibrated, Failure> {
-    let mut bar: Option<Bar> = None;
-    let mut spoken = Instant::now();
-    let start = Instant::now();
-    let result = calibrate::calibrate(module, data, options, |progress| {
-        let (doing, done, all) = match progress {
-            calibrate::Progress::Measured { done, layers } => ("measuring layers", done, layers),
-            calibrate::Progress::Rounded { done, layers, .. } => ("rounding layers", done, layers),
-            calibrate::Progress::Biased { done, layers } => ("judging biases", done, layers),
-        };
-        bar.get_or_insert_with(|| Bar::new("calibrating", all)).at(done);
-        // Where nobody watches a bar, a line now and then.
-        if bar.as_ref().is_some_and(Bar::is_hidden) && spoken.elapsed() > Duration::from_secs(20) {
-            spoken = Instant::now();
-            let left = start.elapsed().as_secs_f64() / done as f64 * (all - done) as f64;
-            eprintln!("{doing}: {done} of {all}, about {left:.0} s left");
-        }
-    })?;
-    Ok(result)
+    Ok(calibrate::calibrate(module, data, options, &mut Bar::new("calibrating"))?)
 }
 
 fn apply(module: &Module, calibrated: &Calibrated, int8: bool) -> Result<Module, Failure> {
@@ -321,7 +304,7 @@ fn weights_only(
     (recipe.settings.group, recipe.settings.planes) = (settings.group, settings.planes);
     recipe.settings.scales = settings.scales;
     let options = CalibrateOptions { recipe, partial: None, max_error: None, ..options.clone() };
-    let plain = calibrate::calibrate(module, &Data::default(), &options, |_| {})?;
+    let plain = calibrate::calibrate(module, &Data::default(), &options, &mut ())?;
     let quality = judge.quality(apply(module, &plain, int8)?)?;
     Ok(Some(report::Point { bits: report::bits(&plain), quality }))
 }
@@ -334,7 +317,7 @@ fn write(
     rounded: &Module,
     calibrated: &Calibrated,
 ) -> Outcome {
-    let _progress = Progress::new(format!("writing {}", folder.display()));
+    let _progress = Spinner::new(format!("writing {}", folder.display()));
     match format {
         Format::Onnx if args.activations == "i8" => {
             warn("ONNX does not say that activations are int8; run it with --activations i8:row");

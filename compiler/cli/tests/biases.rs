@@ -16,14 +16,14 @@ fn a_bias_stays_only_where_held_out_loss_falls() {
     for recipe in ["exact+bias", "exact+refit+bias"] {
         for (mean, expected) in [(1.0, true), (-1.0, false)] {
             let data = data(&module, mean);
-            let calibrated = calibrate::calibrate(&module, &data, &options(recipe), |_| {}).unwrap();
+            let calibrated = calibrate::calibrate(&module, &data, &options(recipe), &mut ()).unwrap();
             let biases: Vec<bool> = calibrated.layers.iter().map(|l| l.weights.bias().is_some()).collect();
             assert_eq!(biases, [expected; 2], "{recipe}: held-out inputs have a mean of {mean}");
         }
     }
     // What is made from no inputs is not judged by any.
     let data = data(&module, -1.0);
-    let calibrated = calibrate::calibrate(&module, &data, &options("exact+tequila"), |_| {}).unwrap();
+    let calibrated = calibrate::calibrate(&module, &data, &options("exact+tequila"), &mut ()).unwrap();
     assert!(calibrated.layers.iter().all(|l| l.weights.bias().is_some()));
 }
 

@@ -115,7 +115,7 @@ impl Setting {
             partial: None,
             max_error: None,
         };
-        let calibrated = calibrate::calibrate(&self.module, data, &options, |_| {}).unwrap();
+        let calibrated = calibrate::calibrate(&self.module, data, &options, &mut ()).unwrap();
         assert_eq!(calibrated.layers.len(), 28);
         let mut module = self.module.clone();
         calibrate::apply(&mut module, &calibrated.layers, false).unwrap();
@@ -127,7 +127,7 @@ impl Setting {
         let options = Options::default();
         trine::optimize(&mut module, &options).unwrap();
         let program = Arc::new(trine::build_program(module, &options).unwrap());
-        evaluate::loss(program, &[&self.held_out], CONTEXT, 2, |_| {}).unwrap().mean()
+        evaluate::loss(program, &[&self.held_out], CONTEXT, 2, &mut ()).unwrap().mean()
     }
 }
 

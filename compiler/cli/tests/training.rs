@@ -50,7 +50,7 @@ fn the_float_model_is_not_ternary_and_loses_what_onnxruntime_measured() {
     let tokens = tokenizer.encode(oracle["text"].as_str().unwrap(), true).unwrap();
     let context = oracle["context"].as_u64().unwrap() as usize;
     let program = Arc::new(trine::build_program(module, &Options::default()).unwrap());
-    let loss = evaluate::loss(program, &[tokens.get_ids()], context, 1, |_| {}).unwrap();
+    let loss = evaluate::loss(program, &[tokens.get_ids()], context, 1, &mut ()).unwrap();
     assert_eq!(Some(loss.tokens as u64), oracle["tokens"].as_u64());
     let want = oracle["loss"].as_f64().unwrap();
     assert!((loss.mean() - want).abs() < 1e-3, "{} nats, onnxruntime {want}", loss.mean());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use trine_ir::{Module, Value};
 
+use crate::observe::{Observer, Progress};
 use crate::ternarize::Recipe;
 
 use super::CalibrateError;
@@ -14,7 +15,7 @@ use super::layers::{self, Stage};
 use super::moments::Moments;
 use super::outlook::Outlook;
 use super::stream::Stream;
-use super::{Data, Progress, Rounded, Weights, refused};
+use super::{Data, Rounded, Weights, refused};
 
 /// A model and what its biases are fitted to.
 pub struct Biases<'a> {
@@ -33,7 +34,7 @@ impl Biases<'_> {
     pub fn add(
         &self,
         layers: &mut [Rounded],
-        progress: &mut impl FnMut(Progress),
+        observer: &mut dyn Observer,
     ) -> Result<(), CalibrateError> {
         let stream = || Stream::new(self.module, self.data.batches.len(), self.threads);
         let mut full = self.recipe.needs_pairs().then(stream);
@@ -42,7 +43,7 @@ impl Biases<'_> {
             rounded.round(layer, &result.weights)?;
         }
         let mut least = self.outlook.loss(&rounded)?;
-        let (mut done, count) = (0, layers.len());
+        let (mut done, total) = (0, layers.len());
         for (stage, cut) in self.stages.iter().zip(self.cuts) {
             let moments = Moments::on_the_way(stage, cut, self.data, &mut rounded, full.as_mut(), true)?;
             for layer in &stage.layers {
@@ -63,7 +64,7 @@ impl Biases<'_> {
                     }
                 }
                 done += 1;
-                progress(Progress::Biased { done, layers: count });
+                observer.progress(Progress { doing: "judging biases", done, total });
             }
         }
         Ok(())

@@ -6,13 +6,14 @@
 
 use trine_ir::{Module, Value};
 
+use crate::observe::{Observer, Progress};
 use crate::ternarize::{Choice, Depth, Matrix, Recipe, Refusal, allocate, choices};
 
 use super::layers::{self, Stage};
 use super::moments::Moments;
 use super::outlook::Outlook;
 use super::stream::Stream;
-use super::{CalibrateError, CalibrateOptions, Data, Progress, Weights};
+use super::{CalibrateError, CalibrateOptions, Data, Weights};
 
 /// The depths to choose from.
 const DEPTHS: [Depth; 6] =
@@ -47,9 +48,9 @@ impl Unrounded<'_> {
         data: &Data,
         options: &CalibrateOptions,
         bits: f64,
-        progress: &mut impl FnMut(Progress),
+        observer: &mut dyn Observer,
     ) -> Result<Vec<Depth>, CalibrateError> {
-        let layers = self.stages.iter().map(|s| s.layers.len()).sum();
+        let total = self.stages.iter().map(|s| s.layers.len()).sum();
         let loss = self.outlook.loss(&self.stream)?;
         let mut measured: Vec<Measured> = vec![];
         for (stage, cut) in self.stages.iter().zip(self.cuts) {
@@ -65,7 +66,7 @@ impl Unrounded<'_> {
                 let error = choices.iter().find(|c| c.depth == Depth::Ternary).map_or(0.0, |c| c.error);
                 let sensitivity = if error > 0.0 { rise / error } else { 0.0 };
                 measured.push(Measured { choices, weights: (layer.n * layer.k) as f64, sensitivity });
-                progress(Progress::Measured { done: measured.len(), layers });
+                observer.progress(Progress { doing: "measuring layers", done: measured.len(), total });
             }
         }
         allocated(measured, bits)

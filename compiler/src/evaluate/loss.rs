@@ -11,6 +11,7 @@ use trine_ukernel::call::Call;
 use trine_ukernel::{Features, best, exp};
 
 use super::EvaluateError;
+use crate::observe::{Observer, Progress};
 use crate::language_model::{floats, logits_output, refuse, window};
 
 /// The loss over the tokens that were predicted.
@@ -34,14 +35,14 @@ impl Loss {
     }
 }
 
-/// Scores `program`, a language model, on the tokens of `texts` in windows of `context`. `progress` is told how many tokens
+/// Scores `program`, a language model, on the tokens of `texts` in windows of `context`. `observer` is told how many tokens
 /// are done after each window.
 pub fn loss(
     program: Arc<Program>,
     texts: &[&[u32]],
     context: usize,
     threads: usize,
-    mut progress: impl FnMut(usize),
+    observer: &mut dyn Observer,
 ) -> Result<Loss, EvaluateError> {
     if context == 0 {
         return Err(EvaluateError::NoContext(context));
@@ -53,6 +54,7 @@ pub fn loss(
     let output = logits_output(&program)?;
     let mut session = Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
     let mut sum = Loss::default();
+    let total = texts.iter().map(|t| t.len() - 1).sum();
     let windows = texts.iter().flat_map(|t| t[..t.len() - 1].chunks(context).zip(t[1..].chunks(context)));
     for (read, next) in windows {
         let inputs = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty));
@@ -61,7 +63,7 @@ pub fn loss(
         session.execute(&views)?;
         sum.total += nats(session.output(output), next, sum.tokens)?;
         sum.tokens += next.len();
-        progress(sum.tokens);
+        observer.progress(Progress { doing: "reading tokens", done: sum.tokens, total });
     }
     Ok(sum)
 }

@@ -7,7 +7,7 @@ use trine::{Module, Options};
 
 use super::data::Given;
 use crate::failure::Failure;
-use crate::progress::Progress;
+use crate::progress::Spinner;
 
 /// A measure of a whole model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,14 +30,14 @@ impl Judge<'_> {
         if self.given.is_blind() {
             return Ok(None);
         }
-        let _progress = Progress::new("measuring the model");
+        let _progress = Spinner::new("measuring the model");
         let options = Options::default();
         trine::optimize(&mut module, &options)?;
         let program = Arc::new(trine::build_program(module, &options)?);
         let data = &self.given.data;
         let Some(labels) = &self.given.labels else {
             let windows: Vec<&[u32]> = data.held_out_windows.iter().map(Vec::as_slice).collect();
-            let loss = evaluate::loss(program, &windows, self.context, self.threads, |_| {})?;
+            let loss = evaluate::loss(program, &windows, self.context, self.threads, &mut ())?;
             return Ok(Some(Quality::Loss(loss.mean())));
         };
         let (mut sum, mut start) = (Accuracy::default(), 0);
