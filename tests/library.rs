@@ -33,6 +33,8 @@ mod tidy;
 
 #[path = "support/answers.rs"]
 mod answers;
+#[path = "support/c.rs"]
+mod c;
 #[path = "support/caught.rs"]
 mod caught;
 #[path = "support/damage.rs"]
@@ -49,9 +51,9 @@ mod kernels;
 mod model;
 #[path = "support/numbers.rs"]
 mod numbers;
-#[path = "support/offline.rs"]
-mod offline;
 #[path = "support/onnx.rs"]
 mod onnx;
+#[path = "support/outside.rs"]
+mod outside;
 #[path = "support/skips.rs"]
 mod skips;

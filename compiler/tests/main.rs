@@ -15,10 +15,10 @@ mod rotation;
 mod ternarize;
 mod training;
 
+#[path = "../../tests/support/c.rs"]
+mod c;
 mod command;
 #[path = "../../tests/support/numbers.rs"]
 mod numbers;
-#[path = "../../tests/support/offline.rs"]
-mod offline;
-#[path = "../../tests/support/skips.rs"]
-mod skips;
+#[path = "../../tests/support/outside.rs"]
+mod outside;
