@@ -14,6 +14,7 @@ mod recurrent;
 mod rotation;
 mod ternarize;
 mod training;
+mod version;
 
 #[path = "../../tests/support/c.rs"]
 mod c;
