@@ -4,6 +4,7 @@ mod biases;
 mod calibrated;
 mod cli;
 mod cli_bench;
+mod documents;
 mod exit_codes;
 mod explain;
 mod features;
