@@ -23,6 +23,7 @@ mod opsets;
 mod products;
 mod proto;
 mod python;
+mod recipes;
 mod recurrent;
 mod rows;
 mod sessions;
