@@ -1,9 +1,8 @@
 //! Object files: a C program linked with one gives the bits that the JIT gives.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use trine::codegen::Target;
 use trine::codegen::choice::Choices;
@@ -15,7 +14,7 @@ use trine::pass::{Driver, Pipeline};
 use trine_ir::{Elem, Module, Tensor, text, verify};
 use trine_runtime::{Session, SessionOptions};
 
-use crate::skips;
+use crate::{c, outside, skips};
 
 const MLP: &str = "\
 stage lowered
@@ -40,6 +39,9 @@ graph @main(%x: f32[batch,64]) -> (%y: f32[batch,10], %copy: f32[batch,64], %z: 
 
 #[test]
 fn a_c_program_gives_the_jits_bits() {
+    if !outside::asked("a C program gives the JIT's bits") {
+        return;
+    }
     for cpu in [None, Some("x86-64-v3")] {
         if cpu.is_some() && !is_x86_64_v3() {
             skips::skip("C programs for x86-64-v3", "this machine is older");
@@ -54,7 +56,10 @@ fn a_c_program_gives_the_jits_bits() {
 
 #[test]
 fn the_committed_mlp_gives_the_jits_bits() {
-    let path = root().join("tests/models/digits/mlp.onnx");
+    if !outside::asked("a C program of the committed MLP gives the JIT's bits") {
+        return;
+    }
+    let path = outside::root().join("tests/models/digits/mlp.onnx");
     let mut module = trine::import::import(&path).unwrap();
     Driver::new().run(&Pipeline::level(2).unwrap(), &mut module).unwrap();
     let program = link(&module, None);
@@ -66,6 +71,9 @@ fn the_committed_mlp_gives_the_jits_bits() {
 /// A C compiler takes the header whatever the model's author called things, and sees no more code in it.
 #[test]
 fn names_cannot_inject() {
+    if !outside::asked("names in models cannot inject C") {
+        return;
+    }
     let evil = r#"*/\nint evil = 1; /*\n#error \"??/\\"#;
     let text = MLP.replace("%x", &format!("%\"{evil}\"")).replace("%y", &format!("%\"y{evil}\""));
     let program = link(&parse(&text), None);
@@ -77,6 +85,9 @@ fn names_cannot_inject() {
 
 #[test]
 fn dimensions_that_cannot_be_are_a_status() {
+    if !outside::asked("dimensions that cannot be are a status in C") {
+        return;
+    }
     let program = link(&parse(MLP), None);
     for dim in ["-1", "9223372036854775807", "-9223372036854775808"] {
         let output = program.run(&[dim.into(), "x".into()], 3);
@@ -146,7 +157,7 @@ impl Linked {
     }
 }
 
-/// Compiles to an object, and links it with `cc` against the microkernels and the C library alone.
+/// Compiles to an object, and links it.
 fn link(module: &Module, cpu: Option<&str>) -> Linked {
     let folder = tempfile::tempdir().unwrap();
     let target = target(cpu);
@@ -155,18 +166,7 @@ fn link(module: &Module, cpu: Option<&str>) -> Linked {
     let object = object(&planned(&formed, &target), "model").unwrap();
     fs::write(folder.path().join("model.o"), object.bytes).unwrap();
     fs::write(folder.path().join("model.h"), object.header).unwrap();
-    let output = Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wl,--gc-sections", "-o"])
-        .arg(folder.path().join("main"))
-        .arg("-I")
-        .arg(folder.path())
-        .arg(root().join("tests/aot/main.c"))
-        .arg(folder.path().join("model.o"))
-        .arg(archive())
-        .arg("-lm")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    c::link(folder.path(), &folder.path().join("main"));
     let mut module = module.clone();
     form(&mut module, &Target::host().unwrap());
     Linked { folder, module }
@@ -177,8 +177,11 @@ fn link(module: &Module, cpu: Option<&str>) -> Linked {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn microkernels_call_no_intrinsics() {
+    if !outside::asked("microkernels call no intrinsics") {
+        return;
+    }
     const MODULE: &[u8] = b"core_arch3x86";
-    let bytes = fs::read(archive()).unwrap();
+    let bytes = fs::read(c::microkernels()).unwrap();
     let symbols = bytes.windows(MODULE.len()).enumerate().filter(|(_, window)| *window == MODULE);
     let rest = symbols.map(|(at, _)| String::from_utf8_lossy(&bytes[at + MODULE.len()..][..40]).into_owned());
     // The libraries beneath have some of what every machine has.
@@ -188,24 +191,6 @@ fn microkernels_call_no_intrinsics() {
     };
     let called: Vec<String> = rest.filter(is_of_a_variant).collect();
     assert!(called.is_empty(), "intrinsics that are called, by the ends of their names: {called:?}");
-}
-
-/// The microkernels as an archive for C, in a target folder of its own.
-fn archive() -> &'static Path {
-    static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
-    ARCHIVE.get_or_init(|| {
-        let folder = root().join("target/archive");
-        let output = Command::new(env!("CARGO"))
-            .args(["rustc", "--quiet", "-p", "trine-ukernel", "--lib", "--release"])
-            .args(["--crate-type", "staticlib", "--target-dir"])
-            .arg(&folder)
-            .args(["--", "--cfg", "trine_archive", "-C", "panic=abort"])
-            .current_dir(root())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        folder.join("release/libtrine_ukernel.a")
-    })
 }
 
 fn planned<'m>(module: &'m Module, target: &'m Target) -> Kernels<'m> {
@@ -260,8 +245,4 @@ fn random(seed: u64) -> impl Iterator<Item = u64> {
         state ^= state << 17;
         state >> 33
     })
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

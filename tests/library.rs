@@ -23,6 +23,7 @@ mod opsets;
 mod products;
 mod proto;
 mod python;
+mod recipes;
 mod recurrent;
 mod rows;
 mod sessions;
@@ -33,6 +34,8 @@ mod tidy;
 
 #[path = "support/answers.rs"]
 mod answers;
+#[path = "support/c.rs"]
+mod c;
 #[path = "support/caught.rs"]
 mod caught;
 #[path = "support/damage.rs"]
@@ -49,9 +52,9 @@ mod kernels;
 mod model;
 #[path = "support/numbers.rs"]
 mod numbers;
-#[path = "support/offline.rs"]
-mod offline;
 #[path = "support/onnx.rs"]
 mod onnx;
+#[path = "support/outside.rs"]
+mod outside;
 #[path = "support/skips.rs"]
 mod skips;

@@ -1,14 +1,12 @@
 //! The microkernels of aarch64 against their oracles, where the machine is another: the tests of `trine-ukernel`,
 //! compiled for aarch64 and emulated, on a processor that has dot products and on one that lacks them.
 //!
-//! Needs QEMU, a linker and a standard library for aarch64. Where they are not there it is skipped, but for
-//! continuous integration, which sets `CI`.
+//! Needs QEMU, a linker and a standard library for aarch64.
 #![cfg(not(target_arch = "aarch64"))]
 
 use std::path::Path;
-use std::process::Command;
 
-use crate::skips;
+use crate::outside;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
@@ -32,13 +30,12 @@ const PROCESSORS: [(&str, &str, u32); 2] =
 
 #[test]
 fn kernels_of_aarch64_agree_with_their_oracles() {
+    if !outside::asked("microkernels of aarch64, emulated") {
+        return;
+    }
     let compiler = COMPILERS.into_iter().find(|compiler| targets(compiler));
     let tools = [LINKER, EMULATOR].iter().all(|tool| succeeds(tool, &["--version"]));
-    let (Some(compiler), true) = (compiler, tools) else {
-        assert!(std::env::var_os("CI").is_none(), "{INSTALL}");
-        skips::skip("microkernels of aarch64", INSTALL);
-        return;
-    };
+    let (Some(compiler), true) = (compiler, tools) else { panic!("{INSTALL}") };
     for (processor, features, cases) in PROCESSORS {
         let output = test(compiler, processor, cases);
         assert!(output.lines().any(|line| line == features), "`{processor}` is not `{features}`:\n{output}");
@@ -47,7 +44,8 @@ fn kernels_of_aarch64_agree_with_their_oracles() {
 
 /// Whether `compiler` has a standard library for aarch64.
 fn targets(compiler: &str) -> bool {
-    let Ok(output) = Command::new(compiler).args(["--print", "target-libdir", "--target", TARGET]).output()
+    let Ok(output) =
+        outside::program(compiler).args(["--print", "target-libdir", "--target", TARGET]).output()
     else {
         return false;
     };
@@ -56,12 +54,12 @@ fn targets(compiler: &str) -> bool {
 }
 
 fn succeeds(program: &str, args: &[&str]) -> bool {
-    Command::new(program).args(args).output().is_ok_and(|output| output.status.success())
+    outside::program(program).args(args).output().is_ok_and(|output| output.status.success())
 }
 
 /// Runs the unit tests on `processor`, and returns what they print.
 fn test(compiler: &str, processor: &str, cases: u32) -> String {
-    let mut cargo = Command::new(env!("CARGO"));
+    let mut cargo = outside::program(env!("CARGO"));
     cargo.args(["test", "--locked", "--package", "trine-ukernel", "--lib", "--target", TARGET]);
     let levels = HOT.map(|package| (package, 2));
     for (package, level) in [("\"*\"", 0)].into_iter().chain(levels) {
@@ -81,8 +79,5 @@ fn test(compiler: &str, processor: &str, cases: u32) -> String {
         .env(variable("RUNNER"), format!("{EMULATOR} -cpu {processor}"))
         // The emulator then needs no libraries.
         .env(variable("RUSTFLAGS"), "-D warnings -C target-feature=+crt-static");
-    let output = cargo.output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{TARGET} on `{processor}`:\n{stdout}\n{stderr}");
-    stdout.into_owned()
+    String::from_utf8_lossy(&outside::success(&mut cargo).stdout).into_owned()
 }

@@ -1,6 +1,6 @@
 //! ONNX's own backend tests: each model runs on its inputs and must give its outputs, in several modes.
 //!
-//! `cargo test --test onnx -- FILTER` runs those whose name (`node/test_abs text`) contains FILTER. What is not
+//! `TRINE_OUTSIDE=1 cargo test --test onnx -- FILTER` runs those whose name (`node/test_abs text`) contains FILTER. What is not
 //! expected to pass stands in `onnx/manifest.txt` with the reason; a test fails if it does worse than that, if it does
 //! better, and if it fails for another reason. `onnx/refused.txt` holds the cases that Trine does not take, and why;
 //! `onnx/coverage.txt` how many run compiled. `BLESS=1` writes all three. `REPORT=1` prints all failures, expected or not,
@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -35,12 +34,10 @@ mod fetch;
 mod manifest;
 #[path = "onnx/mode.rs"]
 mod mode;
-#[path = "support/offline.rs"]
-mod offline;
+#[path = "support/outside.rs"]
+mod outside;
 #[path = "onnx/refused.rs"]
 mod refused;
-#[path = "support/skips.rs"]
-mod skips;
 
 use caught::caught;
 use coverage::Coverage;
@@ -62,16 +59,18 @@ type Covered = Arc<Mutex<BTreeMap<String, Coverage>>>;
 
 fn main() {
     let arguments = Arguments::from_args();
+    if !outside::asked("ONNX's own backend tests") {
+        return;
+    }
     let data = match fetch::unpacked("onnx", "1.22.0", "onnx/backend/test/data") {
-        Ok(Some(folder)) => folder.join("onnx/backend/test/data"),
-        Ok(None) => return,
+        Ok(folder) => folder.join("onnx/backend/test/data"),
         Err(message) => {
             eprintln!("{message}");
             std::process::exit(1);
         }
     };
-    let newer = made_newer(&data);
-    let known: Vec<&str> = CASES.lines().filter(|case| newer || !case.starts_with(NEWER)).collect();
+    make_newer(&data);
+    let known: Vec<&str> = CASES.lines().collect();
     let (manifest, refusals) =
         (Arc::new(Manifest::load("manifest.txt")), Arc::new(Manifest::load("refused.txt")));
     let (outcomes, refused_outcomes, covered) =
@@ -137,26 +136,15 @@ fn main() {
     conclusion.exit();
 }
 
-/// Makes the newer cases; `false` means that they are skipped.
-fn made_newer(data: &Path) -> bool {
-    let folder = data.join(NEWER);
-    if offline::is_set() {
-        return !offline::lacks("newer cases of ONNX", &folder);
-    }
-    let output = Command::new("python3")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["tests/python/env.py", "tests/python/onnx_cases.py", "--known"])
-        .arg(data.join("node"))
-        .arg("--output")
-        .arg(&folder)
-        .output();
-    let said = match output {
-        Ok(output) if output.status.success() => return true,
-        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
-        Err(error) => error.to_string(),
-    };
-    eprintln!("cannot make the newer cases of ONNX (TRINE_OFFLINE=1 skips what needs it):\n{said}");
-    std::process::exit(1);
+/// Makes the cases that the release of `data` does not have.
+fn make_newer(data: &Path) {
+    outside::success(
+        outside::python()
+            .args(["tests/python/env.py", "tests/python/onnx_cases.py", "--known"])
+            .arg(data.join("node"))
+            .arg("--output")
+            .arg(data.join(NEWER)),
+    );
 }
 
 /// Runs a case in a mode. A panic is a failure of the case.

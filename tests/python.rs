@@ -2,12 +2,9 @@
 //! that every spelling of a decoder is the same function, and that the tables of `tests/comparison` say what figures do
 //! and name tests that are in the tree.
 //!
-//! They run in an environment that is made once under `target/`; `TRINE_OFFLINE=1` skips them where there is none yet.
+//! They run in an environment that is made once under `target/`.
 
-use std::path::Path;
-use std::process::Command;
-
-use crate::{offline, skips};
+use crate::{outside, skips};
 
 #[test]
 fn what_the_comparison_names_is_there() {
@@ -26,18 +23,19 @@ fn every_spelling_of_a_decoder_is_the_same_function() {
 
 /// Runs the unit tests of a folder; those that are skipped are counted.
 fn passes(folder: &str) {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    if offline::lacks(folder, &root.join("target/venv/.stamp")) {
+    if !outside::asked(&format!("the Python of {folder}")) {
         return;
     }
-    let output = Command::new("python3")
-        .current_dir(root)
-        .env("PYTHONPATH", root.join("tests/python"))
-        .args(["tests/python/env.py", "-m", "unittest", "discover", "--verbose", folder])
-        .output()
-        .expect("`python3` runs");
+    let output =
+        outside::success(outside::python().env("PYTHONPATH", outside::root().join("tests/python")).args([
+            "tests/python/env.py",
+            "-m",
+            "unittest",
+            "discover",
+            "--verbose",
+            folder,
+        ]));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{folder} failed (TRINE_OFFLINE=1 skips what needs it):\n{said}");
     assert!(said.contains("\nRan ") && !said.contains("\nRan 0 "), "{folder} has no tests:\n{said}");
     // `test_name (module.Class.test_name) ... skipped 'why'`
     for (test, why) in said.lines().filter_map(|line| line.split_once(" ... skipped ")) {

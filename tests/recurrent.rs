@@ -1,10 +1,8 @@
 //! Recurrent layers against onnxruntime: as they are, opened into loops, and with their steps compiled.
 //!
-//! `tests/python/recurrent.py` makes the models and the answers once, under `target/models`. `TRINE_OFFLINE=1` skips what
-//! is not there yet.
+//! `tests/python/recurrent.py` makes the models and the answers once, under `target/models`.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use trine::codegen::BuildError;
@@ -12,7 +10,7 @@ use trine::npz::Npz;
 use trine::{Backend, Options, Session, SessionOptions, Tensor};
 
 use crate::numbers::distance;
-use crate::offline;
+use crate::outside;
 
 /// Pipelines, and what runs them.
 const WAYS: [(&str, Backend); 4] = [
@@ -27,7 +25,10 @@ const MOVES: [&str; 4] = ["`expand`", "`reshape`", "`split`", "`concat`"];
 
 #[test]
 fn layers_answer_as_onnxruntime_within_a_hundred_thousandth() {
-    let Some(folder) = made() else { return };
+    if !outside::asked("recurrent layers against onnxruntime") {
+        return;
+    }
+    let folder = made();
     let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().flatten().map(|e| e.path()).collect();
     cases.retain(|path| path.extension().is_some_and(|e| e == "onnx"));
     cases.sort();
@@ -68,21 +69,11 @@ fn layers_answer_as_onnxruntime_within_a_hundred_thousandth() {
     eprintln!("the largest difference is {worst:.1e}");
 }
 
-fn made() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    let folder = target.join("models/recurrent");
-    if offline::is_set() {
-        let lacks = offline::lacks("recurrent layers against onnxruntime", &folder.join("rnn.out.npz"));
-        return (!lacks).then_some(folder);
-    }
-    let output = Command::new("python3")
-        .current_dir(root)
-        .args(["tests/python/env.py", "tests/python/recurrent.py"])
-        .arg(&folder)
-        .output()
-        .expect("`python3` runs");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    Some(folder)
+/// The folder of the models and of what onnxruntime answers, made if need be.
+fn made() -> PathBuf {
+    let folder = outside::root().join("target/models/recurrent");
+    outside::success(
+        outside::python().args(["tests/python/env.py", "tests/python/recurrent.py"]).arg(&folder),
+    );
+    folder
 }

@@ -5,7 +5,7 @@
 # of an input by the page after it. Needs a nightly toolchain; all is built once more, under target/sanitize.
 #
 #     tests/sanitize.sh                                    those that run kernels and microkernels
-#     tests/sanitize.sh --test onnx -- gemm                any others, as `cargo test` takes them
+#     tests/sanitize.sh --test graphs                      any others, as `cargo test` takes them
 set -eu
 cd "$(dirname "$0")/.."
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -2,10 +2,8 @@
 //!
 //! `tests/python/` makes the model and the answers once, under `target/models`: our own export in primitive
 //! operators of opset 17, and with `TRINE_MOBIUS=1` the exporter's, in Attention and RotaryEmbedding of opset 24.
-//! `TRINE_OFFLINE=1` skips what is not there yet.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use tokenizers::Tokenizer;
@@ -15,15 +13,20 @@ use trine::{Options, Program, Session, SessionOptions, Tensor};
 
 use crate::answers::{argmax, array};
 use crate::numbers::distance;
-use crate::{offline, skips};
+use crate::{outside, skips};
 
 #[test]
 fn our_export_answers_as_onnxruntime() {
-    check("smollm2");
+    if outside::asked("SmolLM2 against onnxruntime") {
+        check("smollm2");
+    }
 }
 
 #[test]
 fn the_exporters_export_answers_as_onnxruntime() {
+    if !outside::asked("the exporter's SmolLM2 against onnxruntime") {
+        return;
+    }
     match std::env::var_os("TRINE_MOBIUS").is_some_and(|v| v == "1") {
         true => check("smollm2-mobius"),
         false => {
@@ -36,7 +39,7 @@ fn the_exporters_export_answers_as_onnxruntime() {
 }
 
 fn check(name: &str) {
-    let Some(folder) = made(name) else { return };
+    let folder = made(name);
     let program = Arc::new(trine::compile(folder.join("model.onnx"), &Options::default()).unwrap());
     let oracle = std::fs::read(folder.join("oracle/oracle.json")).unwrap();
     let oracle: serde_json::Value = serde_json::from_slice(&oracle).unwrap();
@@ -94,28 +97,12 @@ fn check_greedy(program: Arc<Program>, folder: &Path, greedy: &serde_json::Value
     assert_eq!(got, expected, "{text}");
 }
 
-/// The folder of the model and of what onnxruntime answers, made if need be; `None` means to skip.
-fn made(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folder = root.join("target/models").join(name);
-    if offline::is_set() {
-        let lacks = offline::lacks(name, &folder.join("oracle/oracle.json"));
-        return (!lacks).then_some(folder);
+/// The folder of the model and of what onnxruntime answers, made if need be.
+fn made(name: &str) -> PathBuf {
+    let folder = outside::root().join("target/models").join(name);
+    let script = format!("tests/python/{}.py", name.replace('-', "_"));
+    for arguments in [[&script, "--output"], ["tests/python/oracle_smollm2.py", "--model"]] {
+        outside::success(outside::python().arg("tests/python/env.py").args(arguments).arg(&folder));
     }
-    let script = name.replace('-', "_");
-    python(root, &[&format!("tests/python/{script}.py"), "--output"], &folder);
-    python(root, &["tests/python/oracle_smollm2.py", "--model"], &folder);
-    Some(folder)
-}
-
-fn python(root: &Path, arguments: &[&str], folder: &Path) {
-    let output = Command::new("python3")
-        .current_dir(root)
-        .arg("tests/python/env.py")
-        .args(arguments)
-        .arg(folder)
-        .output()
-        .expect("`python3` runs");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?} failed (TRINE_OFFLINE=1 skips what needs it):\n{error}");
+    folder
 }

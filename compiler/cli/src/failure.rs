@@ -20,8 +20,8 @@ use trine::{Error, Fault, FileError, Module, RunError};
 pub type Outcome = Result<(), Failure>;
 
 /// What to do about a bug.
-pub const BUG: &str = "this is a bug in Trine, not in your model; please report it with this message, the command \
-and, if you can, the model (RUST_BACKTRACE=1 adds where it happened)";
+pub const BUG: &str = "this is a bug in Trine, not in your model; please report it with this message, what \
+`trine --version --verbose` prints, the command and, if you can, the model (RUST_BACKTRACE=1 adds where it happened)";
 
 /// Why a command failed.
 pub enum Failure {

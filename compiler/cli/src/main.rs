@@ -25,6 +25,7 @@ mod sample;
 mod stats;
 mod ternarize;
 mod tokenizer;
+mod version;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -58,11 +59,20 @@ Examples:
 Exit codes: 0 done, 1 the model or its input is at fault, 2 the command line is, 3 Trine is.";
 
 #[derive(Parser)]
-#[command(name = "trine", version, about = "Compiles ONNX models for CPUs, ternary ones best", long_about = LONG_ABOUT,
-    after_help = EXAMPLES, arg_required_else_help = true)]
+#[command(name = "trine", about = "Compiles ONNX models for CPUs, ternary ones best", long_about = LONG_ABOUT,
+    after_help = EXAMPLES, override_usage = "trine <COMMAND>\n       trine --version [--verbose]",
+    arg_required_else_help = true, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 struct Cli {
+    /// Print the version
+    #[arg(short = 'V', long, required = true)]
+    version: bool,
+
+    /// With --version, also print the commit, the target, CPU features, and versions of Cranelift and Rust
+    #[arg(short, long, requires = "version")]
+    verbose: bool,
+
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
@@ -85,7 +95,11 @@ pub fn main() -> ExitCode {
     bug::catch(|| {
         let cli = Cli::parse();
         let mut out = BufWriter::new(io::stdout().lock());
-        let outcome = match cli.command {
+        let Some(command) = cli.command else {
+            let outcome = version::run(cli.verbose, &mut out);
+            return failure::exit_code(outcome.and_then(|()| Ok(out.flush()?)));
+        };
+        let outcome = match command {
             Command::Run(args) => run::run(args, &mut out),
             Command::Opt(args) => opt::run(args, &mut out),
             Command::Compile(args) => compile::run(args, &mut out),

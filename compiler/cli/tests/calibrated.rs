@@ -2,9 +2,8 @@
 //! the one before, whichever text they are fitted to.
 //!
 //! The text is Debian's fortunes; nothing is fitted to those that are held out, neither when the model was trained
-//! nor here. `TRINE_OFFLINE=1` skips this where they were not downloaded yet.
+//! nor here.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use tokenizers::Tokenizer;
@@ -15,7 +14,7 @@ use trine::{Module, Options, evaluate};
 use trine_ir::random::Draw;
 
 use crate::command::root;
-use crate::offline;
+use crate::outside;
 
 /// From the worst to the best, all of one plane and one scale a row: by the weights alone, then fitted.
 const PLAIN: [&str; 2] = ["absmean", "twn"];
@@ -36,7 +35,10 @@ const HELD_OUT_TOKENS: usize = 6144;
 
 #[test]
 fn methods_keep_what_theory_says_and_two_planes_nearly_all() {
-    let Some(texts) = Texts::get() else { return };
+    if !outside::asked("methods of `trine ternarize` keep their order") {
+        return;
+    }
+    let texts = Texts::get();
     let setting = Setting::new(&texts);
     let float = setting.loss(setting.module.clone());
     let plain = PLAIN.map(|recipe| setting.fitted(recipe, &Data::default()));
@@ -56,7 +58,10 @@ fn methods_keep_what_theory_says_and_two_planes_nearly_all() {
 
 #[test]
 fn what_held_out_loss_decides_pays_on_other_texts() {
-    let Some(texts) = Texts::get() else { return };
+    if !outside::asked("what held-out loss decides pays on other texts") {
+        return;
+    }
+    let texts = Texts::get();
     let setting = Setting::new(&texts);
     let data = setting.data(&texts.fitted, SEEDS[0]);
     let plain = setting.fitted("absmean", &Data::default());
@@ -148,27 +153,16 @@ struct Texts {
 }
 
 impl Texts {
-    /// Debian's fortunes, downloaded if need be; `None` means to skip.
-    fn get() -> Option<Texts> {
-        let cache = root().join("target/train");
-        if offline::lacks("methods on texts", &cache.join("fortunes/.stamp")) {
-            return None;
-        }
-        let output = Command::new("python3")
-            .arg(root().join("examples/train/fortunes.py"))
-            .arg(cache)
-            .output()
-            .expect("`python3` runs");
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "fortunes.py failed (TRINE_OFFLINE=1 skips what needs it):\n{error}"
-        );
+    /// Debian's fortunes, downloaded if need be.
+    fn get() -> Texts {
+        let script = outside::root().join("examples/train/fortunes.py");
+        let output =
+            outside::success(outside::python().arg(script).arg(outside::root().join("target/train")));
         let parts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let part = |name: &str| {
             let texts = parts[name].as_array().unwrap().iter();
             texts.map(|t| t.as_str().unwrap().to_string()).collect()
         };
-        Some(Texts { fitted: part("fitted"), held_out: part("held_out") })
+        Texts { fitted: part("fitted"), held_out: part("held_out") }
     }
 }

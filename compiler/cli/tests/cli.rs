@@ -1,6 +1,6 @@
 //! The command as its users meet it: results, messages and exit codes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -8,8 +8,9 @@ use tokenizers::Tokenizer;
 use trine::Tensor;
 use trine::npz::{Npz, write_npz};
 
-use crate::command::{command, digits, fail, json, model, models, root, succeed};
+use crate::command::{command, digits, fail, json, model, models, succeed};
 use crate::numbers::distance;
+use crate::{c, outside};
 
 fn array(path: &Path, name: &str) -> Tensor {
     Npz::open(path).unwrap().get(name).unwrap().unwrap()
@@ -99,6 +100,9 @@ fn inspect_finds_the_ternary_layers_of_every_spelling() {
 
 #[test]
 fn compile_writes_what_c_links_and_runs() {
+    if !outside::asked("`trine compile` writes what C links and runs") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let mlp = model("digits/mlp.onnx");
@@ -110,16 +114,7 @@ fn compile_writes_what_c_links_and_runs() {
         let args = ["compile", &mlp, "--emit", "obj", "-o", &path("build"), "--name", "model"];
         let said = succeed(&[&args[..], target].concat());
         assert!(said.contains("build/model.o\n") && said.contains("libtrine_ukernel.a"), "{said}");
-        let cc = Command::new("cc")
-            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wl,--gc-sections", "-o", &path("main")])
-            .args(["-I", &path("build")])
-            .arg(models().join("../aot/main.c"))
-            .arg(path("build/model.o"))
-            .arg(archive())
-            .arg("-lm")
-            .output()
-            .unwrap();
-        assert!(cc.status.success(), "{}", String::from_utf8_lossy(&cc.stderr));
+        c::link(&folder.path().join("build"), &folder.path().join("main"));
         let bytes = want.bytes().len().to_string();
         let ran =
             Command::new(path("main")).args(["450", &path("in"), &path("out"), &bytes]).output().unwrap();
@@ -151,22 +146,6 @@ fn compile_shows_kernels_in_the_languages_of_their_readers() {
     assert!(message.contains("no kernel is called `nothing`; there are `"), "{message}");
     let message = fail(2, &["compile", &mlp]);
     assert!(message.contains("--output FOLDER"), "{message}");
-}
-
-/// The microkernels for C, made as `trine compile --help` says.
-fn archive() -> PathBuf {
-    let root = root();
-    let folder = root.join("target/archive");
-    let output = Command::new(env!("CARGO"))
-        .args(["rustc", "--quiet", "-p", "trine-ukernel", "--lib", "--release", "--crate-type", "staticlib"])
-        .arg("--target-dir")
-        .arg(&folder)
-        .args(["--", "--cfg", "trine_archive", "-C", "panic=abort"])
-        .current_dir(&root)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join("release/libtrine_ukernel.a")
 }
 
 #[test]

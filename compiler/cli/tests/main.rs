@@ -4,6 +4,7 @@ mod biases;
 mod calibrated;
 mod cli;
 mod cli_bench;
+mod documents;
 mod exit_codes;
 mod explain;
 mod features;
@@ -14,11 +15,12 @@ mod recurrent;
 mod rotation;
 mod ternarize;
 mod training;
+mod version;
 
+#[path = "../../../tests/support/c.rs"]
+mod c;
 mod command;
 #[path = "../../../tests/support/numbers.rs"]
 mod numbers;
-#[path = "../../../tests/support/offline.rs"]
-mod offline;
-#[path = "../../../tests/support/skips.rs"]
-mod skips;
+#[path = "../../../tests/support/outside.rs"]
+mod outside;

@@ -1,10 +1,9 @@
 //! The trainers of `examples/train`: what they print is what the compiled models do.
 //!
 //! `examples/train/test_train.py` trains every variant for a few steps, in an environment that is made once under
-//! `target/`; `TRINE_OFFLINE=1` skips it where there is none yet. Of the models that longer trainings left in
-//! `tests/models`, those that `tests/models.rs` does not run are checked here.
+//! `target/`. Of the models that longer trainings left in `tests/models`, those that `tests/models.rs` does not run are
+//! checked here.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -12,22 +11,16 @@ use tokenizers::Tokenizer;
 use trine::npz::Npz;
 use trine::{Module, Options, evaluate};
 
-use crate::command::{model, root};
-use crate::offline;
+use crate::command::model;
+use crate::outside;
 
 #[test]
 fn every_method_compiles_to_the_loss_it_was_trained_to() {
-    let root = root();
-    if offline::lacks("examples/train/test_train.py", &root.join("target/venv-train/.stamp")) {
+    if !outside::asked("trainers of examples/train, whose losses the compiled models have") {
         return;
     }
-    let output = Command::new("python3")
-        .current_dir(root)
-        .args(["examples/train/run.py", "test_train.py", "--trine", env!("CARGO_BIN_EXE_trine")])
-        .output()
-        .expect("`python3` runs");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "test_train.py failed (TRINE_OFFLINE=1 skips what needs it):\n{error}");
+    let script = ["examples/train/run.py", "test_train.py", "--trine", env!("CARGO_BIN_EXE_trine")];
+    outside::success(outside::python().args(script));
 }
 
 #[test]

@@ -20,3 +20,6 @@ mod testing;
 pub use error::{BuildError, CodegenError, ObjectError};
 pub use plan::Kernels;
 pub use target::Target;
+
+/// The version of Cranelift that makes the code.
+pub const CRANELIFT: &str = cranelift_codegen::VERSION;
