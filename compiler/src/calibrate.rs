@@ -26,12 +26,12 @@ use trine_ir::error::Place;
 use trine_ir::{Module, Value};
 use trine_runtime::RunError;
 
-use crate::observe::{Observer, Progress};
 use crate::codegen::BuildError;
 use crate::disk::FileError;
 use crate::evaluate::EvaluateError;
 use crate::language_model::DecoderError;
 use crate::npz::ArrayError;
+use crate::observe::{Observer, Progress};
 use crate::pass::PassError;
 use crate::passes::ternarize::glob;
 use crate::ternarize::{Depth, Recipe, Refusal};

@@ -92,6 +92,11 @@ pub fn explain(seed: u64, crashes: bool) {
     if let Some(graph) = &case.model.graph {
         println!("{}", dump::nodes(graph));
     }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/graphs/{seed}"));
+    match dump::model(&folder, &case, &[]) {
+        Ok(()) => println!("in {}", folder.display()),
+        Err(error) => println!("not written: {error}"),
+    }
     let Some(failing) = failing else { return };
     let plan = &plainer(plan, |plan| {
         if crashes { crash(&failing, plan) } else { failure(&failing, plan) }.is_some()
@@ -104,10 +109,8 @@ pub fn explain(seed: u64, crashes: bool) {
     });
     let left = if crashes { crash(&small, plan) } else { failure(&small, plan) };
     println!("{}\n{plan:?}\n{}", left.unwrap_or_default(), dump::shown(&small));
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/graphs/{seed}"));
-    match dump::module(&folder, &small) {
-        Ok(()) => println!("in {}", folder.display()),
-        Err(error) => println!("not written: {error}"),
+    if let Err(error) = dump::module(&folder, &small) {
+        println!("the small one is not written: {error}");
     }
 }
 

@@ -8,8 +8,18 @@ use trine_ir::{Def, Graph, Kind, Module, NodeId, Op};
 pub struct Order {
     /// Whether dense products or attention, whose kernels sum in another order, are in it.
     pub loose: Vec<bool>,
-    /// Whether a sum is rounded, compared, counted or told apart on the way: its last bit may then change anything.
-    pub jumps: Vec<bool>,
+    pub jumps: Vec<Jump>,
+}
+
+/// What the last bit of a sum may change of an output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Jump {
+    /// Last bits.
+    No,
+    /// An element, which is rounded or compared on the way.
+    Element,
+    /// Where elements are, and how many: those that are alike or not zero are told apart on the way.
+    Places,
 }
 
 impl Order {
@@ -17,13 +27,20 @@ impl Order {
         let Some(main) = module.main() else { return Order { loose: vec![], jumps: vec![] } };
         let graph = &main.graph;
         let sums = downstream(graph, |_, op| is_sum(op));
-        let jumps = downstream(graph, |node, op| {
-            let operands = graph.operands(node).into_iter().flatten();
-            is_jump(op) && operands.into_iter().any(|v| sums.contains(&v.node))
-        });
+        let reads = |node: NodeId| graph.operands(node).into_iter().flatten().any(|v| sums.contains(&v.node));
+        let elements = downstream(graph, |node, op| rounds(op) && reads(node));
+        let places = downstream(graph, |node, op| tells_apart(op) && reads(node));
         let loose = downstream(graph, |_, op| in_another_order(module, op));
-        let of = |set: &HashSet<NodeId>| graph.outputs().iter().map(|v| set.contains(&v.node)).collect();
-        Order { loose: of(&loose), jumps: of(&jumps) }
+        let jump = |node: &NodeId| match (places.contains(node), elements.contains(node)) {
+            (true, _) => Jump::Places,
+            (_, true) => Jump::Element,
+            _ => Jump::No,
+        };
+        let outputs = graph.outputs();
+        Order {
+            loose: outputs.iter().map(|v| loose.contains(&v.node)).collect(),
+            jumps: outputs.iter().map(|v| jump(&v.node)).collect(),
+        }
     }
 }
 
@@ -76,7 +93,11 @@ fn is_sum(op: &Op) -> bool {
     )
 }
 
-fn is_jump(op: &Op) -> bool {
+fn tells_apart(op: &Op) -> bool {
+    matches!(op.kind(), Kind::NonZero | Kind::Unique | Kind::TopK)
+}
+
+fn rounds(op: &Op) -> bool {
     use Kind::*;
     matches!(
         op.kind(),
@@ -90,11 +111,11 @@ fn is_jump(op: &Op) -> bool {
             | GreaterOrEqual
             | Less
             | LessOrEqual
-            | NonZero
-            | Unique
             | ArgMax
             | ArgMin
             | Hardmax
-            | TopK
+            | QuantizeLinear
+            | DynamicQuantizeLinear
+            | QuantizeRows
     )
 }

@@ -5,17 +5,20 @@ use trine_ir::{Module, text};
 use crate::Target;
 use crate::plan::form::form;
 
+/// Weights, norms and scales, all of whose elements are 1.
+const CONSTANTS: [(&str, &str, &[usize]); 9] = [
+    ("g0", "f32", &[64]),
+    ("w0", "trit", &[128, 64]),
+    ("s0", "f32", &[128, 1]),
+    ("g1", "f32", &[128]),
+    ("w1", "trit", &[64, 128]),
+    ("s1", "f32", &[64, 1]),
+    ("g2", "f32", &[64]),
+    ("w2", "trit", &[10, 64]),
+    ("s2", "f32", &[10, 1]),
+];
+
 const MLP: &str = "\
-stage lowered
-const @g0: f32[64]
-const @w0: trit[128,64]
-const @s0: f32[128,1]
-const @g1: f32[128]
-const @w1: trit[64,128]
-const @s1: f32[64,1]
-const @g2: f32[64]
-const @w2: trit[10,64]
-const @s2: f32[10,1]
 graph @main(%x: f32[batch,64]) -> (%y: f32[batch,10]) {
   %n0 = rms_norm %x, @g0 {eps=1e-5} : f32[batch,64]
   %p0 = sign_select %n0, @w0 : f32[batch,128,64]
@@ -34,9 +37,14 @@ graph @main(%x: f32[batch,64]) -> (%y: f32[batch,10]) {
 }
 ";
 
-/// Three ternary layers, two of which have as many inputs, with norms before them: formed, and without data.
+/// Three ternary layers, two of which have as many inputs, with norms before them: formed.
 pub fn mlp(target: &Target) -> Module {
-    let mut module = text::parse(MLP).expect("a module");
+    let constant = |(name, elem, dims): (&str, &str, &[usize])| {
+        let ones = vec!["1"; dims.iter().product()].join(",");
+        format!("const @{name}: {elem}{dims:?} = [{ones}]\n").replace(", ", ",")
+    };
+    let constants: String = CONSTANTS.map(constant).concat();
+    let mut module = text::parse(&format!("stage lowered\n{constants}{MLP}")).expect("a module");
     form(&mut module, target);
     module
 }

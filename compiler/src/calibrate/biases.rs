@@ -31,11 +31,7 @@ pub struct Biases<'a> {
 
 impl Biases<'_> {
     /// Gives biases to `layers`, all that the stages have, in their order.
-    pub fn add(
-        &self,
-        layers: &mut [Rounded],
-        observer: &mut dyn Observer,
-    ) -> Result<(), CalibrateError> {
+    pub fn add(&self, layers: &mut [Rounded], observer: &mut dyn Observer) -> Result<(), CalibrateError> {
         let stream = || Stream::new(self.module, self.data.batches.len(), self.threads);
         let mut full = self.recipe.needs_pairs().then(stream);
         let mut rounded = stream();

@@ -11,8 +11,8 @@ use trine_ukernel::call::Call;
 use trine_ukernel::{Features, best, exp};
 
 use super::EvaluateError;
-use crate::observe::{Observer, Progress};
 use crate::language_model::{floats, logits_output, refuse, window};
+use crate::observe::{Observer, Progress};
 
 /// The loss over the tokens that were predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
