@@ -106,7 +106,7 @@ fn what_an_object_cannot_hold_is_refused_by_name() {
     };
     let error = refused(MLP, "2nd");
     assert!(matches!(error, ObjectError::Name { .. }), "{error}");
-    assert_eq!(error.to_string(), "`2nd` is no C identifier");
+    assert_eq!(error.to_string(), "`2nd` is not a C identifier");
     let data_dependent = "\
 graph @main(%x: f32[4]) -> (%i: i64[1,count]) {
   %i = nonzero %x {count=count} : i64[1,count]

@@ -37,7 +37,7 @@ graph @main(%x: f32[b,s,24], %y: f32[b,3,s,8]) -> (%z: f32[b,3,s,8], %t: f32[s,b
     same_bits(source, &[("b", 1), ("s", 1)]);
 }
 
-/// A number that lies behind others, over a domain that is one row.
+/// A number that lies after others, over a domain that is one row.
 #[test]
 fn single_elements_are_read_where_they_lie() {
     let dump = same_bits(

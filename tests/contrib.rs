@@ -280,7 +280,7 @@ fn grouped_queries_of_sequences_of_different_lengths() {
     let second = run(&alone, &constants, plain);
     let row = together[0].values::<f32>().unwrap()[16..].to_vec();
     close(&Tensor::from_vec(vec![1, 1, 16], row).unwrap(), &second[0], "the second sequence");
-    // Its cache holds the same three keys a head, whatever comes behind them.
+    // Its cache holds the same three keys a head, whatever comes after them.
     let cache = together[1].values::<f32>().unwrap();
     let kept: Vec<f32> = (0..2).flat_map(|h| cache[(2 + h) * 40..][..24].to_vec()).collect();
     close(&Tensor::from_vec(vec![1, 2, 3, 8], kept).unwrap(), &second[1], "its keys");

@@ -1,5 +1,5 @@
 //! Tests that are programs: `ir/{text,verify,passes,clif,run}/*.ir`, each an input, `---`, and the whole text
-//! that must come out. `BLESS=1 cargo test --test filetests` rewrites what stands behind the `---`.
+//! that must come out. `BLESS=1 cargo test --test filetests` rewrites what stands after the `---`.
 //!
 //! Comments at the head of an input steer it:
 //!
@@ -80,7 +80,7 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// What stands behind `// key:` or `// key ` in the comments at the head, each time it does.
+    /// What stands after `// key:` or `// key ` in the comments at the head, each time it does.
     fn header<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         let lines = self.text.lines().map_while(|l| l.strip_prefix("//")).map(str::trim);
         lines.filter_map(move |l| l.strip_prefix(key).map(|l| l.trim_start_matches(':').trim()))

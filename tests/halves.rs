@@ -170,9 +170,9 @@ fn attention_reads_caches_of_halves() {
                     let got = run(&program, &inputs, threads);
                     let (g, w) = (got[0].values::<f32>().unwrap(), want[0].values::<f32>().unwrap());
                     let near = g.iter().zip(w.iter()).all(|(g, w)| (g - w).abs() <= 1e-5);
-                    assert!(near, "{s} behind {p}\n{source}");
+                    assert!(near, "{s} after {p}\n{source}");
                     for (got, want) in got[1..].iter().zip(&want[1..]) {
-                        assert_eq!(bits(got), bits(want), "{s} behind {p}\n{source}");
+                        assert_eq!(bits(got), bits(want), "{s} after {p}\n{source}");
                     }
                 }
             }

@@ -145,6 +145,29 @@ fn loop_states_may_grow() {
     assert_eq!(module.functions.len(), 2, "the body that was too narrow is gone");
 }
 
+/// What two lengths broadcast to is each of them, so that they are one.
+#[test]
+fn lengths_that_are_found_to_be_what_they_broadcast_to_are_one() {
+    let module = import(graph(
+        &[
+            ("x", FLOAT, &["s", "4"]),
+            ("k", FLOAT, &["t", "4"]),
+            ("scores", FLOAT, &["1", "s"]),
+            ("bias", FLOAT, &["1", "t"]),
+        ],
+        vec![
+            node("Add", &["scores", "bias"], &["biased"], vec![]),
+            node("MatMul", &["biased", "x"], &["y"], vec![]),
+            node("MatMul", &["biased", "k"], &["z"], vec![]),
+        ],
+        &["y", "z"],
+        vec![],
+    ));
+    let params = module.main().unwrap().signature().params;
+    let types: Vec<String> = params.iter().map(|t| t.to_string()).collect();
+    assert_eq!(types, ["f32[s,4]", "f32[s,4]", "f32[1,s]", "f32[1,s]"]);
+}
+
 /// A length that is found to be what others broadcast to, and then to be one of these, is known by that.
 #[test]
 fn a_length_is_known_by_the_last_of_what_it_has_to_be() {

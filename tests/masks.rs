@@ -24,7 +24,7 @@ fn tensor(dims: &[usize], seed: u64) -> Tensor {
     Tensor::from_vec(dims.to_vec(), values.collect::<Vec<f32>>()).unwrap()
 }
 
-/// Row 0 sees nothing, others see every third key less, or nothing behind their own place.
+/// Row 0 sees nothing, others see every third key less, or nothing after their own place.
 fn mask(rows: usize, keys: usize, hiding: f32) -> Tensor {
     let seen = |i: usize, j: usize| {
         !i.is_multiple_of(7) && (i.is_multiple_of(2) || j % 3 != 1) && (i % 5 != 3 || j <= i)
@@ -79,10 +79,10 @@ graph @main(%q: f32[1,4,s,8], %k: f32[1,2,t,8], %v: f32[1,2,t,8], %mask: f32[s,t
             [(1, 9), (3, 5), (70, 70), (9, 40), (2, 0)].iter().flat_map(|d| HIDING.map(|h| (*d, h)))
         {
             let mut q = tensor(&[1, 4, s, 8], 1).values::<f32>().unwrap().to_vec();
-            // A query that is no number stays none, unless all of its scores are replaced.
+            // A query that is not a number stays none, unless all of its scores are replaced.
             q[8 * s - 1] = f32::NAN;
             let q = Tensor::from_vec(vec![1, 4, s, 8], q).unwrap();
-            // What is hidden reaches queries where it is no number, or so large that it may not be one.
+            // What is hidden reaches queries where it is not a number, or so large that it may not be one.
             let kinds =
                 [(None, None), (Some(f32::NAN), None), (Some(1e30), None), (None, Some(f32::INFINITY))];
             for (key, value) in kinds {

@@ -88,7 +88,7 @@ fn gates_that_are_less_steep_do_not_help_ternary_states() {
             let shares = ["0.5", "1", "2", "3"].map(by);
             eprintln!("{model}, states by {hidden}, slopes 0.5, 1, 2, 3: {shares:.3?}");
             assert!(shares[1..].iter().all(|s| *s > shares[0]), "{shares:?}");
-            // A slope of 1 is no slope.
+            // A slope of 1 is not a slope.
             assert_eq!(
                 shares[1],
                 mean(model, "twn", if hidden == "bernoulli" { "bernoulli{}" } else { hidden })

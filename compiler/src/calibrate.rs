@@ -123,7 +123,7 @@ pub enum CalibrateError {
     NoStream,
     #[error("{bits} bits a weight cannot be had: the layers take {least:.2} to {most:.2}")]
     Bits { bits: f64, least: f64, most: f64 },
-    #[error("`{}` holds another run, of another model, data or options; remove it to start anew", .0.display())]
+    #[error("`{}` holds another run, of another model, data or options; remove it to start again", .0.display())]
     OtherRun(PathBuf),
     #[error(transparent)]
     Pass(#[from] PassError),

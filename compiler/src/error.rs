@@ -20,7 +20,7 @@ use trine_ir::Fault;
 pub enum Error {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("`{}` is no model: its name ends neither in `.onnx` nor in `.ir`", path.display())]
+    #[error("`{}` is not a model: its name ends neither in `.onnx` nor in `.ir`", path.display())]
     Format { path: PathBuf },
     #[error("`{}` does not end in `.ir`", path.display())]
     NoIr { path: PathBuf },

@@ -26,7 +26,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that can read up to `capacity` tokens. Programs that are no decoders are refused.
+    /// A decoder that can read up to `capacity` tokens. Programs that are not decoders are refused.
     pub fn new(program: Arc<Program>, threads: usize, capacity: usize) -> Result<Decoder, DecoderError> {
         Decoder::with_names(program, threads, capacity, &Names::default())
     }
@@ -62,7 +62,7 @@ impl Decoder {
         Ok(Decoder { session, roles, feeds, logits_output, tokens: vec![], caches, past, logits: vec![] })
     }
 
-    /// Reads tokens, at least one, behind those it has read; returns the logits of what comes next, one for each
+    /// Reads tokens, at least one, after those it has read; returns the logits of what comes next, one for each
     /// token of the vocabulary.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], DecoderError> {
         self.run(tokens, |session, views| session.execute(views))?;

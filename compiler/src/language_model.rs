@@ -17,7 +17,7 @@ use trine_ir::Fault;
 /// Why a program does not generate text.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DecoderError {
-    #[error("the model is no decoder: {0}")]
+    #[error("the model is not a decoder: {0}")]
     NotADecoder(String),
     #[error(transparent)]
     Run(#[from] RunError),
@@ -118,7 +118,7 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    /// The lengths of a decoder. Programs that are no decoders are refused.
+    /// The lengths of a decoder. Programs that are not decoders are refused.
     pub fn new(program: &Program) -> Result<Lengths, DecoderError> {
         let (mut new, mut past, mut mask) = (None, None, None);
         for port in &program.inputs {

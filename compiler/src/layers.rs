@@ -22,7 +22,7 @@ pub fn weights(g: &Rewrite, y: Value, w: Value, dense: bool) -> Result<Matrix, R
     let Some(Op::Matmul(Matmul { trans_b })) = g.op(y) else { return refuse("not a matmul") };
     let ty = g.ty(w);
     let (Elem::F32, Some(&[rows, columns])) = (ty.elem, ty.static_dims().as_deref()) else {
-        return refuse(format!("weights {ty} are no f32 matrix"));
+        return refuse(format!("weights {ty} are not an f32 matrix"));
     };
     let Some(tensor) = g.scope().known(w) else { return refuse("the weights cannot be evaluated") };
     let values = tensor.values::<f32>()?;
@@ -199,7 +199,7 @@ pub fn absorb_factor() -> Rule {
             (*s == 0.0 && factor.is_finite() && factor != 0.0 || product.is_normal()).then_some(product)
         });
         let Some(scaled) = scaled.collect::<Option<Vec<f32>>>() else {
-            return refuse("a scale times the factor is no normal number");
+            return refuse("a scale times the factor is not a normal number");
         };
         let name = g.graph().const_key(m[&scale]).unwrap_or("scale").to_string();
         let scale = g.constant(&name, Tensor::from_vec(vec![n, groups], scaled)?);

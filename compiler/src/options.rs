@@ -80,13 +80,13 @@ pub struct Options {
     pub level: Level,
     /// A pipeline in the place of the level's, such as `fold-constants,simplify`.
     pub passes: Option<String>,
-    /// The method to make weights ternary that are not, with the pass's options behind it: `twn`,
+    /// The method to make weights ternary that are not, with the pass's options after it: `twn`,
     /// `exact{group=128,keep=none}`. Lossy.
     pub ternarize: Option<String>,
-    /// What the states of recurrent layers become, with the options of `ternarize-states` behind it: `threshold`, `mean`,
+    /// What the states of recurrent layers become, with the options of `ternarize-states` after it: `threshold`, `mean`,
     /// `bernoulli{seed=7,slope=2}`, `keep{slope=2}`. Lossy.
     pub states: Option<String>,
-    /// What the inputs of the last linear layer, or another value, become, with the options of `ternarize-features` behind
+    /// What the inputs of the last linear layer, or another value, become, with the options of `ternarize-features` after
     /// it: `ternary`, `ternary{threshold=0.5}`, `binary{threshold=0.5,value=hidden}`. Lossy.
     pub features: Option<String>,
     pub activations: Activations,

@@ -38,7 +38,7 @@ pub struct Pass {
     /// What it does, for `--help`.
     pub about: &'static str,
     pub exactness: Exactness,
-    /// Options that it takes, `name=value` in braces behind its name.
+    /// Options that it takes, `name=value` in braces after its name.
     pub options: &'static [&'static str],
     /// Rewrites the module and returns how often.
     pub run: fn(&mut Module, &mut Cx) -> Result<usize, PassError>,

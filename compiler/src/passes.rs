@@ -21,6 +21,7 @@ mod recognize_attention;
 mod recognize_norms;
 mod recognize_rotary;
 mod rotate_residual;
+mod sharing;
 mod simplify;
 pub mod ternarize;
 pub(crate) mod ternarize_features;
@@ -71,7 +72,7 @@ passes! {
     "detect-ternary" = detect_ternary: Reassociates [];
     /// Keep the weights of 4 and 8 bits that a model multiplies with int8 activations as they are
     "detect-integers" = detect_integers: Reassociates [];
-    /// Put an RMSNorm before every linear layer, and what it takes away behind it
+    /// Put an RMSNorm before every linear layer, and what it takes away after it
     "norm-inputs" = norm_inputs: Reassociates [];
     /// Turn the residual stream by a random Hadamard matrix, which the weights around it absorb
     "rotate-residual" = rotate_residual: Reassociates ["seed"];
@@ -89,7 +90,7 @@ passes! {
     "lower-reductions" = lower_reductions: Exact [];
     /// Lower slices within their axes to the parts of what is split
     "lower-slices" = lower_slices: Exact [];
-    /// Put the steps of short scans one behind the other
+    /// Put the steps of short scans one after the other
     "unroll-scans" = unroll_scans: Exact [];
 }
 

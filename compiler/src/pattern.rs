@@ -101,7 +101,7 @@ pub fn any_of(alternatives: impl IntoIterator<Item = impl Into<Pat>>) -> Pat {
 
 impl Pat {
     /// The same pattern where `test` holds for the value. Better a rule that refuses with a reason than a
-    /// test that fails without one, unless what fails it is no near miss.
+    /// test that fails without one, unless what fails it is not a near miss.
     pub fn filter(self, test: impl Fn(&Scope, Value) -> bool + 'static) -> Pat {
         Pat(Rc::new(Form::Where(self, Box::new(test))))
     }

@@ -70,7 +70,7 @@ impl Dim {
         Dim::collect([(vec![Factor::Symbol(name.into())], 1)])
     }
 
-    /// The value of a constant dimension. Negative constants (`1-2`) are no dimension and give `None`.
+    /// The value of a constant dimension. Negative constants (`1-2`) are not dimensions and give `None`.
     pub fn as_const(&self) -> Option<usize> {
         self.as_integer().and_then(|v| usize::try_from(v).ok())
     }

@@ -179,7 +179,7 @@ impl Graph {
         self.insert_named(op, args, results)
     }
 
-    /// An op with given result names and types; a name that is taken gets a number behind it.
+    /// An op with given result names and types; a name that is taken gets a number after it.
     pub fn insert_named(
         &mut self,
         op: impl Into<Op>,
@@ -198,7 +198,7 @@ impl Graph {
         self.outputs = values;
     }
 
-    /// Names a value; a name that is taken gets a number behind it.
+    /// Names a value; a name that is taken gets a number after it.
     pub fn set_name(&mut self, value: Value, name: &str) {
         if self.name(value) == name {
             return;

@@ -10,12 +10,12 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The number at a place behind the first, uniform in [0, 1).
+    /// The number at a place after the first, uniform in [0, 1).
     pub fn uniform(self, place: usize) -> f64 {
         (self.bits(place) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// The number at a place behind the first, uniform among the multiples of 2⁻²⁴ in [0, 1).
+    /// The number at a place after the first, uniform among the multiples of 2⁻²⁴ in [0, 1).
     pub fn uniform_f32(self, place: usize) -> f32 {
         (self.bits(place) >> 40) as f32 / (1u32 << 24) as f32
     }

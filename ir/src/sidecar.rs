@@ -62,10 +62,10 @@ pub fn parse(text: &str, weights: &Bytes) -> Result<Module, Error> {
     Ok(module)
 }
 
-/// Makes bools 0 or 1, and refuses what is no trit: kernels rely on both.
+/// Makes bools 0 or 1, and refuses what is not a trit: kernels rely on both.
 fn make_valid(name: &str, tensor: &mut Tensor) -> Result<(), Error> {
     if tensor.elem() == Elem::Trit && !trit::is_valid(tensor.bytes(), tensor.len()) {
-        return Err(Error::Sidecar(format!("`@{}` has two bits that are no trit", name.escape_debug())));
+        return Err(Error::Sidecar(format!("`@{}` has two bits that are not a trit", name.escape_debug())));
     }
     if tensor.elem() == Elem::Bool && tensor.bytes().iter().any(|b| *b > 1) {
         let normal: Bytes = tensor.bytes().iter().map(|b| u8::from(*b != 0)).collect();
@@ -129,6 +129,6 @@ mod tests {
         assert_eq!(parse(text, &file.clone().into()).unwrap().consts["t"], data);
         *file.last_mut().unwrap() |= 3;
         let message = parse(text, &file.into()).unwrap_err().to_string();
-        assert_eq!(message, "weights: `@t` has two bits that are no trit");
+        assert_eq!(message, "weights: `@t` has two bits that are not a trit");
     }
 }

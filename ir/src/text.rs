@@ -17,7 +17,7 @@ fn is_bare(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/')
 }
 
-/// A name behind its sigil, in quotes if it needs them.
+/// A name after its sigil, in quotes if it needs them.
 pub fn name(sigil: char, name: &str) -> String {
     if !name.is_empty() && name.chars().all(is_bare) && !name.contains("//") {
         format!("{sigil}{name}")

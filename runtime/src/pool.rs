@@ -144,7 +144,7 @@ impl Member<'_> {
         self.parts
     }
 
-    /// Waits until all threads are here. What each wrote before, all see behind it.
+    /// Waits until all threads are here. What each wrote before, all see after it.
     pub fn meet(&self) {
         if self.parts == 1 {
             return;

@@ -73,7 +73,7 @@ impl Session {
     }
 
     /// A session whose memory is guarded, for tests: steps run one by one, and one that writes outside of its results and
-    /// scratch is an error that names it. What is read before it is written is no number, and reading past the end of an
+    /// scratch is an error that names it. What is read before it is written is not a number, and reading past the end of an
     /// input faults.
     pub fn guarded(program: Arc<Program>, options: &SessionOptions) -> Session {
         Session::build(program, options, true)

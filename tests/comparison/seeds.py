@@ -16,7 +16,7 @@ from table import mean, table
 # Where tests are, and how each language writes one.
 TEST = r"^\s*(?:def|fn|async fn) {name}\("
 NOT_RUN = "not run"
-# Nats that are no gain.
+# Nats that are not a gain.
 SLIGHT = 0.01
 HITNET = "ternary, Bernoulli in training"
 

@@ -48,7 +48,7 @@ pub fn same_meaning(
             }
             let run = |module| eval::run_function(module, name, inputs.clone(), &env, &Calls::default());
             let (want, got) = match (run(before), run(after)) {
-                // What is no number may be no index either.
+                // What is not a number may be no index either.
                 (Err(_), Err(_)) if !special.is_empty() => continue,
                 (want, got) => (
                     want.map_err(|e| format!("`@{name}` before, on {special:?}: {e}"))?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// What the children read: a range of seeds to try.
 pub const CHILD: &str = "TRINE_GRAPHS_CHILD";
-/// A seed to explain, with `crash` behind it where it takes its process down.
+/// A seed to explain, with `crash` after it where it takes its process down.
 pub const EXPLAIN: &str = "TRINE_GRAPHS_EXPLAIN";
 /// A folder with a module to try.
 pub const TRY: &str = "TRINE_GRAPHS_TRY";

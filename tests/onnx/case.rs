@@ -49,7 +49,7 @@ pub fn model(data: &Path, name: &str) -> Result<ModelProto, String> {
     ModelProto::decode(read(&path)?).map_err(|e| e.to_string())
 }
 
-/// Inputs of the model that are no initializers.
+/// Inputs of the model that are not initializers.
 pub fn open_inputs(model: &ModelProto) -> impl Iterator<Item = &ValueInfoProto> {
     let graph = model.graph.iter();
     graph.flat_map(|g| g.input.iter().filter(|i| g.initializer.iter().all(|t| t.name() != i.name())))
@@ -72,7 +72,7 @@ fn read(path: &Path) -> Result<Bytes, String> {
 /// The input that models without data are run on: `i/n` at place `i` of `n`, open dimensions 1.
 fn ramp(input: &ValueInfoProto) -> Result<Tensor, String> {
     let Some(type_proto::Value::TensorType(ty)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        return Err(format!("input `{}` is no tensor", input.name()));
+        return Err(format!("input `{}` is not a tensor", input.name()));
     };
     let dims = ty.shape.iter().flat_map(|s| &s.dim).map(|d| match &d.value {
         Some(tensor_shape_proto::dimension::Value::DimValue(n)) => *n as usize,

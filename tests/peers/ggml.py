@@ -3,7 +3,7 @@
     ggml.py --type TQ2_0 --shape 6912 2560 --batches 1 32 --threads 1
 
 Prints JSON: for each batch, what a run of a chain of layers takes (`layers.py` says which chain). A type that ggml
-packs anew for this CPU is packed so, as llama.cpp does when it loads a model.
+packs again for this CPU is packed so, as llama.cpp does when it loads a model.
 """
 
 import argparse
@@ -84,7 +84,7 @@ class Ggml:
 
     @cached_property
     def packings(self) -> list[int]:
-        """The buffer types that pack weights anew, best first, and the plain one."""
+        """The buffer types that pack weights again, best first, and the plain one."""
         address = self.backend_reg_get_proc_address(self.backend_cpu_reg(), b"ggml_backend_dev_get_extra_bufts")
         extra = ctypes.CFUNCTYPE(POINTER(c_void_p), c_void_p)(address)(None)
         found = []

@@ -1,6 +1,6 @@
 """Linear layers rounded for onnxruntime: int8 by dynamic quantization, and MatMulNBits of 2, 4 and 8 bits.
 
-Also in whole models, whose layers are replaced one by one, and which are written anew with all else as it was.
+Also in whole models, whose layers are replaced one by one, and which are written again with all else as it was.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ def blocks(weight: np.ndarray, bits: int, block: int) -> tuple[np.ndarray, np.nd
     """
     n, k = weight.shape
     if k % block:
-        raise SystemExit(f"{k} inputs are no blocks of {block}")
+        raise SystemExit(f"{k} inputs are not blocks of {block}")
     packed = np.empty((n, k // block, block * bits // 8), np.uint8)
     scales = np.empty((n, k // block), np.float32)
     for rows in (slice(start, start + ROWS) for start in range(0, n, ROWS)):

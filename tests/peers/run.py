@@ -67,7 +67,7 @@ def main() -> None:
     report = {"machine": about, "versions": of, "effort": asdict(effort), "rows": [asdict(row) for row in rows]}
     output = arguments.json or target_dir() / "peers" / "results.json"
     output.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
-    # The next run measures anew.
+    # The next run measures again.
     shutil.rmtree(samples)
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     outputs = {o.name: value for o, value in zip(model.get_outputs(), results, strict=True)}
     other = [name for name, value in outputs.items() if not isinstance(value, np.ndarray)]
     if other:
-        raise SystemExit(f"outputs {other} are no tensors, which an archive cannot hold")
+        raise SystemExit(f"outputs {other} are not tensors, which an archive cannot hold")
     write(arguments.outputs, outputs)
 
 

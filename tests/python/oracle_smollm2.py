@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR")
     folder = parser.parse_args().model
     if not (folder / STAMP).exists():
-        raise SystemExit(f"`{folder}` is no model that smollm2.py or smollm2_mobius.py made")
+        raise SystemExit(f"`{folder}` is not a model that smollm2.py or smollm2_mobius.py made")
     sources = ["oracle_smollm2.py", "ort_session.py", "onnxruntime_run.py", "requirements.txt"]
     stamp = digest(folder / STAMP, *(HERE / source for source in sources))
     build_once(folder / "oracle", stamp, lambda oracle: Oracle(folder, oracle).write())

@@ -2,7 +2,7 @@
 //! `TRINE_OUTSIDE=1` is set, and whatever it lacks is a failure then. Else it is left out, even where all it needs is
 //! there, so that `cargo test` is the same everywhere; `tests/what_was_skipped.rs` says what was left out.
 //!
-//! It is no feature of a package, which would be one of `trine` too, whose tests need C and Python: cargo would build
+//! It is not a feature of a package, which would be one of `trine` too, whose tests need C and Python: cargo would build
 //! the compiler and all that depends on it once more.
 
 use std::ffi::OsStr;

@@ -51,7 +51,7 @@ best, whichever is longer. More than 100% means that bytes came from a cache.";
 /// Measure how fast a model runs
 ///
 /// Reports the median, the fastest and the 95th percentile of runs, on made-up inputs unless -i gives some. For
-/// decoders also how fast a prompt is read and how fast tokens are generated behind it.
+/// decoders also how fast a prompt is read and how fast tokens are generated after it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -179,7 +179,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     Ok(())
 }
 
-/// Where the time of runs goes; of decoders, that of a prompt and of a token behind it.
+/// Where the time of runs goes; of decoders, that of a prompt and of a token after it.
 fn profiles(
     program: &Arc<Program>,
     decoder: Option<Decoder>,

@@ -157,7 +157,7 @@ fn identifier(path: &Path) -> String {
 fn parse_name(text: &str) -> Result<String, String> {
     match trine::codegen::image::object::is_identifier(text) {
         true => Ok(text.into()),
-        false => Err(format!("`{}` is no C identifier", text.escape_debug())),
+        false => Err(format!("`{}` is not a C identifier", text.escape_debug())),
     }
 }
 
@@ -169,7 +169,7 @@ fn parse_target(text: &str) -> Result<String, String> {
     let cpus = Target::cpus();
     let tip = suggest(text, &cpus).map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
     let text = text.escape_debug();
-    Err(format!("`{text}` is no target that there is code for{tip}; CPUs are {}", cpus.join(", ")))
+    Err(format!("`{text}` is not a target that there is code for{tip}; CPUs are {}", cpus.join(", ")))
 }
 
 #[cfg(test)]
@@ -190,7 +190,7 @@ mod tests {
             assert!(parse_target(good).is_ok(), "{good}");
         }
         let message = parse_target("zx81").unwrap_err();
-        assert!(message.contains("`zx81` is no target"), "{message}");
+        assert!(message.contains("`zx81` is not a target"), "{message}");
         if cfg!(target_arch = "x86_64") {
             let message = parse_target("x86-64-v33").unwrap_err();
             assert!(message.contains("did you mean `x86-64-v3`?"), "{message}");

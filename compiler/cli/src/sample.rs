@@ -104,7 +104,7 @@ pub fn inputs(program: &Program, dims: &Dims) -> Result<Vec<Tensor>, Failure> {
         let bad =
             |message: String| Failure::usage(format!("input `{}`: {message}", port.name.escape_debug()), "");
         let shape =
-            port.ty.eval_dims(&env).map_err(|d| bad(format!("`{d}` is no size with these dimensions")))?;
+            port.ty.eval_dims(&env).map_err(|d| bad(format!("`{d}` is not a size with these dimensions")))?;
         let tensor = fill(&port.name, port.ty.elem, shape, vocabulary, seed as u64);
         inputs.push(tensor.map_err(|e| bad(e.to_string()))?);
     }

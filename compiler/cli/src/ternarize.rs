@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..))]
     context: u32,
 
-    /// The method: steps joined by `+`, options in braces behind [default: gptq+cd+compensate]
+    /// The method: steps joined by `+`, options in braces after [default: gptq+cd+compensate]
     #[arg(long, value_name = "RECIPE")]
     method: Option<String>,
 

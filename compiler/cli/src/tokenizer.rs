@@ -22,7 +22,7 @@ impl TokenizerFile {
             return Err(Failure::input(format!("there is no tokenizer `{}`", path.display()), help));
         }
         let tokenizer = Tokenizer::from_file(&path)
-            .map_err(|e| Failure::input(format!("`{}` is no tokenizer: {e}", path.display()), ""))?;
+            .map_err(|e| Failure::input(format!("`{}` is not a tokenizer: {e}", path.display()), ""))?;
         Ok(TokenizerFile { path, tokenizer })
     }
 

@@ -154,9 +154,9 @@ fn compile_says_what_it_cannot() {
     let out = folder.path().join("out").display().to_string();
     let mlp = model("digits/mlp.onnx");
     let message = fail(2, &["compile", &mlp, "-o", &out, "--target", "zx81"]);
-    assert!(message.contains("`zx81` is no target"), "{message}");
+    assert!(message.contains("`zx81` is not a target"), "{message}");
     let message = fail(2, &["compile", &mlp, "-o", &out, "--name", "2nd"]);
-    assert!(message.contains("`2nd` is no C identifier"), "{message}");
+    assert!(message.contains("`2nd` is not a C identifier"), "{message}");
     let message = fail(2, &["compile", &mlp, "-o", &out, "--backend", "interpret"]);
     assert!(message.contains("no interpreter"), "{message}");
     let source = "\
@@ -231,7 +231,7 @@ fn perplexity_is_what_onnxruntime_measured() {
     let mlp = model("digits/mlp.onnx");
     let tokenizer = model("lm/tokenizer.json");
     let message = fail(1, &["perplexity", &mlp, "--text", text, "--tokenizer", &tokenizer]);
-    assert!(message.contains("the model is no decoder"), "{message}");
+    assert!(message.contains("the model is not a decoder"), "{message}");
 }
 
 #[test]
@@ -366,7 +366,7 @@ fn mistakes_on_the_command_line_end_with_2() {
     let message = fail(2, &["bench", &mlp, "--dim", "bach=2"]);
     assert!(message.contains("did you mean `batch`?"), "{message}");
     let message = fail(2, &["run", &model("lm/tokenizer.json")]);
-    assert!(message.contains("is no model"), "{message}");
+    assert!(message.contains("is not a model"), "{message}");
     fail(2, &["opt", &mlp, "-o", "mlp.txt"]);
     fail(2, &["run", &mlp, "-i", &digits("mlp.x"), "-o", "out.csv"]);
     fail(2, &["fly"]);
@@ -405,7 +405,7 @@ fn wrong_models_and_inputs_end_with_1() {
     let message = fail(1, &["generate", &mlp, "--prompt", "x"]);
     assert!(message.contains("there is no tokenizer") && message.contains("--tokenizer FILE"), "{message}");
     let message = fail(1, &["generate", &mlp, "--prompt", "x", "--tokenizer", &model("lm/tokenizer.json")]);
-    assert!(message.contains("the model is no decoder: its input `x`"), "{message}");
+    assert!(message.contains("the model is not a decoder: its input `x`"), "{message}");
 }
 
 /// A limit on the size of files stands for the full disk.

@@ -77,7 +77,7 @@ fn onnx_is_refused_where_a_recurrent_layer_is_rounded_and_written_where_none_is(
     assert!(folder.path().join("out/model.onnx").exists());
 }
 
-/// A product within a loop that is no recurrent layer: ONNX could only say it within the loop's body.
+/// A product within a loop that is not a recurrent layer: ONNX could only say it within the loop's body.
 #[test]
 fn products_in_other_loops_are_written_as_ir() {
     let folder = tempfile::tempdir().unwrap();

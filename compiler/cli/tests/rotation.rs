@@ -27,7 +27,7 @@ fn rotated_models_compute_what_they_did_by_the_same_ops() {
             let off = distance(&after, &before);
             assert!(off < 1e-5, "{name}, seed {seed}: logits are {off} off");
             outputs.push(after);
-            // What the norms did is in the weights behind them.
+            // What the norms did is in the weights after them.
             let gains = rotated.consts.iter().filter(|(key, _)| key.ends_with("input_layernorm.weight"));
             assert!(gains.map(|(_, t)| t.values::<f32>().unwrap()).all(|t| t.iter().all(|v| *v == 1.0)));
         }

@@ -140,7 +140,7 @@ impl BuildError {
 pub enum ObjectError {
     #[error(transparent)]
     Build(#[from] BuildError),
-    #[error("`{name}` is no C identifier")]
+    #[error("`{name}` is not a C identifier")]
     Name { name: String },
     #[error("no kernel for {}, and an object file has no interpreter", .steps.join(", "))]
     Interpreted { steps: Vec<String> },

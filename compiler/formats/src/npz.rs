@@ -125,7 +125,7 @@ fn decode(bytes: &[u8]) -> Result<Tensor, String> {
     }
 }
 
-/// What a header says of the data behind it.
+/// What a header says of the data after it.
 struct Array {
     header: NpyHeader,
     elem: Elem,

@@ -1,7 +1,7 @@
 //! Where a model is cut so that calibration runs every op once: after each stage only the values that later ones
 //! need are held, and the ops between two cuts are a program of their own.
 //!
-//! What no rounded layer has touched (positions, masks, embeddings) is not held but computed anew from the
+//! What no rounded layer has touched (positions, masks, embeddings) is not held but computed again from the
 //! model's inputs.
 
 use rustc_hash::{FxHashMap, FxHashSet};

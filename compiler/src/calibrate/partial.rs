@@ -171,7 +171,7 @@ impl File {
     }
 
     fn broken(&self, name: &str) -> CalibrateError {
-        let message = format!("array `{name}` is not what a run writes; remove the folder to start anew");
+        let message = format!("array `{name}` is not what a run writes; remove the folder to start again");
         crate::npz::ArrayError::Format { path: self.path.clone(), message }.into()
     }
 }

@@ -127,7 +127,7 @@ impl Weights {
     }
 
     pub(super) fn output_error(&self, w: &Matrix, statistics: &Statistics) -> Option<f64> {
-        // A trace of damping, so that inputs that never vary are no error.
+        // A trace of damping, so that inputs that never vary are not an error.
         let metric = statistics.damped(1e-9).ok()?;
         let as_f64 = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
         let difference: Vec<f64> =

@@ -1,7 +1,7 @@
 //! The cross entropy of a language model on a text, `-mean ln p(token | those before it in its window)`.
 //!
 //! The text is cut into windows of `context` tokens that the model reads with nothing before them; each window
-//! predicts the token behind each of its own, so that all tokens but the first are predicted once.
+//! predicts the token after each of its own, so that all tokens but the first are predicted once.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ pub fn loss(
     Ok(sum)
 }
 
-/// The nats of a window of which all `logits` are known, those behind its last token too.
+/// The nats of a window of which all `logits` are known, those after its last token too.
 pub(crate) fn window_nats(logits: View, tokens: &[u32]) -> Result<f64, EvaluateError> {
     let &[batch, seq, vocabulary] = logits.dims else {
         return Err(refuse("its logits are not one row of tokens").into());

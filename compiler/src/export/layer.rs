@@ -94,7 +94,7 @@ fn product(node: &NodeProto) -> Result<Product<'_>, ExportError> {
             return refuse("it transposes its input");
         }
         "FusedMatMul" => (float("alpha"), None),
-        _ => return refuse("it is no MatMul, Gemm or MatMulNBits"),
+        _ => return refuse("it is not a MatMul, Gemm or MatMulNBits"),
     })
 }
 

@@ -12,7 +12,7 @@ use trine_ir::attr::Flag;
 use trine_ir::ops::{Int8Matmul, Matmul};
 use trine_ir::{Elem, Kind, Module, Op, Stage, Tensor};
 
-use super::quantize_activations::{Sharing, in_blocks};
+use super::sharing::{Sharing, in_blocks};
 use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, constant, matmul, maybe, op, refuse, rule};

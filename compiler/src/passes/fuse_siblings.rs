@@ -66,7 +66,7 @@ fn fuse(g: &mut Rewrite, siblings: &[NodeId]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The constants in a slot of all siblings, one behind the other along their first axis.
+/// The constants in a slot of all siblings, one after the other along their first axis.
 fn stacked(g: &mut Rewrite, siblings: &[NodeId], slot: usize) -> Result<Option<Value>, Refusal> {
     let mut tensors = vec![];
     let mut name = String::new();

@@ -5,7 +5,7 @@
 //!
 //! Every linear layer then reads the result of a norm, which nothing but a scale a row tells from the model as it was
 //! (arXiv 2505.08823, which trains with such norms and without `r`). Nothing is gained where nothing is trained; what
-//! is ternarized behind it has the inputs that the paper wants. A gain is taken in only where linear layers alone read
+//! is ternarized after it has the inputs that the paper wants. A gain is taken in only where linear layers alone read
 //! the norm. Ternary layers, whose weights cannot take it in, keep theirs.
 
 use trine_ir::ops::{Add, Matmul, Mul, ReduceMean, RmsNorm, Sqrt};

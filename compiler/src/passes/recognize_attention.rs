@@ -55,7 +55,7 @@ fn attention() -> Rule {
         }
         let (scores, mut scale) = unscaled(&g.scope(), m[&scaled]);
         let [Some(q), Some(k)] = g.graph().operands(scores.node)[..] else {
-            return refuse("the scores are no product");
+            return refuse("the scores are not a product");
         };
         let unmasked = g.ty(m.get(&widened).unwrap_or(m[&scaled])).clone();
         if g.ty(m[&masked]) != &unmasked {

@@ -171,7 +171,7 @@ fn half_constant(g: &mut Rewrite, v: Value, tensor: &Tensor, d: usize) -> Result
     Ok(Some(g.constant(&format!("{name}.half"), half)))
 }
 
-/// `x` rotated by tables that broadcast to its halves. Heads may come before or behind positions.
+/// `x` rotated by tables that broadcast to its halves. Heads may come before or after positions.
 fn rotary(g: &mut Rewrite, x: Value, cos: Value, sin: Value) -> Result<Value, Refusal> {
     let is_one = |v: Value, back: usize| g.ty(v).back(back).is_none_or(|d| d.as_const() == Some(1));
     let rounded = Some(g.ty(x).elem).filter(|elem| is_half(*elem));

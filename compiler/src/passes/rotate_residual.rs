@@ -1,11 +1,11 @@
 //! `rms_norm(x, g) · W  →  rms_norm(x·R, 1) · (Rᵀ·diag(g)·W)` along a residual stream, `R` orthogonal and random
 //!
 //! Whatever writes the stream is multiplied by `R` in its weights, and whatever reads it through a norm undoes that in
-//! its own; norms give `norm(x)·R = norm(x·R)` once their gains are in the weights behind them. So the model computes
+//! its own; norms give `norm(x)·R = norm(x·R)` once their gains are in the weights after them. So the model computes
 //! what it did, by as many ops, of weights whose outliers are spread over all columns (QuaRot, arXiv 2404.00456),
 //! which rounds better. A table that is a head too becomes two constants. Option: `seed`, which `R` follows from.
 //!
-//! A stream is the values that additions join, if norms read it. One with a writer that is no product with known
+//! A stream is the values that additions join, if norms read it. One with a writer that is not a product with known
 //! weights, or a reader that is no such norm, stays as it is, and a near miss says which.
 
 use indexmap::IndexMap;
@@ -115,7 +115,7 @@ impl Stream {
             match (graph.kind(user), slot) {
                 (Some(Kind::Add), _) => joined.push(Value { node: user, result: 0 }),
                 (Some(Kind::RmsNorm), RmsNorm::x) => self.norms.push(user),
-                _ => self.refuse(user, "it reads the stream, and is no RMSNorm"),
+                _ => self.refuse(user, "it reads the stream, and is not an RMSNorm"),
             }
         }
         joined
@@ -154,7 +154,7 @@ impl Stream {
                 _ => {
                     return Err(refused(
                         v.node,
-                        "it writes the stream, and is no product with known weights",
+                        "it writes the stream, and is not a product with known weights",
                     ));
                 }
             }
@@ -181,7 +181,7 @@ impl Stream {
                     let turn = self.turn(scope, user, Matmul::b, Side::rows_if(*trans_b))?;
                     turns.push(Turn { gain: Some(gain.clone()), ..turn });
                 }
-                _ => return Err(refused(user, "it reads a norm of the stream, and is no product")),
+                _ => return Err(refused(user, "it reads a norm of the stream, and is not a product")),
             }
         }
         Ok(turns)

@@ -2,7 +2,7 @@
 //!
 //! Lossy, and only by name. Options: `method`, a recipe of [`Recipe`] that needs no calibration; `group`, `planes`
 //! and other settings of it; `seed`, for methods that draw numbers; `activations`, `i8` (default) or `f32`; `keep`, the layers to leave as they are: `none`,
-//! `last` (default, the classifier or the head of a language model), or names of weights with `*`, behind one
+//! `last` (default, the classifier or the head of a language model), or names of weights with `*`, after one
 //! another with `|`.
 
 use std::cell::RefCell;

@@ -28,7 +28,7 @@ impl Pipeline {
             rest = &rest[end..];
             if let Some(inner) = rest.strip_prefix('{') {
                 let Some((list, after)) = inner.split_once('}') else {
-                    return Err(PassError::Pipeline(format!("`{{` behind `{}` is not closed", pass.name)));
+                    return Err(PassError::Pipeline(format!("`{{` after `{}` is not closed", pass.name)));
                 };
                 options = parse_options(pass, list)?;
                 rest = after.trim_start();
@@ -40,7 +40,7 @@ impl Pipeline {
                 None if rest.is_empty() => rest,
                 None => {
                     let message =
-                        format!("expected `,` behind `{}`, got `{}`", pass.name, rest.escape_debug());
+                        format!("expected `,` after `{}`, got `{}`", pass.name, rest.escape_debug());
                     return Err(PassError::Pipeline(message));
                 }
             };
@@ -130,8 +130,8 @@ mod tests {
         assert_eq!(message("simplify{x=1}"), "`simplify` has no option `x`; it has none");
         assert_eq!(message("ternarize{method}"), "options of `ternarize` are `name=value`, got `method`");
         assert_eq!(message("ternarize{method=a,method=b}"), "option `method` of `ternarize` is given twice");
-        assert_eq!(message("ternarize{method=a"), "`{` behind `ternarize` is not closed");
-        assert_eq!(message("simplify{} simplify"), "expected `,` behind `simplify`, got `simplify`");
+        assert_eq!(message("ternarize{method=a"), "`{` after `ternarize` is not closed");
+        assert_eq!(message("simplify{} simplify"), "expected `,` after `simplify`, got `simplify`");
     }
 
     #[test]

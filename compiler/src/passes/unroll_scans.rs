@@ -1,6 +1,6 @@
 //! `scan(body, s, xs)  →  body(… body(body(s, xs[0]), xs[1]) …, xs[n-1])` for a few steps, whose number is known
 //!
-//! A loop is run by the interpreter, and what a loop holds becomes no kernel. Steps one behind the other do; those that
+//! A loop is run by the interpreter, and what a loop holds becomes no kernel. Steps one after the other do; those that
 //! are alike share one.
 
 use rustc_hash::FxHashMap;

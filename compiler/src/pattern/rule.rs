@@ -134,7 +134,7 @@ impl<'a> Rewrite<'a> {
 
     /// The number that a matched scalar is worth.
     pub fn scalar(&self, v: Value) -> Result<f64, Refusal> {
-        self.scope().scalar(v).ok_or_else(|| Refusal(format!("{} is no known number", self.describe(v))))
+        self.scope().scalar(v).ok_or_else(|| Refusal(format!("{} is not a known number", self.describe(v))))
     }
 
     /// The number that a matched scalar is worth, where an attribute of f32 is worth just as much.
@@ -148,7 +148,7 @@ impl<'a> Rewrite<'a> {
 
     /// The tensor of a matched constant.
     pub fn tensor(&self, v: Value) -> Result<Tensor, Refusal> {
-        self.scope().tensor(v).ok_or_else(|| Refusal(format!("{} is no constant", self.describe(v))))
+        self.scope().tensor(v).ok_or_else(|| Refusal(format!("{} is not a constant", self.describe(v))))
     }
 
     /// A value as reasons name it.

@@ -1,7 +1,7 @@
 //! Matching with full backtracking: over operand orders and over alternatives.
 //!
 //! What is still to match is a list of goals on the call stack, so a choice made early is taken back when
-//! a goal far behind it fails. Patterns are small, but a graph may be hostile: the steps are bounded.
+//! a goal far after it fails. Patterns are small, but a graph may be hostile: the steps are bounded.
 
 use std::ops::Index;
 
@@ -90,7 +90,7 @@ impl Index<&Pat> for Match {
     }
 }
 
-/// A pattern that a value must still match, and the goals behind it.
+/// A pattern that a value must still match, and the goals after it.
 #[derive(Clone, Copy)]
 struct Goal<'a> {
     pat: &'a Pat,

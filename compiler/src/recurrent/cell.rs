@@ -133,7 +133,7 @@ impl Cell<'_> {
         Ok(g.graph().results(node).collect())
     }
 
-    /// The `i`-th activation of a gate, behind the clip.
+    /// The `i`-th activation of a gate, after the clip.
     fn activate(&self, g: &mut Rewrite, i: usize, mut x: Value) -> Result<Value, Refusal> {
         if let Some(clip) = self.layer.clip() {
             let (upper, lower) = (g.literal(Literal::F32(clip)), g.literal(Literal::F32(-clip)));

@@ -138,7 +138,7 @@ impl Grid {
         self
     }
 
-    /// Rows one behind another; all have the same codebook and groups.
+    /// Rows one after another; all have the same codebook and groups.
     pub fn stack(grids: Vec<Grid>) -> Option<Grid> {
         grids.into_iter().reduce(|mut all, next| {
             all.codes.extend(next.codes);

@@ -1,7 +1,7 @@
 //! Loops: a function of the module that runs again on its own results.
 //!
 //! Each keeps some values from run to run (states) and stacks others (scan outputs). Values from around the
-//! loop that the body uses are operands behind the rest.
+//! loop that the body uses are operands after the rest.
 
 use super::control::{condition, expect_alike, expect_condition, signature};
 use super::layout_args::*;

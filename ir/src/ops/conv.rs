@@ -13,7 +13,7 @@ op! {
     /// `y[b,j,p] = Σ_{c,t} w[j,c,t]·x[b,c,p·stride + t·dilation - pad] [+ bias[j]]`, pads counting as zeros. ONNX Conv.
     ///
     /// `x` is `[n, channels, spatial…]`, `w` `[outputs, channels/group, kernel…]`; the `i`-th of `group` equal parts of
-    /// the outputs sees the `i`-th part of the channels. `pads` are those before each axis, then those behind
+    /// the outputs sees the `i`-th part of the channels. `pads` are those before each axis, then those after
     /// each.
     ///
     /// Each sum is in order of channels and taps, then the bias is added. i32 wraps; f16 and bf16 are summed in f32.

@@ -77,7 +77,7 @@ impl Patches {
         let mut tap = vec![0; kernel.len()];
         for mut row in rows {
             let shift = tap[kernel.len() - 1] * last.dilation;
-            // The windows of the last axis whose tap is behind the pad, and before the end.
+            // The windows of the last axis whose tap is after the pad, and before the end.
             let low = last.pads.0.saturating_sub(shift).div_ceil(last.stride);
             let high = (extent + last.pads.0).saturating_sub(shift).div_ceil(last.stride);
             let mut window = windows.start;

@@ -31,7 +31,9 @@ impl Equation {
         };
         let term = |term: &str| -> OpResult<Vec<char>> {
             match term.chars().find(|c| !c.is_alphabetic()) {
-                Some(c) => bail!("`{}` in equation `{}` is no label", c.escape_debug(), text.escape_debug()),
+                Some(c) => {
+                    bail!("`{}` in equation `{}` is not a label", c.escape_debug(), text.escape_debug())
+                }
                 None => Ok(term.chars().collect()),
             }
         };

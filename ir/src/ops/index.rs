@@ -107,7 +107,7 @@ impl OpDef for OneHot {
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let (indices, values) = (&args[0], &args[2]);
         let depth = whole_numbers(&args[1])?;
-        let depth = depth.first().and_then(|d| usize::try_from(*d).ok()).ok_or("the depth is no size")?;
+        let depth = depth.first().and_then(|d| usize::try_from(*d).ok()).ok_or("the depth is not a size")?;
         let mut dims = indices.dims().to_vec();
         dims.insert(self.axis, depth);
         let (pair, width) = raw(values)?;
@@ -137,7 +137,7 @@ impl OpDef for NonZero {
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let x = &args[0];
         let (bytes, width) = raw(x)?;
-        // The sign of a float zero is no value.
+        // The sign of a float zero is not a value.
         let top = if x.elem().is_float() { 0x7f } else { 0xff };
         let nonzero = |e: &[u8]| e[width - 1] & top != 0 || e[..width - 1].iter().any(|b| *b != 0);
         let elements = bytes.chunks_exact(width).enumerate();
@@ -159,7 +159,7 @@ pub(super) fn expect_indices(ty: &Type) -> OpResult<()> {
     }
 }
 
-/// The axes of `indices` before its tuples, and those of `x` behind what the tuples index.
+/// The axes of `indices` before its tuples, and those of `x` after what the tuples index.
 pub(super) fn tuple_dims<'a>(
     x: &'a Type,
     indices: &'a Type,

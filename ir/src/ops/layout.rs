@@ -145,7 +145,7 @@ impl OpDef for Transpose {
         let mut axes = self.perm.clone();
         axes.sort_unstable();
         if !axes.iter().copied().eq(0..x.rank()) {
-            bail!("{:?} is no permutation of the axes of {x}", self.perm);
+            bail!("{:?} is not a permutation of the axes of {x}", self.perm);
         }
         Ok(vec![Type { elem: x.elem, dims: self.perm.iter().map(|p| x.dims[*p].clone()).collect() }])
     }

@@ -25,7 +25,7 @@ op! {
     ///
     /// With `indices` there is a second result: where in `x` each maximum is first found, as an i64 offset, or
     /// -1 under a window that is all pads and gives the type's least value. With `ceil` a last window may stick out
-    /// behind the pads.
+    /// after the pads.
     MaxPool = "max_pool" (x) {
         kernel: Vec<usize>,
         strides: Vec<usize>,

@@ -190,7 +190,7 @@ fn check_scales(
     module: &dyn Signatures,
 ) -> OpResult<()> {
     if !is_computed_in_f32(scale.elem) {
-        bail!("scales {scale} are no f32, f16 or bf16");
+        bail!("scales {scale} are not an f32, f16 or bf16");
     }
     let Some(axis) = axis else {
         if block.is_some() || scale.dims.iter().any(|d| *d != Dim::constant(1)) {

@@ -2,7 +2,7 @@
 //!
 //! All take a sequence `x: [seq, batch, input]`, weights `w: [directions, gates·hidden, input]` on it and
 //! `r: [directions, gates·hidden, hidden]` on the state, and `bias: [directions, 2·gates·hidden]`, those of `w` and then
-//! those of `r`. `lens: i32[batch]` are the lengths of shorter sequences, whose results are zero behind them.
+//! those of `r`. `lens: i32[batch]` are the lengths of shorter sequences, whose results are zero after them.
 //! `initial_h: [directions, batch, hidden]` is zero if absent. Results are `y: [seq, directions, batch, hidden]`,
 //! every state, and the last one `[directions, batch, hidden]`. There are as many activations for each direction
 //! as the equations name; `clip` bounds what gates are activated on.

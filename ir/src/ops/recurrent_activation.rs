@@ -99,7 +99,7 @@ impl Attr for Activation {
     }
 
     fn parse(text: &str) -> Result<Activation, String> {
-        let bad = || format!("`{}` is no activation", text.escape_debug());
+        let bad = || format!("`{}` is not an activation", text.escape_debug());
         let mut parts = text.split(':');
         let word = parts.next().unwrap_or_default();
         let numbers: Vec<f32> = parts.map(str::parse).collect::<Result<_, _>>().map_err(|_| bad())?;

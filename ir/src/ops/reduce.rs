@@ -31,7 +31,7 @@ fn reduced_dims<T: Clone>(dims: &[T], axes: &[usize], keepdims: bool, one: T) ->
     kept.collect()
 }
 
-/// `x` with `axes` behind all others, in order.
+/// `x` with `axes` after all others, in order.
 fn axes_last(x: &Tensor, axes: &[usize]) -> OpResult<Tensor> {
     let (mut order, mut last): (Vec<_>, Vec<_>) = (0..x.rank()).partition(|i| !axes.contains(i));
     order.append(&mut last);
@@ -63,7 +63,7 @@ fn rows<'a, T>(values: &'a [T], dims: &[usize]) -> impl ExactSizeIterator<Item =
 fn check_axes(x: &Type, axes: &[usize]) -> OpResult<()> {
     for (i, axis) in axes.iter().enumerate() {
         if *axis >= x.rank() || axes[..i].contains(axis) {
-            bail!("axis {axis} is no axis of {x}, or there twice");
+            bail!("axis {axis} is not an axis of {x}, or there twice");
         }
     }
     Ok(())

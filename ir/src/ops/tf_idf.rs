@@ -101,7 +101,7 @@ impl TfIdf {
             self.starts.iter().zip(ends).map(|(start, end)| self.pool.get(*start..end)).collect();
         let Some(all) = all else { bail!("starts {:?} of {} tokens", self.starts, self.pool.len()) };
         if let Some(i) = (0..all.len()).find(|i| !all[*i].len().is_multiple_of(i + 1)) {
-            bail!("{} tokens are no n-grams of {}", all[i].len(), i + 1);
+            bail!("{} tokens are not n-grams of {}", all[i].len(), i + 1);
         }
         Ok(all.into_iter().enumerate().map(|(i, tokens)| (i + 1, tokens)))
     }

@@ -5,7 +5,7 @@ use super::*;
 use crate::bail;
 
 /// A window along one spatial axis: `kernel` taps `dilation` apart, from `pads.0` before the first element to
-/// `pads.1` behind the last one, moved by `stride`.
+/// `pads.1` after the last one, moved by `stride`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowAxis {
     pub kernel: usize,
@@ -18,7 +18,7 @@ pub struct WindowAxis {
 const MAX: usize = 1 << 30;
 
 impl WindowAxis {
-    /// One an axis of `kernel`; `pads` are those before each axis and then those behind each.
+    /// One an axis of `kernel`; `pads` are those before each axis and then those after each.
     pub fn all(
         kernel: &[usize],
         strides: &[usize],
@@ -51,7 +51,7 @@ impl WindowAxis {
     }
 
     /// How many windows fit `extent` elements. With `ceil` the last one may stick out, unless it would start
-    /// behind the elements.
+    /// after the elements.
     pub fn count(&self, extent: usize, ceil: bool) -> OpResult<usize> {
         let padded = extent.checked_add(self.pads.0 + self.pads.1).ok_or("the pads overflow")?;
         let Some(room) = padded.checked_sub(self.reach()) else {

@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
         self.take_while(|c| c.is_ascii_alphanumeric() || c == '_')
     }
 
-    /// A name behind `sigil`.
+    /// A name after `sigil`.
     pub fn name(&mut self, sigil: char) -> Result<String> {
         let start = self.position();
         if !self.eat(sigil.encode_utf8(&mut [0; 4])) {
@@ -74,7 +74,7 @@ impl<'a> Cursor<'a> {
             return self.string();
         }
         match self.take_while(is_bare) {
-            "" => Err(self.error_at(start, format!("expected a name behind `{sigil}`"))),
+            "" => Err(self.error_at(start, format!("expected a name after `{sigil}`"))),
             name => Ok(name.into()),
         }
     }
@@ -160,7 +160,7 @@ impl<'a> Cursor<'a> {
         &rest[..len]
     }
 
-    /// The offset behind the string that starts here.
+    /// The offset after the string that starts here.
     fn string_end(&self) -> Option<usize> {
         let mut escaped = false;
         let mut chars = self.rest().char_indices();

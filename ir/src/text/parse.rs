@@ -118,7 +118,7 @@ impl Parser<'_> {
         self.cursor.expect(")")?;
         self.cursor.expect("->")?;
         self.cursor.expect("(")?;
-        // Results are named before they are defined; they are looked up behind the body.
+        // Results are named before they are defined; they are looked up after the body.
         let mut results = vec![];
         while self.cursor.peek() != Some(')') {
             let at = self.cursor.position();

@@ -136,7 +136,7 @@ macro_rules! for_each_block {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(crate) use for_each_block;
 
-/// Prefetches the packed weights some steps behind those at `w` into the second cache: as far ahead as a stream from
+/// Prefetches the packed weights some steps after those at `w` into the second cache: as far ahead as a stream from
 /// memory needs, they would push each other and the activations out of the first. For kernels in 512-bit registers;
 /// those in 256-bit ones measure faster with a shorter way into the first cache.
 #[cfg(target_arch = "x86_64")]

@@ -85,7 +85,7 @@ pub fn window(b: &mut Builder, x: &Val, pool: bool) -> Option<Window> {
             }
             let span = (size + before + behind).checked_sub(reach)?;
             let count = if ceil { span.div_ceil(stride) } else { span / stride } + 1;
-            // No window starts in the padding behind.
+            // No window starts in the padding after.
             let inside = (count - 1) * stride < size + before;
             Some(if ceil && !inside { count - 1 } else { count })
         })?);

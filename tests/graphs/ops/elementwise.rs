@@ -315,7 +315,7 @@ pub fn cast(b: &mut Builder) -> Option<()> {
         }
         let (low, high) = (if to.is_signed() && x.elem.is_signed() { -100.0 } else { 0.0 }, 100.0);
         if x.elem.is_float() {
-            // There is no whole number to make of what is no number.
+            // There is no whole number to make of what is not a number.
             let nan = b.emit1("IsNaN", &[&x.name], vec![], Bool, x.dims.clone())?;
             let zero = b.scalar(x.elem, 0.25);
             x = b.emit1("Where", &[&nan.name, &zero, &x.name], vec![], x.elem, x.dims)?;

@@ -266,7 +266,7 @@ def greedy(model: Callable, prompts):
 
     ids, leads = prompts, []
     for _ in range(TOKENS):
-        # All anew for each token, so that no cache can be at fault; of one length, so that there is no padding.
+        # All again for each token, so that no cache can be at fault; of one length, so that there is no padding.
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits[:, -1].float()
         two = logits.topk(2)

@@ -6,7 +6,7 @@
 
 use std::marker::PhantomData;
 
-use super::function::ClifValue;
+use cranelift_codegen::ir::Value as ClifValue;
 
 /// A value for each field of the structure `S`, made by [`arguments!`].
 pub struct Arguments<S> {

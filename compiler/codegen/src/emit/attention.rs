@@ -440,7 +440,7 @@ impl Queries {
         let place = match plan.transposed {
             false => row,
             true => {
-                // [b, s, h]: the head within its batch, behind the position.
+                // [b, s, h]: the head within its batch, after the position.
                 let b = e.b.ins().udiv(head, sizes.heads);
                 let h = e.b.ins().urem(head, sizes.heads);
                 let position = e.b.ins().imul(b, sizes.rows);

@@ -19,7 +19,7 @@ use crate::choice::OWN_LAYOUT as LAYOUT;
 /// Vectors of four outputs in a tile.
 const VECTORS: usize = LAYOUT.tile() / 4;
 
-/// Two-bit fields of a byte, each four inputs behind the one before.
+/// Two-bit fields of a byte, each four inputs after the one before.
 const FIELDS: usize = 4;
 
 /// Rows whose activations are spread at once: few enough for the caches.

@@ -121,7 +121,7 @@ impl Phase {
         }
     }
 
-    /// What the node keeps of this phase's total, behind the `state` of earlier ones.
+    /// What the node keeps of this phase's total, after the `state` of earlier ones.
     pub fn finish(
         self,
         e: &mut Emit,

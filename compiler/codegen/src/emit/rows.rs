@@ -68,7 +68,7 @@ pub struct Region {
 }
 
 impl<'g> RowsKernel<'g> {
-    /// The plan, or `None` when the body is no row kernel.
+    /// The plan, or `None` when the body is not a row kernel.
     pub fn new(graph: &'g Graph, target: &Target) -> Option<RowsKernel<'g>> {
         let mut plan = RowsKernel::behind(graph, &[])?;
         if plan.vector && plan.length().as_const().is_none_or(|n| n >= LONG) {
@@ -78,7 +78,7 @@ impl<'g> RowsKernel<'g> {
     }
 
     /// The plan of all of the body but `inner`, nodes that are computed otherwise and whose results this plan's
-    /// nodes use. `None` when the rest is no row kernel.
+    /// nodes use. `None` when the rest is not a row kernel.
     pub fn behind(graph: &'g Graph, inner: &[NodeId]) -> Option<RowsKernel<'g>> {
         let domain = Domain::of(graph).ok()?;
         // Parts share columns of what lies inside, and one number a row would be written by each.
@@ -223,7 +223,7 @@ pub fn computes(graph: &Graph, node: NodeId) -> bool {
     reduce::is_row_reduction(graph, node) || op.is_some_and(|op| elementwise::supported(op, graph, node))
 }
 
-/// Writes the part of the kernel that computes `region`, with `sources` as the values behind it.
+/// Writes the part of the kernel that computes `region`, with `sources` as the values after it.
 pub fn emit_region(plan: &RowsKernel, e: &mut Emit, region: &Region, sources: &[Source]) -> Result<()> {
     emit_rows(plan, e, region, sources, false)
 }
@@ -304,7 +304,7 @@ pub fn outer_offset(e: &mut Emit, view: &View, index: ClifValue, inner: usize) -
     Ok(sum)
 }
 
-/// Elements from a row of `[b,h,s,d]` to the one behind it, of the same head or, where each has but one, of the next.
+/// Elements from a row of `[b,h,s,d]` to the one after it, of the same head or, where each has but one, of the next.
 pub fn row_stride(e: &mut Emit, view: &View) -> Result<ClifValue> {
     let [.., count, _] = &view.dims[..] else { return Err(CodegenError::malformed("heads")) };
     let [.., of_head, of_row, _] = &view.strides[..] else { return Err(CodegenError::malformed("heads")) };

@@ -25,7 +25,7 @@ use finish::Parts;
 /// Sums that a chunk of tiles has at most: as many as the second cache holds beside all else.
 const CHUNK: usize = 1 << 16;
 
-/// The same of f32, which makes its tables anew for each chunk.
+/// The same of f32, which makes its tables again for each chunk.
 const CHUNK_F32: usize = 1 << 18;
 
 /// Tiles that a chunk is a multiple of, for microkernels that take several at a time.
@@ -67,7 +67,7 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// `None` when the body is no linear layer.
+    /// `None` when the body is not a linear layer.
     fn of(graph: &Graph) -> Option<Nodes> {
         let order = graph.order();
         let find = |f: fn(&Op) -> bool| {
@@ -316,7 +316,7 @@ impl Kernel for SignSumKernel<'_> {
             for i in 0..self.parts.blocks() {
                 let (mut first, mut last, mut out) = (first, last, outs[0]);
                 if i > 0 {
-                    // The sums of this block lie behind those of the one before; a microkernel counts from the first of all.
+                    // The sums of this block lie after those of the one before; a microkernel counts from the first of all.
                     let before = i as i64 * block;
                     let bytes = e.b.ins().imul_imm_s(rows, self.sums() as i64);
                     let bytes = e.b.ins().imul(bytes, stride);
@@ -461,7 +461,7 @@ fn chunk(plan: &SignSumKernel, e: &mut Emit, rows: ClifValue) -> ClifValue {
     e.b.ins().smax(tiles, least)
 }
 
-/// Where the activations of a row and those behind it are, and the elements from one row to the next.
+/// Where the activations of a row and those after it are, and the elements from one row to the next.
 fn activations(plan: &SignSumKernel, e: &mut Emit, row: ClifValue) -> Result<(ClifValue, ClifValue)> {
     let offset = e.size(&plan.x.offset)?;
     let base = e.arg(plan.x.arg);

@@ -1,7 +1,7 @@
 //! Constants as kernels read them, side by side in the order of their use.
 //!
 //! A model decodes a token by reading every weight once, and those of a mapped file lie in small pages: the
-//! processor translates an address anew, and loses the stream that it reads ahead, each few kilobytes. One copy
+//! processor translates an address again, and loses the stream that it reads ahead, each few kilobytes. One copy
 //! in huge pages is read as one stream from the first layer to the last. It also outlives changes of the file.
 
 use std::collections::hash_map::Entry;
@@ -114,7 +114,7 @@ pub fn lay_out(wanted: &[Wanted], module: &mut Module) -> Result<Vec<Constant>, 
     Ok(constants)
 }
 
-/// The items one behind the other, each from a cache line on.
+/// The items one after the other, each from a cache line on.
 fn fill(items: &[(&Wanted, usize)], total: usize) -> Result<AlignedBytes, BuildError> {
     // Or a model would be in memory twice.
     let mapped = FileMappings::now();

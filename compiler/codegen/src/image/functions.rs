@@ -20,7 +20,7 @@ use crate::error::CodegenError;
 /// What no function has, so that a jump astray stops.
 const FILLER: u8 = 0xcc;
 
-/// The functions of an image while they are made. Data is declared only: what it holds is no code.
+/// The functions of an image while they are made. Data is declared only: what it holds is not code.
 pub struct Functions {
     isa: OwnedTargetIsa,
     declarations: ModuleDeclarations,

@@ -21,7 +21,7 @@ use crate::emit::{self, MAX_CODE, instructions, rows};
 use body::{Body, MAX_VIEWS};
 use partition::Partition;
 
-/// So many ops of one shape, one behind the other, are tried as a whole before they are tried one by one.
+/// So many ops of one shape, one after the other, are tried as a whole before they are tried one by one.
 const MIN_RUN: usize = 16;
 
 /// Forms the kernels of `@main` for `target`. Returns how many calls there are.

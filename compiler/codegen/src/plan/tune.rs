@@ -71,7 +71,7 @@ fn layers(module: &Module) -> IndexSet<Layer> {
     kernels.filter_map(|f| emit::layer(&f.graph)).collect()
 }
 
-/// The symbol of what `layer` would get unmeasured; `None` where that is no microkernel.
+/// The symbol of what `layer` would get unmeasured; `None` where that is not a microkernel.
 fn usual(choices: &Choices, layer: &Layer) -> Option<&'static str> {
     match choice::sign_sum(choices, layer)?.contraction {
         Contraction::Int8 { symbol, .. } | Contraction::F32 { symbol, .. } => Some(symbol),
@@ -330,7 +330,7 @@ impl Bench {
 /// Outputs that are measured at least.
 const LEAST_OUTPUTS: usize = 64;
 
-/// The time of a call, behind one that leaves the weights in the cache where they are to be found there.
+/// The time of a call, after one that leaves the weights in the cache where they are to be found there.
 fn time(streams: bool, mut call: impl FnMut()) -> Duration {
     if !streams {
         call();

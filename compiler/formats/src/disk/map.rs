@@ -3,7 +3,7 @@
 //! A file that is read is the model from then on, whatever happens to it. One that is changed while it is mapped changes
 //! the model under the program, and one that is cut short kills the program when it touches what is gone (SIGBUS). That
 //! cannot be made an error: the system has no lock that all writers keep, a look at the length is stale by the next
-//! instruction, and a handler of the signal would have to go on without the bytes, in any thread. It is no memory fault:
+//! instruction, and a handler of the signal would have to go on without the bytes, in any thread. It is not a memory fault:
 //! nothing else is read in their place. Whoever writes models has to write a new file and rename it, as `trine` does;
 //! an import, and what makes something lasting of it, looks at length and time afterwards and refuses what changed. What
 //! is compiled holds weights of its own and no longer needs the file.

@@ -409,7 +409,7 @@ impl<'m> NodeCx<'_, 'm> {
         self.importer.module.functions.get(&body.function.0).map(|f| &f.graph)
     }
 
-    /// Takes back the last body, to build it anew for other types.
+    /// Takes back the last body, to build it again for other types.
     pub fn drop_body(&mut self, body: Body) {
         self.importer.module.functions.shift_remove(&body.function.0);
     }

@@ -10,7 +10,7 @@ use trine_ir::Fault;
 pub enum ImportError {
     #[error("cannot read `{}`: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    /// The bytes are no protobuf message of ONNX.
+    /// The bytes are not a protobuf message of ONNX.
     #[error("not an ONNX model: {0}")]
     Decode(#[from] prost::DecodeError),
     /// The envelope: IR version, opsets, functions.

@@ -88,16 +88,25 @@ impl Knowledge {
     pub fn learn(&mut self, found: Vec<Finding>, inputs: &[Symbol]) -> bool {
         let mut solved = false;
         let mut rest: Vec<Requirement> = vec![];
+        // What the same length has to be elsewhere too is equal.
+        let mut known = FxHashMap::default();
         for Finding { requirement, assumed } in found {
             let [left, right] = [&requirement.left, &requirement.right].map(|d| self.resolved(d));
-            match solve(&left, &right, inputs).filter(|_| !assumed) {
+            let [is, wanted] = [&left, &right].map(|d| simplified(d, &known));
+            match solve(&is, &wanted, inputs).filter(|_| !assumed) {
                 Some((symbol, value)) => {
                     self.give(symbol, value, requirement);
                     solved = true;
                 }
                 None if left == right && left.as_atom().is_none() => {}
                 None if rest.iter().any(|r| r.left == left && r.right == right) => {}
-                None => rest.push(Requirement { left, right, loc: requirement.loc }),
+                None => {
+                    let requirement = Requirement { left, right, loc: requirement.loc };
+                    for (atom, is) in rules(std::slice::from_ref(&requirement)) {
+                        known.entry(atom).or_insert(is);
+                    }
+                    rest.push(requirement);
+                }
             }
         }
         // What was required before holds on, though sizes that are now alike need not say so.

@@ -149,6 +149,6 @@ fn typed(proto: &TensorProto, elem: Elem) -> Result<Bytes, String> {
         Elem::F8E4M3 | Elem::F8E4M3Uz | Elem::F8E5M2 | Elem::F8E5M2Uz | Elem::F8E8M0 | Elem::F4E2M1 => {
             Ok(ints.iter().map(|v| *v as u8).collect())
         }
-        Elem::Trit => Err("trits are no type of ONNX".into()),
+        Elem::Trit => Err("trits are not a type of ONNX".into()),
     }
 }

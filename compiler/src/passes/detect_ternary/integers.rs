@@ -64,7 +64,7 @@ fn greatest(elem: Elem) -> Result<f32, Refusal> {
 /// The weights less their zeros, a row an output.
 fn weights(g: &Rewrite, w: Value, zero: Option<Value>) -> Result<Matrix, Refusal> {
     let Some(&[k, n]) = g.ty(w).static_dims().as_deref() else {
-        return refuse(format!("weights {} are no matrix", g.ty(w)));
+        return refuse(format!("weights {} are not a matrix", g.ty(w)));
     };
     let known = |v: Value| g.scope().known(v).ok_or("the weights cannot be evaluated");
     let (w, zero) = (numbers(&known(w)?)?, zero.map(known).transpose()?);

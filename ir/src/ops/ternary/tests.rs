@@ -144,7 +144,7 @@ fn sums_are_scaled_by_output_and_group_then_by_row_then_biased() {
 /// Each operation is rounded by itself, in one order: scale, sum, row, bias.
 #[test]
 fn rescaling_rounds_after_every_step() {
-    // 2^24 + 1 is no f32: an integer is rounded before it is scaled.
+    // 2^24 + 1 is not an f32: an integer is rounded before it is scaled.
     let y = one(Rescale {}, &[&tensor(&[1, 1], &[16_777_217i32]), &tensor(&[1, 1], &[3f32])]);
     assert_eq!(floats(&y), [16_777_216.0 * 3.0]);
     let (t, c, s, b) = (0.1f32, 0.3f32, 0.7f32, -0.021f32);

@@ -1,7 +1,7 @@
 //! Several queries at a time, so that keys and values are read from registers and the first cache.
 //!
 //! Scores are a product of matrices, of each tile of queries with the keys that any of it sees, and so is what the
-//! values that all of a tile see add to its outputs. What later queries of it see beyond that is added behind it, in
+//! values that all of a tile see add to its outputs. What later queries of it see beyond that is added after it, in
 //! the same sequence; nothing that is not visible to a query reaches it, not even times 0. A mask that hides the last keys
 //! from a query, as a causal one that a model computes does, leaves as little to do as a causal one, unless a key or a
 //! value is NaN, infinite or huge: such ones reach the query through a mask.

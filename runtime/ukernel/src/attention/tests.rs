@@ -216,7 +216,7 @@ fn nothing_but_lowest_floats_hides_nothing() {
     for_each_variant(VARIANTS, |v| assert_eq!(run(v, &p), [mean; 3], "{}", v.name()));
 }
 
-/// A value that is no number reaches the queries that see it alone.
+/// A value that is not a number reaches the queries that see it alone.
 #[test]
 fn what_is_not_seen_changes_nothing() {
     let mut p = Problem {

@@ -398,7 +398,7 @@ impl Source {
         };
         let second = match Pass::<W>::PANEL {
             1 => at(piece.tile).wrapping_add(64),
-            // The panel behind the last tile is computed twice, and stored once.
+            // The panel after the last tile is computed twice, and stored once.
             _ => at((piece.tile + 1).min(pass.args.tile_end - 1)),
         };
         let steps = step_of(end) - step_of(first);
@@ -467,7 +467,7 @@ fn prefetch_to_write(line: *const u8) {
     unsafe { asm!("prefetchw [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) };
 }
 
-/// Asks for the beginning of the page behind the one that is read: the processor sees a stream come within a
+/// Asks for the beginning of the page after the one that is read: the processor sees a stream come within a
 /// page, and has to find it again in each.
 #[inline(always)]
 pub fn prefetch_page(from: *const u8) {

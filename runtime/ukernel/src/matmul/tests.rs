@@ -36,7 +36,7 @@ fn strides(order: Order, rows: usize, columns: usize) -> (isize, isize, usize) {
     (row as isize, column as isize, 1 + rows * row + columns * column)
 }
 
-/// Values that are no multiples of one another (xorshift).
+/// Values that are not multiples of one another (xorshift).
 fn values(count: usize, mut state: u32) -> Vec<f32> {
     let mut next = || {
         for (left, by) in [(true, 13), (false, 17), (true, 5)] {

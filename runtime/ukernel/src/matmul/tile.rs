@@ -33,7 +33,7 @@ pub(crate) struct Tile {
 }
 
 /// Memory to ask for on the way, a line for each k: `step` values apart, and every 16 lines starting
-/// anew `block` values on.
+/// again `block` values on.
 pub(crate) struct Ahead {
     pub start: *const f32,
     pub step: isize,

@@ -21,7 +21,7 @@ impl RowsKernel<'_> {
         self.mapped = nodes.collect();
         for node in self.nodes.clone().into_iter().filter(|n| self.mapped.contains_key(n)) {
             let result = Value { node, result: 0 };
-            // A row is made where the result will be, or where it is read from if the result is no row of f32.
+            // A row is made where the result will be, or where it is read from if the result is not a row of f32.
             let row = match self.graph.op(node) {
                 Some(Op::QuantizeRows(_)) => self.graph.operand(node, 0).filter(|x| !self.lies_in_a_row(*x)),
                 _ => Some(result),

@@ -1,4 +1,4 @@
-//! What follows the sums of a linear layer: scales, bias, and the ops behind them.
+//! What follows the sums of a linear layer: scales, bias, and the ops after them.
 //!
 //! A microkernel rescales. Where nothing follows, or only the addition of a dense value, it writes the results;
 //! otherwise it writes over the sums, and code for rows goes on from there. Of a gated layer, which is one product whose
@@ -45,7 +45,7 @@ pub struct Half {
 }
 
 impl<'g> Parts<'g> {
-    /// What follows `sums`, which `inner` computes; `None` where that is no part of this kernel.
+    /// What follows `sums`, which `inner` computes; `None` where that is not a part of this kernel.
     pub fn new(
         graph: &'g Graph,
         inner: &[NodeId],
@@ -202,7 +202,7 @@ pub fn emit(
     }
 }
 
-/// Outputs of a block: those behind its `first`, which is a constant, that are taken.
+/// Outputs of a block: those after its `first`, which is a constant, that are taken.
 struct Outputs {
     first: usize,
     from: ClifValue,

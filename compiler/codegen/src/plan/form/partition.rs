@@ -35,7 +35,7 @@ impl Partition {
         let mut users = vec![vec![]; order.len()];
         let mut operands = vec![vec![]; order.len()];
         for (user, node) in order.iter().enumerate() {
-            // What is no op has no operands, so no path leads through it.
+            // What is not an op has no operands, so no path leads through it.
             let read = graph.operands(*node).into_iter().flatten().filter(|v| graph.op(v.node).is_some());
             let mut read: Vec<usize> = read.map(|v| rank(v.node)).collect();
             read.sort_unstable();

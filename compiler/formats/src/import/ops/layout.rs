@@ -291,7 +291,9 @@ fn space_to_depth(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
 /// Input 0 with its four dimensions, and the block size.
 fn image(cx: &NodeCx) -> OpResult<(Value, [Dim; 4], Dim)> {
     let x = cx.input(0)?;
-    let Ok(dims) = <[Dim; 4]>::try_from(cx.ty(x).dims) else { bail!("{} is no batch of images", cx.ty(x)) };
+    let Ok(dims) = <[Dim; 4]>::try_from(cx.ty(x).dims) else {
+        bail!("{} is not a batch of images", cx.ty(x))
+    };
     match cx.attr_int("blocksize", 0)? {
         size @ 1.. => Ok((x, dims, Dim::integer(size))),
         size => bail!("a block size of {size}"),

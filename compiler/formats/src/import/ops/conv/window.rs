@@ -9,7 +9,7 @@ use super::super::NodeCx;
 pub struct Window {
     pub kernel: Vec<usize>,
     pub strides: Vec<usize>,
-    /// Those before each axis, then those behind each.
+    /// Those before each axis, then those after each.
     pub pads: Vec<usize>,
     pub dilations: Vec<usize>,
 }
@@ -21,7 +21,7 @@ pub enum AutoPad {
     Explicit,
     /// There are none.
     Valid,
-    /// A window starts at every stride; an odd pad is behind.
+    /// A window starts at every stride; an odd pad is after.
     SameUpper,
     /// The same with an odd pad before.
     SameLower,

@@ -19,7 +19,7 @@ pub(super) fn aligned(cx: &mut NodeCx, a: Value, b: Value) -> OpResult<Value> {
     }
 }
 
-/// `b` with as many axes of 1 behind as bring its first axis to `axis` of `rank`.
+/// `b` with as many axes of 1 after as bring its first axis to `axis` of `rank`.
 pub(super) fn at_axis(cx: &mut NodeCx, b: Value, axis: usize, rank: usize) -> OpResult<Value> {
     let mut shape = cx.ty(b).dims;
     let Some(behind) = rank.checked_sub(axis + shape.len()) else {

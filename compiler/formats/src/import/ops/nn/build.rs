@@ -64,7 +64,7 @@ pub fn product(dims: &[Dim]) -> OpResult<Dim> {
 pub fn quotient(dim: &Dim, by: usize, what: &str) -> OpResult<Dim> {
     match dim.div_exact(&Dim::constant(by)) {
         Some(quotient) if by > 0 => Ok(quotient),
-        _ => bail!("{what}: `{dim}` is no multiple of {by}"),
+        _ => bail!("{what}: `{dim}` is not a multiple of {by}"),
     }
 }
 

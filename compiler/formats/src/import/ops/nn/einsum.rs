@@ -56,7 +56,7 @@ fn explicit(text: &str, ranks: &[usize]) -> OpResult<String> {
     let result = match result {
         Some(result) => spelt(result, wide),
         None => {
-            // Labels that occur once, in order of the alphabet, behind what the ellipsis stands for.
+            // Labels that occur once, in order of the alphabet, after what the ellipsis stands for.
             let letters = || terms.iter().flat_map(|t| t.chars()).filter(|c| *c != '.');
             let mut once: Vec<char> =
                 letters().filter(|c| letters().filter(|d| d == c).count() == 1).collect();

@@ -11,7 +11,7 @@ pub fn matmul(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     Ok(vec![cx.add(Matmul { trans_b: false }, &[a, b])?])
 }
 
-/// Gemm-1 to 13: `alpha · a·b + beta · c`; factors of one leave nothing behind.
+/// Gemm-1 to 13: `alpha · a·b + beta · c`; factors of one leave nothing after.
 pub fn gemm(cx: &mut NodeCx) -> OpResult<Vec<Value>> {
     let (mut a, b, c) = (cx.input(0)?, cx.input(1)?, cx.opt(2));
     if cx.rank(a) != 2 || cx.rank(b) != 2 {
