@@ -63,7 +63,12 @@ pub fn unexplained(
         let largest = w.iter().copied().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
         let explained = |at: &usize| {
             let off = distance(w[*at], g[*at]);
-            off == 0.0 || off <= 32.0 * moved[*at].max(usual) || is_float && off <= ulps * largest
+            // Which of them it is depends on the order where a sum overflows on the way.
+            let overflows = !w[*at].is_finite() && !g[*at].is_finite();
+            overflows
+                || off == 0.0
+                || off <= 64.0 * moved[*at].max(usual)
+                || is_float && off <= ulps * largest
         };
         let bad: Vec<usize> = (0..w.len()).filter(|at| !explained(at)).collect();
         if jumps[i] == Jump::Element && bad.len() <= w.len().div_ceil(JUMPS) {
