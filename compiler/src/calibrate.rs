@@ -26,23 +26,23 @@ use trine_ir::error::Place;
 use trine_ir::{Module, Value};
 use trine_runtime::RunError;
 
-use crate::codegen::BuildError;
-use crate::disk::FileError;
 use crate::evaluate::EvaluateError;
 use crate::language_model::DecoderError;
-use crate::npz::ArrayError;
 use crate::observe::{Observer, Progress};
 use crate::pass::PassError;
 use crate::passes::ternarize::glob;
-use crate::ternarize::{Depth, Recipe, Refusal};
+use trine_codegen::BuildError;
+use trine_formats::disk::FileError;
+use trine_formats::npz::ArrayError;
 use trine_ir::Fault;
+use trine_ternarize::{Depth, Recipe, Refusal};
 
-pub use crate::ternarize::Int8;
 pub use apply::apply;
 pub use data::Data;
 pub use layers::{Kept, Linear};
 pub use rotate::rotate;
 pub use rounded::{Rounded, Weights};
+pub use trine_ternarize::Int8;
 
 use biases::Biases;
 use layers::{Stage, stages};

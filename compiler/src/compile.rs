@@ -5,12 +5,12 @@ use std::path::Path;
 use trine_ir::Module;
 use trine_runtime::Program;
 
-use crate::codegen::BuildError;
 use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::files::load_for;
 use crate::options::Options;
 use crate::pass::{Driver, PassError, Report};
+use trine_codegen::BuildError;
 
 /// Compiles the model at `path`, `.onnx` or `.ir`, for this machine.
 ///

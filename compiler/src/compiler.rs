@@ -6,20 +6,20 @@ use trine_ir::fault::message;
 use trine_ir::{FunctionKind, Module, Stage};
 use trine_runtime::{Program, StepKind};
 
-use crate::codegen::choice::{self, Choices};
-use crate::codegen::image::Image;
-use crate::codegen::image::object::{Object, object};
-use crate::codegen::image::text::{Language, show};
-use crate::codegen::plan::form::form;
-use crate::codegen::plan::outline::outline_sums;
-use crate::codegen::plan::report::{KernelReport, report};
-use crate::codegen::plan::tune::tune;
-use crate::codegen::plan::verify::verify;
-use crate::codegen::{BuildError, Kernels, ObjectError, Target};
 use crate::observe::Observer;
 use crate::options::{Backend, Level, Options};
 use crate::pass::{Driver, PassError, Report};
 use crate::remembered;
+use trine_codegen::choice::{self, Choices};
+use trine_codegen::image::Image;
+use trine_codegen::image::object::{Object, object};
+use trine_codegen::image::text::{Language, show};
+use trine_codegen::plan::form::form;
+use trine_codegen::plan::outline::outline_sums;
+use trine_codegen::plan::report::{KernelReport, report};
+use trine_codegen::plan::tune::tune;
+use trine_codegen::plan::verify::verify;
+use trine_codegen::{BuildError, Kernels, ObjectError, Target};
 
 /// Compiles modules for one target, as options say.
 ///
@@ -56,7 +56,7 @@ impl<'o> Compiler<'o> {
     }
 
     /// Tells `observer` what each pass made of the module, and what
-    /// [tuning](mod@crate::codegen::plan::tune) finds.
+    /// [tuning](mod@trine_codegen::plan::tune) finds.
     pub fn with_observer(mut self, observer: impl Observer + 'o) -> Compiler<'o> {
         self.observer = Box::new(observer);
         self

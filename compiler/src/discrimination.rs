@@ -150,7 +150,7 @@ struct Moments {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::npz::Npz;
+    use trine_formats::npz::Npz;
     use trine_ir::math::Float;
 
     /// `D` of one feature of two classes `N(±μ, 1 − μ²)`: as it is, and the best that rounding gives.

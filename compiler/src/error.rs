@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use trine_runtime::RunError;
 
 use crate::calibrate::CalibrateError;
-use crate::codegen::{BuildError, ObjectError};
-use crate::disk::FileError;
 use crate::evaluate::EvaluateError;
 use crate::export::ExportError;
-use crate::import::{self, ImportError};
 use crate::language_model::DecoderError;
-use crate::npz::ArrayError;
 use crate::pass::PassError;
+use trine_codegen::{BuildError, ObjectError};
+use trine_formats::disk::FileError;
+use trine_formats::import::{self, ImportError};
+use trine_formats::npz::ArrayError;
 use trine_ir::Fault;
 
 /// Why a model was not compiled or run.

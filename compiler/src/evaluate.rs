@@ -13,9 +13,9 @@ pub use loss::{Loss, loss};
 
 use trine_runtime::RunError;
 
-use crate::codegen::BuildError;
 use crate::language_model::DecoderError;
 use crate::pass::PassError;
+use trine_codegen::BuildError;
 use trine_ir::Fault;
 
 /// Why a model could not be judged by the data.

@@ -10,7 +10,7 @@ use trine_ir::{Graph, Kind, Module, NodeId, Type, Value};
 use crate::pass::{Driver, Dump, PassError, Pipeline};
 use crate::passes::BEFORE_LOWERING;
 use crate::pattern::Scope;
-use crate::ternarize::Layer;
+use trine_ternarize::Layer;
 
 /// What a layer is to a person.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

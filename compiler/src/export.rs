@@ -11,8 +11,8 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use crate::calibrate::{Linear, Rounded};
-use crate::disk::FileError;
-use crate::import::{self, ImportError};
+use trine_formats::disk::FileError;
+use trine_formats::import::{self, ImportError};
 use trine_ir::Fault;
 
 /// How ternary weights are spelt.

@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 
 use trine_ir::{Module, Type, sidecar, text, verify};
 
-use crate::disk::map::Mapped;
-use crate::disk::{FileError, write_atomically};
 use crate::error::Error;
-use crate::import;
-use crate::import::{Given, ImportError};
 use crate::options::Options;
+use trine_formats::disk::map::Mapped;
+use trine_formats::disk::{FileError, write_atomically};
+use trine_formats::import;
+use trine_formats::import::{Given, ImportError};
 
 /// Reads a model: `.onnx`, or `.ir` as [`save`] writes it. Weights are mapped, not read.
 ///

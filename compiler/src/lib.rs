@@ -20,16 +20,15 @@ pub mod pattern;
 mod recurrent;
 mod remembered;
 
-pub use codegen::plan::report::KernelReport;
 pub use compile::{build_program, compile, optimize};
 pub use compiler::Compiler;
-pub use disk::{FileError, write_atomically, write_text};
 pub use error::Error;
 pub use files::{Sources, load, load_fixed, load_for, load_with_sources, parse, save};
 pub use observe::{Observer, Progress};
 pub use options::{Activations, Backend, Head, Level, Options};
 pub use trine_codegen as codegen;
-use trine_formats::disk;
+pub use trine_codegen::plan::report::KernelReport;
+pub use trine_formats::disk::{FileError, write_atomically, write_text};
 pub use trine_formats::{import, npz};
 pub use trine_ir::{Fault, Module, Tensor};
 pub use trine_runtime::{Program, RunError, Session, SessionOptions, View};

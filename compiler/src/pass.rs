@@ -16,8 +16,8 @@ use trine_ir::error::Place;
 use trine_ir::{Error, Graph, Module, NodeId};
 
 use crate::pattern::{self, NearMiss, Refusal, Rule};
-use crate::ternarize::Layer;
 use trine_ir::Fault;
+use trine_ternarize::Layer;
 
 /// How a pass changes what the program computes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -14,7 +14,6 @@ use trine_ir::{Def, Dim, Function, FunctionKind, Graph, Kind, Literal, Module, N
 
 use crate::pass::Cx;
 use crate::pattern::{Refusal, Rewrite, refuse};
-use crate::ternarize;
 
 use cell::Cell;
 use layer::{Layer, Weights};
@@ -251,7 +250,8 @@ impl Weights {
     /// Whether the weights on the input or those on the state are ternary as they stand.
     fn any_ternary(&self) -> bool {
         [&self.w, &self.r].into_iter().any(|w| {
-            ternarize::Matrix::of_filters(w).is_some_and(|matrix| ternarize::find(&matrix).is_some())
+            trine_ternarize::Matrix::of_filters(w)
+                .is_some_and(|matrix| trine_ternarize::find(&matrix).is_some())
         })
     }
 }

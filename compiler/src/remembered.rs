@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use trine_codegen::plan::tune::Outcomes;
 
-use crate::disk::write_text;
+use trine_formats::disk::write_text;
 
 /// The file in `folder`.
 fn file(folder: &Path) -> PathBuf {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use trine_ir::{Module, Value};
 
 use crate::observe::{Observer, Progress};
-use crate::ternarize::Recipe;
+use trine_ternarize::Recipe;
 
 use super::CalibrateError;
 use super::layers::{self, Stage};

@@ -8,7 +8,7 @@ use trine_ir::{MAIN, Module, NodeId, Op, Value};
 use crate::layers;
 use crate::passes::ternarize::glob;
 use crate::pattern::Rewrite;
-use crate::ternarize::{self, Matrix};
+use trine_ternarize::Matrix;
 
 use super::CalibrateError;
 use super::steps::{self, Probe};
@@ -137,7 +137,7 @@ fn layer(
         k: matrix.k,
         trans_b: matmul.trans_b,
     };
-    Some((x, layer, ternarize::find(&matrix).map(|t| t.report("", "", &matrix).bits)))
+    Some((x, layer, trine_ternarize::find(&matrix).map(|t| t.report("", "", &matrix).bits)))
 }
 
 /// The weights of a layer, a row an output.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use trine_ir::{Tensor, Value};
 
-use crate::ternarize::{Refusal, Statistics};
+use trine_ternarize::{Refusal, Statistics};
 
 use super::layers::Stage;
 use super::stream::Stream;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use trine_ir::{Module, Tensor, text};
 
-use crate::disk::{FileError, write_atomically};
-use crate::npz::{Npz, write_npz};
-use crate::ternarize::{Alphabet, Matrix, Plane, Quantized};
+use trine_formats::disk::{FileError, write_atomically};
+use trine_formats::npz::{Npz, write_npz};
+use trine_ternarize::{Alphabet, Matrix, Plane, Quantized};
 
 use super::layers::Linear;
 use super::{CalibrateError, CalibrateOptions, Data, Int8, Rounded, Weights};
@@ -172,7 +172,7 @@ impl File {
 
     fn broken(&self, name: &str) -> CalibrateError {
         let message = format!("array `{name}` is not what a run writes; remove the folder to start again");
-        crate::npz::ArrayError::Format { path: self.path.clone(), message }.into()
+        trine_formats::npz::ArrayError::Format { path: self.path.clone(), message }.into()
     }
 }
 

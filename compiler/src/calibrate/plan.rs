@@ -7,7 +7,7 @@
 use trine_ir::{Module, Value};
 
 use crate::observe::{Observer, Progress};
-use crate::ternarize::{Choice, Depth, Matrix, Recipe, Refusal, allocate, choices};
+use trine_ternarize::{Choice, Depth, Matrix, Recipe, Refusal, allocate, choices};
 
 use super::layers::{self, Stage};
 use super::moments::Moments;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use trine_ir::Value;
 
-use crate::ternarize::{Matrix, Quantized, Statistics};
+use trine_ternarize::{Matrix, Quantized, Statistics};
 
 use super::Int8;
 use super::layers::Linear;

@@ -1,6 +1,6 @@
 //! One layer's weights at the depth that was chosen for it.
 
-use crate::ternarize::{Depth, Matrix, Recipe, Refusal};
+use trine_ternarize::{Depth, Matrix, Recipe, Refusal};
 
 use super::moments::Moments;
 use super::{Int8, Weights};

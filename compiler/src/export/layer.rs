@@ -5,12 +5,12 @@ use rustc_hash::FxHashMap;
 
 use super::{ExportError, Spelling};
 use crate::calibrate::{Int8, Linear, Rounded, Weights};
-use crate::import::proto::attribute_proto::AttributeType;
-use crate::import::proto::tensor_proto::DataType;
-use crate::import::proto::{
+use trine_formats::import::proto::attribute_proto::AttributeType;
+use trine_formats::import::proto::tensor_proto::DataType;
+use trine_formats::import::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
 };
-use crate::ternarize::{Plane, Quantized};
+use trine_ternarize::{Plane, Quantized};
 
 /// The domain of onnxruntime's own operators.
 const CONTRIB: &str = "com.microsoft";

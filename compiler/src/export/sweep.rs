@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::import::proto::{GraphProto, ModelProto};
+use trine_formats::import::proto::{GraphProto, ModelProto};
 
 pub fn sweep(model: &mut ModelProto) {
     let Some(graph) = &mut model.graph else { return };

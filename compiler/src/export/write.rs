@@ -6,9 +6,9 @@ use std::path::Path;
 use prost::Message;
 
 use super::ExportError;
-use crate::disk::write_atomically;
-use crate::import::proto::tensor_proto::DataLocation;
-use crate::import::proto::{ModelProto, StringStringEntryProto};
+use trine_formats::disk::write_atomically;
+use trine_formats::import::proto::tensor_proto::DataLocation;
+use trine_formats::import::proto::{ModelProto, StringStringEntryProto};
 
 /// Bytes from which a tensor lies in the file beside the model.
 const LARGE: usize = 1024;

@@ -9,7 +9,7 @@ use trine_ir::{Module, text, verify};
 
 use super::{Cx, Options, PassError, Pipeline, Step};
 use crate::pattern::NearMiss;
-use crate::ternarize::Layer;
+use trine_ternarize::Layer;
 
 /// After which passes the module is dumped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use trine_ir::{Kind, Module, Op, Stage, Value};
 use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::*;
-use crate::ternarize::{self, Layer, Matrix};
+use trine_ternarize::{Layer, Matrix};
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     if module.stage > Stage::Ternary {
@@ -47,7 +47,9 @@ fn detect(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let root = layers::linear(&x, &w);
     rule("detect-ternary", root.clone(), move |m, g| {
         let matrix = layers::weights(g, m[&root], m[&w], false)?;
-        let Some(ternary) = ternarize::find(&matrix) else { return refuse("the weights are not ternary") };
+        let Some(ternary) = trine_ternarize::find(&matrix) else {
+            return refuse("the weights are not ternary");
+        };
         let base = layers::weights_name(g, m[&w]);
         let spelt = uncast(g, m[&w]);
         let y = match g.op(spelt) {
@@ -85,7 +87,7 @@ fn convolutions(module: &Module, cx: &mut Cx) {
                 _ => None,
             };
             let Some(matrix) = weights.as_ref().and_then(Matrix::of_filters) else { continue };
-            if let Some(ternary) = ternarize::find(&matrix) {
+            if let Some(ternary) = trine_ternarize::find(&matrix) {
                 let name = function.graph.name(Value { node, result: 0 });
                 let (n, k, group) = (matrix.n, matrix.k, ternary.planes[0].group);
                 cx.note(format!(

@@ -14,7 +14,7 @@ use super::ternarize::last_linear;
 use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, any, refuse, rule};
-use crate::ternarize::{Int8, Layer, Matrix};
+use trine_ternarize::{Int8, Layer, Matrix};
 
 const NAME: &str = "quantize-head";
 

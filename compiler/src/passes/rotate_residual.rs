@@ -16,7 +16,7 @@ use trine_ir::{Def, Elem, Graph, Kind, MAIN, Module, NodeId, Op, Tensor, Type, V
 use crate::layers::weights_name;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Refusal, Rewrite, Scope};
-use crate::ternarize::Rotation;
+use trine_ternarize::Rotation;
 
 const NAME: &str = "rotate-residual";
 

@@ -14,7 +14,7 @@ use trine_ir::{Kind, Module, NodeId, Stage};
 use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, Scope, any, refuse, rule};
-use crate::ternarize::{self, Layer, Recipe};
+use trine_ternarize::{Layer, Recipe};
 
 const NAME: &str = "ternarize";
 
@@ -49,9 +49,9 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
 }
 
 /// What the options ask for; `exact` if they name no method.
-fn recipe(cx: &Cx) -> Result<Recipe, ternarize::Refusal> {
+fn recipe(cx: &Cx) -> Result<Recipe, trine_ternarize::Refusal> {
     let mut recipe = Recipe::new(cx.options.get("method").unwrap_or("exact"))?;
-    for (option, _) in ternarize::OPTIONS {
+    for (option, _) in trine_ternarize::OPTIONS {
         if let Some(value) = cx.options.get(option) {
             recipe = recipe.with(option, value)?;
         }

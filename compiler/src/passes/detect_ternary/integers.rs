@@ -11,7 +11,7 @@ use trine_ir::{Elem, Kind, Tensor, Value};
 
 use crate::layers;
 use crate::pattern::*;
-use crate::ternarize::{self, Layer, Matrix};
+use trine_ternarize::{Layer, Matrix};
 
 /// Integers up to this one are f32, each.
 const COUNTED: f32 = 16777216.0;
@@ -26,7 +26,9 @@ pub fn products(layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
             return refuse(format!("sums are cast to {}", g.ty(m[&root]).elem));
         }
         let matrix = weights(g, m[&w], m.get(&w_zero))?;
-        let Some(ternary) = ternarize::find(&matrix) else { return refuse("the weights are not ternary") };
+        let Some(ternary) = trine_ternarize::find(&matrix) else {
+            return refuse("the weights are not ternary");
+        };
         let greatest = if m.get(&a_zero).is_some() { 255.0 } else { greatest(g.ty(m[&a]).elem)? };
         let weight = matrix.values.iter().fold(0f32, |greatest, w| greatest.max(w.abs()));
         if greatest * weight * matrix.k as f32 > COUNTED {
