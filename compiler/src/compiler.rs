@@ -79,7 +79,6 @@ impl<'o> Compiler<'o> {
 
     /// Makes a program of an optimised module. The target must be this machine.
     pub fn program(&mut self, mut module: Module) -> Result<Program, BuildError> {
-        self.target.expect_here().map_err(BuildError::from)?;
         let image = self.with_kernels(&mut module, Image::new)?;
         let program = image.load(module)?;
         let strict = self.options.backend == Backend::Cranelift;

@@ -4,7 +4,6 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use trine_codegen::plan::tune::Outcomes;
-
 use trine_formats::disk::write_text;
 
 /// The file in `folder`.
@@ -31,7 +30,7 @@ pub fn read(folder: Option<&Path>, note: &mut dyn FnMut(String)) -> Outcomes {
 /// Remembers outcomes in `folder`; that they cannot be costs time, and is told to `note`.
 pub fn write(folder: Option<&Path>, outcomes: &Outcomes, note: &mut dyn FnMut(String)) {
     let Some(folder) = folder else {
-        return note("there is no folder to remember it in: the options name none".into());
+        return note("there is no folder to remember it in: `cache` of the options is it, and TRINE_CACHE for the command".into());
     };
     let path = file(folder);
     let made = std::fs::create_dir_all(folder).map_err(|e| format!("cannot write `{}`: {e}", path.display()));

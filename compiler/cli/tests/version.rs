@@ -73,7 +73,7 @@ fn the_commit_is_that_of_the_sources() {
     assert_eq!(git::commit(&root.join("vendored")), None);
 }
 
-/// Of the files that are watched for another commit.
+/// The contents of the files that are watched for another commit.
 fn contents(root: &Path) -> Vec<Vec<u8>> {
     git::history(root).iter().filter_map(|path| std::fs::read(path).ok()).collect()
 }

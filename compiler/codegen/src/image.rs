@@ -19,9 +19,11 @@ use self::functions::Functions;
 use super::emit::translate;
 use super::error::{BuildError, CodegenError};
 use super::plan::{Kernels, Planned};
+use super::target::Target;
 
 /// A compiled module that lies nowhere yet.
 pub struct Image {
+    target: Target,
     plan: Plan<FuncId>,
     functions: Functions,
     consts: Vec<Wanted>,
@@ -40,6 +42,6 @@ impl Image {
         let mut ids = translated.iter().map(|(id, _)| *id).collect::<Vec<_>>().into_iter();
         functions.define_all(translated).map_err(|e| CodegenError::bug("code", e))?;
         let plan = plan.with_code(|()| ids.next().ok_or(CodegenError::malformed("a kernel")))?;
-        Ok(Image { plan, functions, consts })
+        Ok(Image { target: kernels.target.clone(), plan, functions, consts })
     }
 }

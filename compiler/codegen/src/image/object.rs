@@ -50,13 +50,7 @@ pub fn object(kernels: &Kernels, name: &str) -> Result<Object, ObjectError> {
     let run_id = entry::define_run(&mut image.functions, &run, &parts)?;
     let code = image.functions.link()?;
     refuse_unknown_symbols(&code.imports)?;
-    let bytes = object_file::write(
-        kernels.target,
-        name,
-        &image,
-        &code,
-        &[(arena_size, arena_size_id), (run, run_id)],
-    )?;
+    let bytes = object_file::write(name, &image, &code, &[(arena_size, arena_size_id), (run, run_id)])?;
     Ok(Object { bytes, header: header(name, &image.plan), imports: code.imports })
 }
 

@@ -12,20 +12,18 @@ use target_lexicon::Triple;
 use super::Image;
 use super::functions::{Code, Outside};
 use crate::error::{BuildError, CodegenError};
-use crate::target::Target;
 
 /// Vectors are loaded from constants a cache line at a time, and a kernel may read a line past the end.
 const LINE: usize = 64;
 
 /// The bytes of the object file `name`. Other files see the functions `exported`.
 pub fn write(
-    target: &Target,
     name: &str,
     image: &Image,
     code: &Code,
     exported: &[(String, FuncId)],
 ) -> Result<Vec<u8>, BuildError> {
-    let (format, architecture) = format(target.isa.triple())?;
+    let (format, architecture) = format(image.target.isa.triple())?;
     let mut file = Object::new(format, architecture, Endianness::Little);
     file.add_file_symbol(name.into());
     let text = file.section_id(StandardSection::Text);

@@ -16,15 +16,15 @@ use crate::target::Target;
 /// Makes a program of a module whose kernels are formed, for `target`, which must run here. Every op without a kernel runs
 /// by its meaning.
 pub fn build(module: Module, target: &Target) -> Result<Program, BuildError> {
-    target.expect_here()?;
     let image = Image::new(&Kernels::plan(&module, &Choices::new(target, &module))?)?;
     image.load(module)
 }
 
 impl Image {
-    /// The program, with the constants of the module that the image was made of. Its target must run here.
+    /// The program, with the constants of the module that the image was made of. A target that does not run here is an error.
     pub fn load(self, mut module: Module) -> Result<Program, BuildError> {
-        let Image { plan, functions, consts } = self;
+        let Image { target, plan, functions, consts } = self;
+        target.expect_here()?;
         let consts = constants::lay_out(&consts, &mut module)?;
         let mut linked = functions.link()?;
         linked.resolve()?;
@@ -34,7 +34,7 @@ impl Image {
             let place = linked.places.get(&function).ok_or(CodegenError::malformed("a kernel"))?;
             let address = code.address(place.start).ok_or(CodegenError::malformed("a kernel"))?;
             // SAFETY: `emit::define` gave each function the signature of `KernelFn` and the C calling convention of the
-            // host; the code stays mapped as long as the program lives.
+            // target, which is this machine's; the code stays mapped as long as the program lives.
             Ok::<_, CodegenError>(unsafe { std::mem::transmute::<*const u8, KernelFn>(address) })
         })?;
         let parts = Parts { plan, consts, code, module: Arc::new(module) };

@@ -25,7 +25,7 @@ pub unsafe extern "C" fn trine_signsum_f32_scalar_trits(args: *const SignSumF32)
     }
 }
 
-/// Of a group; trits after its inputs are padding.
+/// The sum of a group, whose trits after its inputs are padding.
 fn sum(trits: &[i8], x: &[f32]) -> f32 {
     let mut acc = 0.0;
     for (t, x) in trits.chunks(3).zip(x.chunks(3)) {
