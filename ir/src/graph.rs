@@ -432,11 +432,6 @@ impl Graph {
         }
     }
 
-    /// Replaces the op of a node, whose operands and result types stay.
-    pub fn set_op(&mut self, node: NodeId, op: impl Into<Op>) {
-        self.dag[node].def = Def::Op(op.into());
-    }
-
     /// Replaces every dimension, of types and of attributes.
     pub fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
         for node in self.dag.node_weights_mut() {

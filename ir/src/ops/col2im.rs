@@ -1,7 +1,7 @@
 //! Images made of blocks that overlap: the way back from patches.
 
 use super::elementwise::{Int, match_int};
-use super::layout_args::{agree, dimensions, expect_vector, sizes};
+use super::layout::args::{agree, dimensions, expect_vector, sizes};
 use super::real::{Real, in_real};
 use super::window::{WindowAxis, step};
 use super::*;

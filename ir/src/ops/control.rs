@@ -4,6 +4,10 @@
 //! matched when it is called. So `if`, `loop` and `scan` say in `results` what their results are, with
 //! symbols for dimensions that depend on which way things went.
 
+mod loops;
+
+pub use loops::*;
+
 use super::require::may_equal;
 use super::*;
 use crate::attr::SymbolRef;

@@ -1,6 +1,7 @@
 //! Convolutions over any number of spatial axes, as matrix products.
 
-use super::conv_patches::Patches;
+mod patches;
+
 use super::matmul::{Number, product};
 use super::real::Real;
 use super::require::may_equal;
@@ -8,6 +9,7 @@ use super::window::{WindowAxis, result_dims, spatial_dims};
 use super::*;
 use crate::ty::Elem;
 use crate::{bail, op};
+use patches::Patches;
 
 op! {
     /// `y[b,j,p] = Σ_{c,t} w[j,c,t]·x[b,c,p·stride + t·dilation - pad] [+ bias[j]]`, pads counting as zeros. ONNX Conv.

@@ -1,6 +1,6 @@
 //! Determinants of square matrices.
 
-use super::layout_args::agree;
+use super::layout::args::agree;
 use super::real::Real;
 use super::*;
 use crate::ty::Elem;

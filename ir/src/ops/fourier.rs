@@ -1,6 +1,6 @@
 //! Spectra: Fourier transforms, and the weights that make bands of frequencies of them.
 
-use super::layout_args::{axis, dimensions, expect_single, single};
+use super::layout::args::{axis, dimensions, expect_single, single};
 use super::real::Real;
 use super::*;
 use crate::math::fourier::{Complex, Fourier};

@@ -1,7 +1,7 @@
 //! Samples of images at positions that are data: between elements, and beyond the edge.
 
-use super::layout_args::agree;
-use super::layout_copy::{buffer, from_raw, raw};
+use super::layout::args::agree;
+use super::layout::copy::{buffer, from_raw, raw};
 use super::real::Real;
 use super::resize::saturate;
 use super::*;

@@ -1,11 +1,16 @@
 //! Ops that read elements at indices which are data. Negative indices count from the end of the axis.
 
-use super::index_offsets::{element_offsets, index_on, pick, tuple_offsets};
-use super::layout_args::*;
-use super::layout_copy::{buffer, from_raw, raw, take};
+mod offsets;
+mod scatter;
+
+pub use scatter::*;
+
+use super::layout::args::*;
+use super::layout::copy::{buffer, from_raw, raw, take};
 use super::*;
 use crate::ty::Elem;
 use crate::{bail, op};
+use offsets::{element_offsets, index_on, pick, tuple_offsets};
 
 op! {
     /// The slices of `x` along `axis` that `indices` names; the axes of `indices` stand in the place of that

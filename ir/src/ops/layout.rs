@@ -3,11 +3,25 @@
 //! Where the shape is known only when its operand is, the `…_dynamic` twin takes that operand and names the
 //! result's dimensions in an attribute, as symbols or as whatever is known about them.
 
-use super::layout_args::*;
-use super::layout_copy::View;
+pub(super) mod args;
+pub(super) mod copy;
+pub(super) mod join;
+mod pad;
+mod repeat;
+mod shape;
+pub(super) mod slice;
+
+pub use join::*;
+pub use pad::*;
+pub use repeat::*;
+pub use shape::*;
+pub use slice::*;
+
 use super::require::may_equal;
 use super::*;
 use crate::{bail, op};
+use args::*;
+use copy::View;
 
 op! {
     /// `x` itself, under another name.
@@ -172,7 +186,7 @@ impl OpDef for Trilu {
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {
         let x = &args[0];
         let k = args.get(1).map_or(Ok(0), single)?;
-        let (bytes, width) = layout_copy::raw(x)?;
+        let (bytes, width) = layout::copy::raw(x)?;
         let mut bytes = bytes.into_owned();
         let (rows, columns) = (x.dims()[x.rank() - 2], x.dims()[x.rank() - 1]);
         if !bytes.is_empty() {
@@ -184,7 +198,7 @@ impl OpDef for Trilu {
                 zero.fill(0);
             }
         }
-        Ok(vec![layout_copy::from_raw(x.elem(), x.dims().to_vec(), bytes)?])
+        Ok(vec![layout::copy::from_raw(x.elem(), x.dims().to_vec(), bytes)?])
     }
 }
 

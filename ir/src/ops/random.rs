@@ -1,6 +1,6 @@
 //! Random numbers as a value.
 
-use super::layout_args::dimensions;
+use super::layout::args::dimensions;
 use super::*;
 use crate::op;
 use crate::random::Draw;

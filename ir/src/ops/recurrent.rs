@@ -7,12 +7,17 @@
 //! every state, and the last one `[directions, batch, hidden]`. There are as many activations for each direction
 //! as the equations name; `clip` bounds what gates are activated on.
 
-use super::recurrent_cell::{Gated, Unroll, evaluate};
+mod activation;
+mod cell;
+
+pub use activation::Activation;
+
 use super::require::may_equal;
 use super::window::result_dims;
 use super::*;
 use crate::ty::Elem;
 use crate::{attr_enum, bail, op};
+use cell::{Gated, Unroll, evaluate};
 
 attr_enum! {
     /// Which way a sequence is read; bidirectional layers have two sets of weights, forward first.

@@ -8,7 +8,7 @@ mod softmax;
 mod top_k;
 mod unique;
 
-use super::layout_copy::{View, strides};
+use super::layout::copy::{View, strides};
 use super::*;
 use crate::bail;
 

@@ -1,12 +1,14 @@
 //! Resampling along axes, one axis after the other: what `resize` does at any scale, in any mode.
 
-use super::layout_args::*;
-use super::layout_copy::take;
-use super::resize_taps::{Axis, Taps, nearest, taps};
+mod taps;
+
+use super::layout::args::*;
+use super::layout::copy::take;
 use super::*;
 use crate::tensor::result_count;
 use crate::ty::Elem;
 use crate::{attr_enum, bail, op};
+use taps::{Axis, Taps, nearest, taps};
 
 attr_enum! {
     /// How an element of the result follows from its neighbours in the source.

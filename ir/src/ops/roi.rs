@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::layout_args::{agree, integers};
+use super::layout::args::{agree, integers};
 use super::real::Real;
 use super::*;
 use crate::math::Float;

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::layout_args::{agree, dimensions, expect_single, single};
+use super::layout::args::{agree, dimensions, expect_single, single};
 use super::*;
 use crate::ty::Elem;
 use crate::{bail, op};

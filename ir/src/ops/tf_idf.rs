@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::layout_args::integers;
+use super::layout::args::integers;
 use super::*;
 use crate::tensor::result_count;
 use crate::ty::Elem;

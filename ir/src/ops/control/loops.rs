@@ -3,12 +3,12 @@
 //! Each keeps some values from run to run (states) and stacks others (scan outputs). Values from around the
 //! loop that the body uses are operands after the rest.
 
-use super::control::{condition, expect_alike, expect_condition, signature};
-use super::layout_args::*;
-use super::layout_join::concat;
-use super::layout_slice::slice;
 use super::*;
 use crate::attr::SymbolRef;
+use crate::ops::control::{condition, expect_alike, expect_condition, signature};
+use crate::ops::layout::args::*;
+use crate::ops::layout::join::concat;
+use crate::ops::layout::slice::slice;
 use crate::tensor::{MAX_RESULT_BYTES, result_count};
 use crate::ty::Elem;
 use crate::{bail, op};

@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use super::window::{WindowAxis, step};
+use crate::ops::window::{WindowAxis, step};
 
 /// Windows over one channel: `counts` of them on `extents` elements. The matrix has a row a tap and a column a
 /// window, both row-major over the axes.
-pub(super) struct Patches {
+pub(in crate::ops) struct Patches {
     pub axes: Vec<WindowAxis>,
     pub extents: Vec<usize>,
     pub counts: Vec<usize>,

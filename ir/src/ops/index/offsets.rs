@@ -1,19 +1,19 @@
 //! Where indices point: offsets of runs of elements in a tensor.
 
-use super::layout_args::{integers, position};
-use super::layout_copy::{Walk, buffer, from_raw, raw, strides};
 use super::*;
 use crate::bail;
+use crate::ops::layout::args::{integers, position};
+use crate::ops::layout::copy::{Walk, buffer, from_raw, raw, strides};
 
 /// An index on an axis of `len` elements, from the end if negative.
-pub(super) fn index_on(index: i64, len: usize, axis: usize) -> OpResult<usize> {
+pub(in crate::ops) fn index_on(index: i64, len: usize, axis: usize) -> OpResult<usize> {
     let error = || format!("index {index} is out of range for axis {axis} of {len} elements").into();
     position(index, len).ok_or_else(error)
 }
 
 /// For each element of `indices`, the offset of the element of a tensor of shape `dims` at the same place but
 /// on `axis`, where the index says.
-pub(super) fn element_offsets(dims: &[usize], indices: &Tensor, axis: usize) -> OpResult<Vec<usize>> {
+pub(in crate::ops) fn element_offsets(dims: &[usize], indices: &Tensor, axis: usize) -> OpResult<Vec<usize>> {
     let mut steps = strides(dims);
     for (i, (n, len)) in indices.dims().iter().zip(dims).enumerate() {
         if i != axis && n > len {
@@ -28,7 +28,11 @@ pub(super) fn element_offsets(dims: &[usize], indices: &Tensor, axis: usize) -> 
 
 /// For each tuple along the last axis of `indices`, the offset in a tensor of shape `dims` that it names
 /// within its element of the first `batch_dims` axes.
-pub(super) fn tuple_offsets(dims: &[usize], indices: &Tensor, batch_dims: usize) -> OpResult<Vec<usize>> {
+pub(in crate::ops) fn tuple_offsets(
+    dims: &[usize],
+    indices: &Tensor,
+    batch_dims: usize,
+) -> OpResult<Vec<usize>> {
     let (k, lead) = indices.dims().split_last().ok_or("the indices have no axis")?;
     let per_batch: usize = lead[batch_dims..].iter().product();
     let batch: usize = dims[batch_dims..].iter().product();
@@ -44,7 +48,7 @@ pub(super) fn tuple_offsets(dims: &[usize], indices: &Tensor, batch_dims: usize)
 }
 
 /// Runs of `run` elements of `x` at `offsets`, one after the other, as a tensor of shape `dims`.
-pub(super) fn pick(x: &Tensor, dims: Vec<usize>, run: usize, offsets: &[usize]) -> OpResult<Tensor> {
+pub(in crate::ops) fn pick(x: &Tensor, dims: Vec<usize>, run: usize, offsets: &[usize]) -> OpResult<Tensor> {
     let (src, width) = raw(x)?;
     let mut out = buffer(x.elem(), &dims, width)?;
     if !out.is_empty() {

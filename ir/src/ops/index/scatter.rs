@@ -2,11 +2,11 @@
 
 use half::{bf16, f16};
 
-use super::index::{expect_indices, tuple_dims};
-use super::index_offsets::{element_offsets, tuple_offsets};
-use super::layout_args::*;
-use super::layout_copy::{from_raw, raw};
+use super::offsets::{element_offsets, tuple_offsets};
 use super::*;
+use crate::ops::index::{expect_indices, tuple_dims};
+use crate::ops::layout::args::*;
+use crate::ops::layout::copy::{from_raw, raw};
 use crate::tensor::Element;
 use crate::ty::Elem;
 use crate::{attr_enum, bail, op};

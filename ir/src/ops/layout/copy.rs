@@ -10,7 +10,7 @@ use crate::tensor::result_count;
 use crate::ty::Elem;
 
 /// The bytes of a tensor, and how many make an element.
-pub(super) fn raw(x: &Tensor) -> OpResult<(Cow<'_, [u8]>, usize)> {
+pub(in crate::ops) fn raw(x: &Tensor) -> OpResult<(Cow<'_, [u8]>, usize)> {
     match x.elem().bits() {
         bits if bits < 8 => Ok((x.unpacked()?, 1)),
         bits => Ok((Cow::Borrowed(x.bytes()), bits / 8)),
@@ -18,7 +18,7 @@ pub(super) fn raw(x: &Tensor) -> OpResult<(Cow<'_, [u8]>, usize)> {
 }
 
 /// The tensor of bytes as `raw` gives them.
-pub(super) fn from_raw(elem: Elem, dims: Vec<usize>, bytes: Vec<u8>) -> OpResult<Tensor> {
+pub(in crate::ops) fn from_raw(elem: Elem, dims: Vec<usize>, bytes: Vec<u8>) -> OpResult<Tensor> {
     match elem.bits() {
         bits if bits < 8 => Ok(Tensor::pack(elem, dims, &bytes)?),
         _ => Ok(Tensor::new(elem, dims, bytes.into())?),
@@ -26,12 +26,12 @@ pub(super) fn from_raw(elem: Elem, dims: Vec<usize>, bytes: Vec<u8>) -> OpResult
 }
 
 /// Bytes for a result, as many elements of `width` as `dims` ask for, all zero.
-pub(super) fn buffer(elem: Elem, dims: &[usize], width: usize) -> OpResult<Vec<u8>> {
+pub(in crate::ops) fn buffer(elem: Elem, dims: &[usize], width: usize) -> OpResult<Vec<u8>> {
     Ok(vec![0; result_count(elem, dims)? * width])
 }
 
 /// Row-major strides of a shape, in elements.
-pub(super) fn strides(dims: &[usize]) -> Vec<isize> {
+pub(in crate::ops) fn strides(dims: &[usize]) -> Vec<isize> {
     let mut strides = vec![1isize; dims.len()];
     for axis in (1..dims.len()).rev() {
         // Saturates beside an axis of length 0, where nothing is read.
@@ -41,7 +41,7 @@ pub(super) fn strides(dims: &[usize]) -> Vec<isize> {
 }
 
 /// Which element of a source each element of a result is: the one at `offset + Σ index·stride`.
-pub(super) struct View {
+pub(in crate::ops) struct View {
     pub dims: Vec<usize>,
     pub strides: Vec<isize>,
     pub offset: usize,
@@ -84,7 +84,7 @@ impl View {
 }
 
 /// `x` with another `axis`, whose element `i` is element `indices[i]` of the old one.
-pub(super) fn take(x: &Tensor, axis: usize, indices: &[usize]) -> OpResult<Tensor> {
+pub(in crate::ops) fn take(x: &Tensor, axis: usize, indices: &[usize]) -> OpResult<Tensor> {
     let mut dims = x.dims().to_vec();
     let len = std::mem::replace(&mut dims[axis], indices.len());
     let (src, width) = raw(x)?;
@@ -103,7 +103,7 @@ pub(super) fn take(x: &Tensor, axis: usize, indices: &[usize]) -> OpResult<Tenso
 
 /// Copies all of `src`, of shape `dims`, into `out`, of shape `out_dims`, from the index `start` on. It must
 /// fit; elements are of `width` bytes.
-pub(super) fn paste(
+pub(in crate::ops) fn paste(
     out: &mut [u8],
     out_dims: &[usize],
     start: &[usize],
@@ -159,14 +159,14 @@ fn read<const W: usize>(src: &[u8], axes: &[(usize, isize)], offset: usize, out:
 }
 
 /// Offsets of all indices of `axes` in row-major order, without end: the last is followed by the first.
-pub(super) struct Walk<'a> {
+pub(in crate::ops) struct Walk<'a> {
     axes: &'a [(usize, isize)],
     index: Vec<usize>,
     at: usize,
 }
 
 impl Walk<'_> {
-    pub(super) fn new(axes: &[(usize, isize)], offset: usize) -> Walk<'_> {
+    pub(in crate::ops) fn new(axes: &[(usize, isize)], offset: usize) -> Walk<'_> {
         Walk { axes, index: vec![0; axes.len()], at: offset }
     }
 }

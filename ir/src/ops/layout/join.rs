@@ -1,8 +1,8 @@
 //! Ops that join tensors along an axis, and take them apart.
 
-use super::layout_args::*;
-use super::layout_copy::{buffer, from_raw, paste, raw};
-use super::layout_slice::slice;
+use super::args::*;
+use super::copy::{buffer, from_raw, paste, raw};
+use super::slice::slice;
 use super::*;
 use crate::{bail, op};
 
@@ -45,7 +45,7 @@ impl OpDef for Concat {
 }
 
 /// Tensors of one element type and rank, joined along `axis`.
-pub(super) fn concat(parts: &[&Tensor], axis: usize) -> OpResult<Tensor> {
+pub(in crate::ops) fn concat(parts: &[&Tensor], axis: usize) -> OpResult<Tensor> {
     let Some(first) = parts.first() else { bail!("nothing to concatenate") };
     let mut dims = first.dims().to_vec();
     dims[axis] = 0;

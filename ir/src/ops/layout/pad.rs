@@ -1,8 +1,8 @@
 //! Padding: more or, where a pad is negative, fewer elements at both ends of each axis.
 
-use super::layout_args::*;
-use super::layout_copy::{buffer, from_raw, paste, raw, take};
-use super::layout_slice::slice;
+use super::args::*;
+use super::copy::{buffer, from_raw, paste, raw, take};
+use super::slice::slice;
 use super::*;
 use crate::tensor::result_count;
 use crate::{attr_enum, bail, op};

@@ -1,9 +1,9 @@
 //! Ops that write elements several times.
 
-use super::layout_args::*;
-use super::layout_copy::{View, strides};
-use super::require::may_broadcast;
+use super::args::*;
+use super::copy::{View, strides};
 use super::*;
+use crate::ops::require::may_broadcast;
 use crate::{bail, op};
 
 op! {

@@ -2,8 +2,8 @@
 
 use half::{bf16, f16};
 
-use super::require::may_equal;
 use super::*;
+use crate::ops::require::may_equal;
 use crate::tensor::{Element, result_count};
 use crate::ty::Elem;
 use crate::{bail, op};
@@ -52,7 +52,7 @@ impl OpDef for Range {
                 bail!("the bounds of a range must be numbers of one type, got {ty}");
             }
         }
-        Ok(vec![Type { elem, dims: layout_args::dimensions(std::slice::from_ref(&self.count))? }])
+        Ok(vec![Type { elem, dims: layout::args::dimensions(std::slice::from_ref(&self.count))? }])
     }
 
     fn eval(&self, args: Args<Tensor>, _: &dyn Context) -> OpResult<Vec<Tensor>> {

@@ -1,7 +1,7 @@
 //! Slices: a regular part of some axes, as ONNX Slice and numpy write it.
 
-use super::layout_args::*;
-use super::layout_copy::View;
+use super::args::*;
+use super::copy::View;
 use super::*;
 use crate::{bail, op};
 
@@ -119,7 +119,7 @@ pub fn slice_length(len: &Dim, start: &Dim, end: &Dim, step: i64) -> Option<Dim>
 }
 
 /// `x` cut by (axis, start, end, step), each axis at most once.
-pub(super) fn slice(x: &Tensor, cuts: &[(usize, i64, i64, i64)]) -> OpResult<Tensor> {
+pub(in crate::ops) fn slice(x: &Tensor, cuts: &[(usize, i64, i64, i64)]) -> OpResult<Tensor> {
     let mut view = View::of(x.dims());
     for (i, (axis, start, end, step)) in cuts.iter().enumerate() {
         if cuts[..i].iter().any(|cut| cut.0 == *axis) {

@@ -1,8 +1,8 @@
 //! The functions that recurrent layers apply to their gates.
 
-use super::real::Real;
 use crate::attr::Attr;
 use crate::math;
+use crate::ops::real::Real;
 
 /// An activation function of ONNX RNN, GRU and LSTM with its parameters; `scaled_tanh:1.0:0.5` in text.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -74,7 +74,7 @@ impl Activation {
         }
     }
 
-    pub(super) fn apply<T: Real>(self, x: T) -> T {
+    pub(in crate::ops) fn apply<T: Real>(self, x: T) -> T {
         let (zero, one) = (T::of(0.0), T::of(1.0));
         match self {
             Activation::Sigmoid => math::sigmoid(x),

@@ -1,19 +1,19 @@
 //! One step of a recurrent layer, and its repetition along sequences.
 
-use super::matmul::{Number, product};
-use super::real::{Real, in_real};
 use super::*;
 use crate::bail;
+use crate::ops::matmul::{Number, product};
+use crate::ops::real::{Real, in_real};
 
 /// How the state follows from the gates.
-pub(super) enum Gated {
+pub(in crate::ops) enum Gated {
     None,
     Update { linear_before_reset: bool },
     Memory { input_forget: bool },
 }
 
 /// A layer but for its tensors.
-pub(super) struct Unroll<'a> {
+pub(in crate::ops) struct Unroll<'a> {
     pub gated: Gated,
     pub gates: usize,
     pub direction: Direction,
@@ -24,7 +24,7 @@ pub(super) struct Unroll<'a> {
 }
 
 /// All states, the last `h` and the last `c`.
-pub(super) fn evaluate(layer: &Unroll, args: &Args<Tensor>) -> OpResult<Vec<Tensor>> {
+pub(in crate::ops) fn evaluate(layer: &Unroll, args: &Args<Tensor>) -> OpResult<Vec<Tensor>> {
     in_real!(args[0].elem(), unroll(layer, args))
 }
 

@@ -14,7 +14,7 @@ op! {
 impl OpDef for ReduceDynamic {
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (x, axes) = (&args[0], &args[1]);
-        layout_args::expect_vector(axes, "axes", None)?;
+        layout::args::expect_vector(axes, "axes", None)?;
         // What the reduction says of the element type.
         self.by.op(vec![], true).infer(&[Some(x)], module)?;
         let rank = match axes.dims.first().and_then(Dim::as_const) {
@@ -33,13 +33,13 @@ impl OpDef for ReduceDynamic {
         if rank != self.dims.len() {
             bail!("the result has {rank} axes, not {}", self.dims.len());
         }
-        Ok(vec![Type { elem: x.elem, dims: layout_args::dimensions(&self.dims)? }])
+        Ok(vec![Type { elem: x.elem, dims: layout::args::dimensions(&self.dims)? }])
     }
 
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
-        let (x, axes) = (&args[0], layout_args::integers(&args[1])?);
+        let (x, axes) = (&args[0], layout::args::integers(&args[1])?);
         let mut axes =
-            axes.into_iter().map(|a| layout_args::axis(a, x.rank())).collect::<OpResult<Vec<_>>>()?;
+            axes.into_iter().map(|a| layout::args::axis(a, x.rank())).collect::<OpResult<Vec<_>>>()?;
         if axes.is_empty() && !self.noop {
             axes = (0..x.rank()).collect();
         }

@@ -20,7 +20,7 @@ macro_rules! running {
     ($name:ident, $int:ident, $float:tt, $start:literal) => {
         impl OpDef for $name {
             fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
-                layout_args::expect_single(&args[1], "axis")?;
+                layout::args::expect_single(&args[1], "axis")?;
                 if !is_number(args[0].elem) {
                     bail!("expects numbers of 8 bits or more, got {}", args[0]);
                 }
@@ -33,7 +33,7 @@ macro_rules! running {
                     let y = run(way, &T::read(x)?, x.dims(), T::of($start), |a, b| a $float b);
                     T::write(x.elem(), x.dims().to_vec(), y)
                 }
-                let axis = layout_args::axis(layout_args::single(&args[1])?, args[0].rank())?;
+                let axis = layout::args::axis(layout::args::single(&args[1])?, args[0].rank())?;
                 let x = axes_last(&args[0], &[axis])?;
                 let y = match x.elem() {
                     elem if elem.is_float() => in_real!(elem, floats(self, &x))?,

@@ -19,7 +19,7 @@ impl OpDef for TopK {
             bail!("expects numbers of 8 bits or more, got {x}");
         }
         if let Some(k) = args.get(1) {
-            layout_args::expect_single(k, "k")?;
+            layout::args::expect_single(k, "k")?;
         }
         match (self.count.as_integer(), x.dims[self.axis].as_const()) {
             (Some(k), _) if k < 0 => bail!("`k` is {k}"),
@@ -35,7 +35,7 @@ impl OpDef for TopK {
     fn eval(&self, args: Args<Tensor>, cx: &dyn Context) -> OpResult<Vec<Tensor>> {
         let k = match args.get(1) {
             Some(k) => {
-                let k = layout_args::single(k)?;
+                let k = layout::args::single(k)?;
                 usize::try_from(k).map_err(|_| format!("`k` is {k}"))?
             }
             None => resolve(std::slice::from_ref(&self.count), cx.dims())?[0],

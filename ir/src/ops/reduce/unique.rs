@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::super::layout_copy::{View, strides, take};
 use super::*;
 use crate::op;
+use crate::ops::layout::copy::{View, strides, take};
 use crate::ty::Elem;
 
 op! {
@@ -19,11 +19,11 @@ op! {
 impl OpDef for Unique {
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
-        let count = layout_args::dimensions(std::slice::from_ref(&self.count))?.remove(0);
+        let count = layout::args::dimensions(std::slice::from_ref(&self.count))?.remove(0);
         let mut dims = vec![count.clone()];
         let mut slices = x.count().ok_or("the shape is too large")?;
         if let Some(axis) = self.axis {
-            layout_args::expect_axis(x, axis)?;
+            layout::args::expect_axis(x, axis)?;
             dims = x.dims.clone();
             slices = std::mem::replace(&mut dims[axis], count.clone());
         }

@@ -2,12 +2,12 @@
 //!
 //! Formulas are those of the ONNX Resize operator, version 19, whose text names the ways to map coordinates.
 
-use super::resize::{Coordinates, Nearest, Resize, ResizeMode};
 use super::*;
 use crate::bail;
+use crate::ops::resize::{Coordinates, Nearest, Resize, ResizeMode};
 
 /// An axis to be resized: its length before and after, the factor, and the region that is shown.
-pub(super) struct Axis {
+pub(in crate::ops) struct Axis {
     pub from: usize,
     pub to: usize,
     pub scale: f64,
@@ -16,7 +16,7 @@ pub(super) struct Axis {
 }
 
 /// Indices and weights; `None` for an element that lies outside of the source.
-pub(super) type Taps = Option<Vec<(usize, f64)>>;
+pub(in crate::ops) type Taps = Option<Vec<(usize, f64)>>;
 
 /// The most taps that all elements of an axis may have together.
 const MAX_TAPS: usize = 1 << 28;
@@ -53,7 +53,7 @@ impl Axis {
 }
 
 /// The element of the source that is nearest to element `i` of the result, and the position of the latter.
-pub(super) fn nearest(op: &Resize, axis: &Axis, i: usize) -> (usize, f64) {
+pub(in crate::ops) fn nearest(op: &Resize, axis: &Axis, i: usize) -> (usize, f64) {
     let x = axis.position(op.coordinates, i);
     let index = match op.nearest {
         Nearest::RoundPreferFloor => (x - 0.5).ceil(),
@@ -65,7 +65,7 @@ pub(super) fn nearest(op: &Resize, axis: &Axis, i: usize) -> (usize, f64) {
 }
 
 /// The taps of each element of the result.
-pub(super) fn taps(op: &Resize, axis: &Axis) -> OpResult<Vec<Taps>> {
+pub(in crate::ops) fn taps(op: &Resize, axis: &Axis) -> OpResult<Vec<Taps>> {
     // The kernel is as much wider as the result is smaller, so that all of the source counts.
     let scale = if op.antialias { axis.scale.min(1.0) } else { 1.0 };
     let radius = match op.mode {
@@ -125,7 +125,7 @@ mod tests {
             mode,
             coordinates,
             nearest: Nearest::RoundPreferFloor,
-            aspect_ratio: super::resize::AspectRatio::Stretch,
+            aspect_ratio: crate::ops::AspectRatio::Stretch,
             cubic_a: -0.75,
             exclude_outside: false,
             antialias: false,
