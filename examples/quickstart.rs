@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let ternary = Options::default();
     let mut module = trine::load(format!("{MODELS}/f32.onnx"))?;
     // Every pass but the one that finds ternary layers: fused norms, attention and products are compiled all the same.
-    let passes = ternary.pipeline(&module)?.without("detect-ternary").to_string();
+    let passes = ternary.pipeline(&module)?.without("detect-ternary");
     let f32_only = Options { passes: Some(passes), ..Options::default() };
     println!("--- one layer as imported\n{}", lines(&module, "gate"));
     trine::optimize(&mut module, &ternary)?;

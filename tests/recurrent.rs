@@ -36,7 +36,7 @@ fn layers_answer_as_onnxruntime_within_a_hundred_thousandth() {
     let mut worst = 0f32;
     for case in cases {
         for (passes, backend) in WAYS {
-            let options = Options { passes: Some(passes.into()), backend, ..Options::default() };
+            let options = Options { passes: Some(passes.parse().unwrap()), backend, ..Options::default() };
             let program = Arc::new(trine::compile(&case, &options).unwrap());
             // Lengths that come as an input keep a layer closed; else nothing is left to interpret but what moves data.
             if passes.contains("unroll") && !case.to_string_lossy().contains("lengths") {

@@ -28,8 +28,8 @@ fn data() -> (Tensor, Vec<i64>) {
 /// Weights and states rounded so, the classifier kept as it is.
 fn options(weights: Option<&str>, states: Option<&str>) -> Options {
     Options {
-        ternarize: weights.map(String::from),
-        states: states.map(String::from),
+        ternarize: weights.map(|text| text.parse().unwrap()),
+        states: states.map(|text| text.parse().unwrap()),
         activations: Activations::F32,
         head: Head::Keep,
         ..Options::default()

@@ -54,7 +54,8 @@ fn recognized(name: &str, widen: bool) -> Module {
          widen-halves,simplify,detect-ternary,detect-integers"
     );
     let mut module = trine::load(model(name)).unwrap();
-    trine::optimize(&mut module, &Options { passes: Some(passes), ..Options::default() }).unwrap();
+    trine::optimize(&mut module, &Options { passes: Some(passes.parse().unwrap()), ..Options::default() })
+        .unwrap();
     module
 }
 

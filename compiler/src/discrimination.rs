@@ -4,8 +4,11 @@
 //! the classes themselves, each expectation over two draws from the examples, an example and itself among them. With
 //! class means `m` and mean squares `s` these are `s_a + s_b − 2·m_a·m_b` and `2·(s_a − m_a·m_a)`, so one pass suffices.
 
+use serde::Serialize;
+
 /// What features are rounded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Form {
     /// The sign where `|x| > τ`, else 0.
     Ternary,
@@ -22,13 +25,14 @@ pub struct Features<'a> {
 }
 
 /// What rounding by one threshold gives.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Point {
     pub form: Form,
     /// Of `mean|x|`.
     pub multiple: f64,
     pub threshold: f32,
     /// None where all features became one value, or all of each class.
+    #[serde(rename = "D")]
     pub discrimination: Option<f64>,
     /// The share of zeros, 0 to 1.
     pub zeros: f64,

@@ -3,17 +3,22 @@
 //! Passes say which ops they make and where a rule matched and was refused. Both carry the ONNX node that they are about,
 //! so that what happened to a node can be told from its ops before the first pass, after each, and after the last.
 
+use std::fmt;
+
 use indexmap::{IndexMap, IndexSet};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
+use serde::Serialize;
 use trine_ir::{Graph, Kind, Module, NodeId, Type, Value};
 
 use crate::pass::{Driver, Dump, PassError, Pipeline};
 use crate::passes::BEFORE_LOWERING;
 use crate::pattern::Scope;
+use crate::serialize::as_text;
 use trine_ternarize::Layer;
 
 /// What a layer is to a person.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     /// Products and convolutions with constant weights.
     Linear,
@@ -25,7 +30,7 @@ pub enum Family {
 }
 
 /// A rule that matched and was refused.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 pub struct Miss {
     pub pass: &'static str,
     pub rule: &'static str,
@@ -33,7 +38,7 @@ pub struct Miss {
 }
 
 /// The op that a layer was recognised as.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
 pub struct Became {
     /// The op with its attributes, as text prints them.
     pub op: String,
@@ -42,21 +47,71 @@ pub struct Became {
 }
 
 /// A layer and its fate.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Fate {
     pub family: Family,
     /// The ONNX node, or the value where the model is text.
     pub node: String,
     /// Its operator, as the model calls it.
     pub op_type: String,
-    /// The constant that a linear layer multiplies by, with its type.
-    pub weights: Option<(String, Type)>,
+    /// The constant that a linear layer multiplies by.
+    pub weights: Option<Weights>,
     /// What it was recognised as.
     pub became: Option<Became>,
     /// How its weights are ternary.
+    #[serde(rename = "ternary")]
     pub layer: Option<Layer>,
     /// What nearly happened, and did not.
     pub misses: Vec<Miss>,
+}
+
+/// A constant.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Weights {
+    pub name: String,
+    #[serde(rename = "type", serialize_with = "as_text")]
+    pub ty: Type,
+}
+
+impl Fate {
+    /// What the layer became, after its name.
+    pub fn outcome(&self) -> String {
+        let mut text = match &self.weights {
+            Some(weights) => format!(", weights {}: ", weights.ty),
+            None => ": ".into(),
+        };
+        match &self.became {
+            Some(became) => {
+                text += &became.op;
+                text += &became.pass.map_or(", as the model says".into(), |pass| format!(", by {pass}"));
+            }
+            None => text += "stays as it is",
+        }
+        if let Some(layer) = &self.layer {
+            text += &format!(", {}, {:.2} bits a weight", layer.method, layer.bits);
+        }
+        text
+    }
+
+    /// What kept the layer from more, a line each. Of a norm that one rule recognised, what others missed tells nothing new.
+    pub fn reasons(&self) -> String {
+        let is_told = self.became.is_none() || self.family == Family::Linear;
+        let misses = self.misses.iter().filter(|_| is_told);
+        misses.map(|m| format!("      {} does not apply: {}\n", m.rule, m.reason)).collect()
+    }
+
+    /// The layer under another name, as of several that differ in their numbers alone.
+    pub fn told_as(&self, name: &str) -> String {
+        let (name, op_type) = (name.escape_debug(), self.op_type.escape_debug());
+        format!("`{name}` ({op_type}){}\n{}", self.outcome(), self.reasons())
+    }
+}
+
+/// A line for what the layer became, and one for each rule that nearly matched.
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.told_as(&self.node))
+    }
 }
 
 /// Runs a pipeline, and says what became of each layer that it recognised, in the order of the model.
@@ -134,7 +189,7 @@ fn imported(module: &Module) -> IndexMap<String, Fate> {
             };
             fate.weights = weights
                 .and_then(largest)
-                .and_then(|v| Some((graph.const_key(v)?.into(), graph.ty(v).clone())));
+                .and_then(|v| Some(Weights { name: graph.const_key(v)?.into(), ty: graph.ty(v).clone() }));
             fates.insert(name, fate);
         }
     }

@@ -19,6 +19,8 @@ pub mod passes;
 pub mod pattern;
 mod recurrent;
 mod remembered;
+pub mod rounding;
+mod serialize;
 
 pub use compile::{build_program, compile, optimize};
 pub use compiler::Compiler;

@@ -1,11 +1,14 @@
 //! What a caller may choose about a compilation, and the pipeline that follows from it.
 
+mod text;
+
 use std::path::PathBuf;
 
 use trine_ir::{Module, Stage};
 
 use crate::pass::{PassError, Pipeline};
 use crate::passes::BEFORE_LOWERING;
+use crate::rounding::{Features, States, Ternarize};
 
 /// How hard to optimise.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -64,13 +67,14 @@ pub enum Head {
 ///
 /// ```
 /// use trine::{Backend, Options};
-/// let options = Options { backend: Backend::Interpret, ..Options::default() };
+/// let ternarize = Some("twn{group=64,keep=none}".parse()?);
+/// let options = Options { ternarize, backend: Backend::Interpret, ..Options::default() };
 /// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
 /// let program = trine::compile(model, &options)?;
 /// assert_eq!(program.inputs.len(), 1);
-/// # Ok::<(), trine::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Sizes by the names of the symbolic dimensions of inputs, which are then fixed everywhere.
     pub dims: Vec<(String, usize)>,
@@ -78,17 +82,14 @@ pub struct Options {
     /// initializers say, and folded into weights.
     pub fed: Vec<String>,
     pub level: Level,
-    /// A pipeline in the place of the level's, such as `fold-constants,simplify`.
-    pub passes: Option<String>,
-    /// The method to make weights ternary that are not, with the pass's options after it: `twn`,
-    /// `exact{group=128,keep=none}`. Lossy.
-    pub ternarize: Option<String>,
-    /// What the states of recurrent layers become, with the options of `ternarize-states` after it: `threshold`, `mean`,
-    /// `bernoulli{seed=7,slope=2}`, `keep{slope=2}`. Lossy.
-    pub states: Option<String>,
-    /// What the inputs of the last linear layer, or another value, become, with the options of `ternarize-features` after
-    /// it: `ternary`, `ternary{threshold=0.5}`, `binary{threshold=0.5,value=hidden}`. Lossy.
-    pub features: Option<String>,
+    /// A pipeline in the place of the level's.
+    pub passes: Option<Pipeline>,
+    /// How weights become ternary that are not. Lossy.
+    pub ternarize: Option<Ternarize>,
+    /// What the states of recurrent layers become. Lossy.
+    pub states: Option<States>,
+    /// What the inputs of the last linear layer, or another value, become. Lossy.
+    pub features: Option<Features>,
     pub activations: Activations,
     /// Compute all of a model of f16 or bf16 in f32: faster, and nearer to what it would give in f32, but not what it says.
     /// Inputs and outputs keep their types. Without it, each value is rounded as the model has it.
@@ -109,28 +110,28 @@ impl Options {
     /// The passes that these options ask for. A module whose kernels are formed already needs none.
     pub fn pipeline(&self, module: &Module) -> Result<Pipeline, PassError> {
         let mut pipeline = match &self.passes {
-            Some(text) => text.parse()?,
+            Some(passes) => passes.clone(),
             None if module.stage == Stage::Kernel => Pipeline::default(),
             None => Pipeline::level(self.level as u8)?,
         };
         if self.widen && module.stage <= Stage::Ternary {
-            pipeline = pipeline.with_first("widen")?;
+            pipeline.0.splice(0..0, "widen".parse::<Pipeline>()?.0);
         }
         let early = [&["open-recurrent", "detect-ternary"], BEFORE_LOWERING].concat();
         if let Some(features) = &self.features {
-            let (form, rest) = name_and_options(features);
-            pipeline = pipeline.with(&format!("ternarize-features{{form={form},{rest}}}"), &early)?;
+            pipeline = pipeline.with(Pipeline(vec![text::step(features)?]), &early);
         }
         if let Some(states) = &self.states {
-            let (hidden, rest) = name_and_options(states);
-            pipeline = pipeline.with(&format!("ternarize-states{{hidden={hidden},{rest}}}"), &early)?;
+            pipeline = pipeline.with(Pipeline(vec![text::step(states)?]), &early);
         }
-        if let Some(method) = &self.ternarize {
-            pipeline = pipeline.with("open-recurrent", BEFORE_LOWERING)?;
-            pipeline = pipeline.with(&self.ternarize_step(method), BEFORE_LOWERING)?;
+        if let Some(ternarize) = &self.ternarize {
+            let mut step = text::step(ternarize)?;
+            step.options.set("activations", self.ternarized_activations());
+            pipeline = pipeline.with("open-recurrent".parse()?, BEFORE_LOWERING);
+            pipeline = pipeline.with(Pipeline(vec![step]), BEFORE_LOWERING);
         }
         if self.head == Head::I8 || (self.head == Head::Auto && self.ternarize.is_some()) {
-            pipeline = pipeline.with("quantize-head", BEFORE_LOWERING)?;
+            pipeline = pipeline.with("quantize-head".parse()?, BEFORE_LOWERING);
         }
         if module.stage <= Stage::Ternary {
             let step = match self.activations {
@@ -139,26 +140,16 @@ impl Options {
                 Activations::I8Blocks(block) => format!("quantize-activations{{block={block}}}"),
                 Activations::Auto | Activations::F32 => return Ok(pipeline),
             };
-            pipeline = pipeline.with(&step, BEFORE_LOWERING)?;
+            pipeline = pipeline.with(step.parse()?, BEFORE_LOWERING);
         }
         Ok(pipeline)
     }
 
-    fn ternarize_step(&self, text: &str) -> String {
-        let (method, rest) = name_and_options(text);
-        let activations = match self.activations {
+    fn ternarized_activations(&self) -> &'static str {
+        match self.activations {
             // What shares less than a row is rounded by the pass that comes after.
             Activations::F32 | Activations::I8 | Activations::I8Blocks(_) => "f32",
             Activations::Auto | Activations::I8Rows => "i8",
-        };
-        format!("ternarize{{method={method},activations={activations},{rest}}}")
-    }
-}
-
-/// The halves of `name{option=value,…}`.
-fn name_and_options(text: &str) -> (&str, &str) {
-    match text.split_once('{') {
-        Some((name, rest)) => (name, rest.trim_end_matches('}')),
-        None => (text, ""),
+        }
     }
 }

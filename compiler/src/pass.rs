@@ -12,6 +12,7 @@ pub use pipeline::{Pipeline, Step};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use serde::Serialize;
 use trine_ir::error::Place;
 use trine_ir::{Error, Graph, Module, NodeId};
 
@@ -84,7 +85,7 @@ impl PassError {
 }
 
 /// Options of one pass in a pipeline.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Options(BTreeMap<String, String>);
 
 /// What a pass is told and what it tells besides its count.
@@ -125,6 +126,38 @@ impl Cx {
 }
 
 impl Options {
+    /// Those of a list such as `method=twn,group=128`, of which `pass` takes each.
+    pub fn parse(pass: &Pass, list: &str) -> Result<Options, PassError> {
+        let mut options = Options::default();
+        for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let Some((name, value)) = part.split_once('=').map(|(n, v)| (n.trim(), v.trim())) else {
+                return Err(PassError::Pipeline(format!(
+                    "options of `{}` are `name=value`, got `{}`",
+                    pass.name,
+                    part.escape_debug()
+                )));
+            };
+            if !pass.options.contains(&name) {
+                let known = match pass.options {
+                    [] => "it has none".into(),
+                    names => format!("it has {}", names.join(", ")),
+                };
+                return Err(PassError::Pipeline(format!(
+                    "`{}` has no option `{}`; {known}",
+                    pass.name,
+                    name.escape_debug()
+                )));
+            }
+            if options.set(name, value).is_some() {
+                return Err(PassError::Pipeline(format!(
+                    "option `{name}` of `{}` is given twice",
+                    pass.name
+                )));
+            }
+        }
+        Ok(options)
+    }
+
     /// The text of an option.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

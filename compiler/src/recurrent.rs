@@ -29,7 +29,7 @@ pub struct Settings {
 }
 
 /// What the state `h` of a layer is rounded to, in what it gives and in what the next step reads.
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Hidden {
     #[default]
     Keep,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use trine::pass::Pipeline;
+use trine::pass::{PassError, Pipeline};
 use trine::passes::PASSES;
+use trine::rounding::{Features, States, Ternarize};
 use trine::ternarize::{METHODS, Recipe, Refusal};
 use trine::{Activations, Backend, Head, Level, Options};
 
@@ -35,21 +36,21 @@ pub struct CompileArgs {
 
     /// Run these passes instead of the level's, such as "fold-constants,simplify" (see `trine list passes`)
     #[arg(long, value_name = "PASSES", value_parser = parse_passes)]
-    passes: Option<String>,
+    passes: Option<Pipeline>,
 
     /// Make weights ternary that are not (lossy): a method of `trine list methods`, with options as in "twn{group=128}"
-    #[arg(long, value_name = "METHOD", value_parser = parse_method)]
-    ternarize: Option<String>,
+    #[arg(long, value_name = "METHOD", value_parser = parse_ternarize)]
+    ternarize: Option<Ternarize>,
 
     /// Make the states of recurrent layers ternary (lossy): threshold, mean, bernoulli or keep, with a seed and the slope of
     /// their gates as in "bernoulli{seed=7,slope=2}" (HitNet)
-    #[arg(long, value_name = "KIND", value_parser = parse_states)]
-    states: Option<String>,
+    #[arg(long, value_name = "KIND")]
+    states: Option<States>,
 
     /// Make what the last linear layer reads, or another value, ternary or binary by a threshold (lossy), as in
     /// "ternary{threshold=0.5}"; `trine features` says which is the best
-    #[arg(long, value_name = "FORM", value_parser = parse_features)]
-    features: Option<String>,
+    #[arg(long, value_name = "FORM")]
+    features: Option<Features>,
 
     /// What ternary layers sum: as the model says (auto), f32, or int8 with a scale for each group of the weights (i8), for
     /// each row (i8:row), or for each block of so many inputs (i8:32) (lossy where the model does not say so)
@@ -105,11 +106,11 @@ impl ValueEnum for HeadArg {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self.0 {
-            Head::Auto => "auto",
-            Head::Keep => "keep",
-            Head::I8 => "int8",
-        }))
+        Some(match self.0 {
+            Head::Auto => PossibleValue::new("auto"),
+            Head::Keep => PossibleValue::new("keep"),
+            Head::I8 => PossibleValue::new("i8").alias("int8"),
+        })
     }
 }
 
@@ -144,7 +145,7 @@ impl CompileArgs {
             },
             passes: self.passes.clone(),
             ternarize: self.ternarize.clone(),
-            states: self.states.clone(),
+            states: self.states,
             features: self.features.clone(),
             activations: self.activations,
             widen: self.widen,
@@ -191,55 +192,30 @@ impl ThreadArgs {
 }
 
 /// Checks a pipeline while the command line is read, so that a wrong name is an error of the command line.
-pub fn parse_passes(text: &str) -> Result<String, String> {
-    match text.parse::<Pipeline>() {
-        Ok(_) => Ok(text.into()),
-        Err(error) => {
-            let names: Vec<_> = PASSES.iter().map(|p| p.name).collect();
-            let wrong = text
-                .split([',', '{', '}'])
-                .map(str::trim)
-                .find(|t| !t.is_empty() && !t.contains('=') && !names.contains(t));
-            let tip = wrong
-                .and_then(|w| suggest(w, &names))
-                .map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
-            Err(format!("{error}{tip}"))
-        }
-    }
+pub fn parse_passes(text: &str) -> Result<Pipeline, String> {
+    text.parse().map_err(|error: PassError| {
+        let names: Vec<_> = PASSES.iter().map(|p| p.name).collect();
+        let wrong = text
+            .split([',', '{', '}'])
+            .map(str::trim)
+            .find(|t| !t.is_empty() && !t.contains('=') && !names.contains(t));
+        let tip = wrong
+            .and_then(|w| suggest(w, &names))
+            .map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
+        format!("{error}{tip}")
+    })
 }
 
-fn parse_states(text: &str) -> Result<String, String> {
-    let options = Options { states: Some(text.into()), ..Options::default() };
-    parse_kind(text, &options, &["threshold", "mean", "bernoulli", "keep"])
-}
-
-fn parse_features(text: &str) -> Result<String, String> {
-    let options = Options { features: Some(text.into()), ..Options::default() };
-    parse_kind(text, &options, &["ternary", "binary"])
-}
-
-/// Checks what stands before the braces, and the options in them, while the command line is read.
-fn parse_kind(text: &str, options: &Options, kinds: &[&str]) -> Result<String, String> {
-    let kind = text.split('{').next().unwrap_or(text);
-    if !kinds.contains(&kind) {
-        return Err(format!("it is one of {}, not `{}`", kinds.join(", "), kind.escape_debug()));
-    }
-    options.pipeline(&trine::Module::default()).map_err(|e| e.to_string())?;
-    Ok(text.into())
-}
-
-fn parse_method(text: &str) -> Result<String, String> {
-    let name = text.split('{').next().unwrap_or(text);
-    let error = match Recipe::new(name) {
-        Ok(_) => return Ok(text.into()),
-        Err(error) => error,
-    };
-    let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
-    let tip = match &error {
-        Refusal::UnknownMethod { name, .. } => suggest(name, &names),
-        _ => None,
-    };
-    Err(format!("{error}{}", tip.map_or(String::new(), |s| format!(" (did you mean `{s}`?)"))))
+fn parse_ternarize(text: &str) -> Result<Ternarize, String> {
+    text.parse().map_err(|error: PassError| {
+        let names: Vec<_> = METHODS.iter().map(|m| m.name).collect();
+        let unknown = match Recipe::new(text.split('{').next().unwrap_or(text)) {
+            Err(Refusal::UnknownMethod { name, .. }) => Some(name),
+            _ => None,
+        };
+        let tip = unknown.and_then(|name| suggest(&name, &names));
+        format!("{error}{}", tip.map_or(String::new(), |s| format!(" (did you mean `{s}`?)")))
+    })
 }
 
 /// The one of `names` that `wrong` most looks like, if any does.
@@ -258,10 +234,8 @@ mod tests {
         let message = parse_passes("detect-ternry").unwrap_err();
         assert!(message.ends_with("(did you mean `detect-ternary`?)"), "{message}");
         assert!(parse_passes("ternarize{method=twn},lower-ternary").is_ok());
-        assert!(parse_method("absmaen").unwrap_err().ends_with("(did you mean `absmean`?)"));
-        assert!(parse_states("bernoulli{seed=7,slope=2}").is_ok() && parse_states("round").is_err());
-        assert!(parse_states("threshold{sed=7}").unwrap_err().contains("no option `sed`"));
-        assert!(!parse_method("zzz").unwrap_err().contains("did you mean"));
+        assert!(parse_ternarize("absmaen").unwrap_err().ends_with("(did you mean `absmean`?)"));
+        assert!(!parse_ternarize("zzz").unwrap_err().contains("did you mean"));
     }
 
     #[test]

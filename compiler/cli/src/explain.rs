@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
+use trine::Compiler;
 use trine::explain::{Family, Fate, explain};
-use trine::{Compiler, KernelReport};
 
 use super::args::{CompileArgs, DimArgs};
 use super::failure::{Failure, Outcome};
@@ -68,9 +68,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         fates.retain(|fate| args.nodes.iter().any(|node| fate.node.contains(node)));
     }
     if args.json {
-        let layers: Vec<Json> = fates.iter().map(as_json).collect();
-        let kernels: Vec<Json> = kernels.iter().map(kernel_as_json).collect();
-        return write_json(out, &json!({ "layers": layers, "kernels": kernels }));
+        return write_json(out, &json!({ "layers": fates, "kernels": kernels }));
     }
     let full = args.full || !args.nodes.is_empty();
     for (family, title) in FAMILIES {
@@ -83,10 +81,10 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         let what = if *family == Family::Linear { "ternary" } else { "recognised" };
         writeln!(out, "{title}: {recognised} of {} {what}", of_family.len())?;
         match full {
-            true => of_family.iter().try_for_each(|fate| write!(out, "  {}", told(&fate.node, fate)))?,
-            false => fold(of_family, |f| &f.node, |f| (outcome(f), without_numbers(&reasons(f))))
+            true => of_family.iter().try_for_each(|fate| write!(out, "  {fate}"))?,
+            false => fold(of_family, |f| &f.node, |f| (f.outcome(), without_numbers(&f.reasons())))
                 .iter()
-                .try_for_each(|f| write!(out, "  {}{}", f.times(), told(&f.name, f.first())))?,
+                .try_for_each(|f| write!(out, "  {}{}", f.times(), f.first().told_as(&f.name)))?,
         }
     }
     if !args.nodes.is_empty() || kernels.is_empty() {
@@ -96,31 +94,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     writeln!(out, "kernels: {}, called {calls} times", kernels.len())?;
     // Those that call nothing are code of this compiler's own.
     let shown = kernels.iter().filter(|k| args.full || k.sums.is_some() || !k.microkernels.is_empty());
-    shown.into_iter().try_for_each(|kernel| out.write_all(kernel_told(kernel).as_bytes()))?;
+    shown.into_iter().try_for_each(|kernel| writeln!(out, "  {kernel}"))?;
     Ok(())
-}
-
-/// A line for a kernel: its sums with the reason for them, then the other microkernels.
-fn kernel_told(kernel: &KernelReport) -> String {
-    let mut text = format!("  {} times `@{}`", kernel.calls, kernel.name.escape_debug());
-    if let Some((name, why)) = &kernel.sums {
-        text += &format!(": `{name}`, {why}");
-    }
-    let others = kernel.microkernels.iter().filter(|name| kernel.sums.is_none_or(|(sums, _)| sums != **name));
-    for (i, name) in others.enumerate() {
-        let before = match i {
-            0 if kernel.sums.is_some() => "; beside it ",
-            0 => ": ",
-            _ => ", ",
-        };
-        text += &format!("{before}`{name}`");
-    }
-    text + "\n"
-}
-
-fn kernel_as_json(kernel: &KernelReport) -> Json {
-    let sums = kernel.sums.map(|(name, why)| json!({ "microkernel": name, "why": why.to_string() }));
-    json!({ "name": kernel.name, "calls": kernel.calls, "sums": sums, "microkernels": kernel.microkernels })
 }
 
 const FAMILIES: &[(Family, &str)] = &[
@@ -132,55 +107,7 @@ const FAMILIES: &[(Family, &str)] = &[
     (Family::Other, "other near misses"),
 ];
 
-/// A line for what a layer became, and one for each rule that nearly matched.
-fn told(name: &str, fate: &Fate) -> String {
-    let (name, op_type) = (name.escape_debug(), fate.op_type.escape_debug());
-    format!("`{name}` ({op_type}){}\n{}", outcome(fate), reasons(fate))
-}
-
-fn outcome(fate: &Fate) -> String {
-    let mut text = match &fate.weights {
-        Some((_, ty)) => format!(", weights {ty}: "),
-        None => ": ".into(),
-    };
-    match &fate.became {
-        Some(became) => {
-            text += &became.op;
-            text += &became.pass.map_or(", as the model says".into(), |pass| format!(", by {pass}"));
-        }
-        None => text += "stays as it is",
-    }
-    if let Some(layer) = &fate.layer {
-        text += &format!(", {}, {:.2} bits a weight", layer.method, layer.bits);
-    }
-    text
-}
-
-/// What kept a layer from more. Of a norm that one rule recognised, what others missed tells nothing new.
-fn reasons(fate: &Fate) -> String {
-    let is_told = fate.became.is_none() || fate.family == Family::Linear;
-    let misses = fate.misses.iter().filter(|_| is_told);
-    misses.map(|m| format!("      {} does not apply: {}\n", m.rule, m.reason)).collect()
-}
-
 /// Values that a reason names are numbered, as layers are.
 fn without_numbers(text: &str) -> String {
     text.chars().filter(|c| !c.is_ascii_digit()).collect()
-}
-
-fn as_json(fate: &Fate) -> Json {
-    let weights = fate.weights.as_ref().map(|(name, ty)| json!({ "name": name, "type": ty.to_string() }));
-    let layer = fate.layer.as_ref().map(|l| {
-        json!({ "found": l.method, "group": l.group, "planes": l.planes, "zeros": l.zeros, "bits_per_weight": l.bits })
-    });
-    let misses = fate.misses.iter().map(|m| json!({ "pass": m.pass, "rule": m.rule, "reason": m.reason }));
-    json!({
-        "family": format!("{:?}", fate.family).to_lowercase(),
-        "node": fate.node,
-        "op_type": fate.op_type,
-        "weights": weights,
-        "became": fate.became.as_ref().map(|b| json!({ "op": b.op, "pass": b.pass })),
-        "ternary": layer,
-        "misses": misses.collect::<Vec<_>>(),
-    })
 }

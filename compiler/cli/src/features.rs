@@ -102,18 +102,12 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     drop(progress);
     let plain = features.discrimination();
     if args.json {
-        let point = |p: &Point| {
-            json!({
-                "form": p.form.name(), "multiple": p.multiple, "threshold": p.threshold,
-                "D": p.discrimination, "zeros": p.zeros,
-            })
-        };
-        let best = |(p, knn): &(&Point, f64)| json!({"point": point(p), "neighbours": knn});
+        let best = |(point, knn): &(&Point, f64)| json!({ "point": point, "neighbours": knn });
         let report = json!({
             "model": args.model, "data": args.data, "value": found.name, "width": width,
             "examples": classes.len(), "mean": features.mean_magnitude(), "D": plain,
             "k": k, "neighbours": before,
-            "points": points.iter().map(point).collect::<Vec<_>>(),
+            "points": points,
             "best": bests.iter().map(best).collect::<Vec<_>>(),
         });
         return write_json(out, &report);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use similar::TextDiff;
-use trine::pass::{Driver, Dump, PrintAfter, Report, StopAfter};
+use trine::pass::{Driver, Dump, PrintAfter, StopAfter};
 use trine::passes::PASSES;
 use trine::passes::ternarize::glob;
 use trine::{Compiler, FileError, Module, Sources};
@@ -120,7 +120,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     let progress = Spinner::new(format!("optimising {}", args.model.display()));
     let mut options = args.compile.options();
-    options.passes = options.passes.or(header);
+    if let (None, Some(passes)) = (&options.passes, header) {
+        options.passes = Some(passes.parse()?);
+    }
     let pipeline = options.pipeline(&module)?;
     let report = optimize(&mut module, &pipeline, &mut driver)?;
     drop(driver);
@@ -131,7 +133,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     drop(progress);
     warn_of_losses(&report);
     if args.timing {
-        eprint!("{}", timing(&report));
+        eprint!("{report}");
     }
     match &args.output {
         Some(path) => trine::save(&module, path)?,
@@ -185,17 +187,4 @@ impl Printer<'_> {
         let (before, after) = (self.text(before), self.text(after));
         TextDiff::from_lines(&before, &after).unified_diff().context_radius(2).to_string()
     }
-}
-
-/// A line a pass.
-fn timing(report: &Report) -> String {
-    let width = report.steps.iter().map(|s| s.pass.len()).max().unwrap_or(0);
-    let line = |s: &trine::pass::StepReport| {
-        format!("{:width$}  {:>6} rewrites  {:>9.1} ms\n", s.pass, s.rewrites, s.time.as_secs_f64() * 1e3)
-    };
-    let near_misses = match report.near_misses().count() {
-        0 => String::new(),
-        n => format!("{n} near misses of rules: `trine explain` tells them\n"),
-    };
-    report.steps.iter().map(line).collect::<String>() + &near_misses
 }

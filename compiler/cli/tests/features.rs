@@ -50,7 +50,7 @@ fn mistakes_are_answered() {
     let message = fail(1, &["features", &model, "--data", &data, "--labels", "x"]);
     assert!(message.contains("labels are integers"), "{message}");
     let message = fail(2, &["accuracy", &model, "--data", &data, "--states", "sometimes"]);
-    assert!(message.contains("threshold, mean, bernoulli, keep, not `sometimes`"), "{message}");
+    assert!(message.contains("`threshold`, `mean`, `bernoulli` or `keep`, not `sometimes`"), "{message}");
     let message = fail(2, &["accuracy", &model, "--data", &data, "--features", "ternary{level=1}"]);
     assert!(message.contains("no option `level`"), "{message}");
     let message = fail(2, &["accuracy", &model, "--data", &data, "--states", "keep{slope=-1}"]);

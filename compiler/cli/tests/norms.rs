@@ -16,7 +16,7 @@ use crate::numbers::distance;
 /// The default pipeline with steps before ternary layers are lowered.
 fn pipeline(steps: &str) -> Options {
     let passes = LEVELS[2].replace("fuse-siblings", &format!("{steps}fuse-siblings"));
-    Options { passes: Some(passes), ..Options::default() }
+    Options { passes: Some(passes.parse().unwrap()), ..Options::default() }
 }
 
 fn optimized(name: &str, options: &Options) -> Module {

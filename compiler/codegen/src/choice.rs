@@ -14,11 +14,11 @@
 use std::fmt;
 
 use rustc_hash::FxHashMap;
+use serde::Serialize;
 use trine_ir::{Elem, Module};
 use trine_ukernel::contract_i8::{self, ContractI8};
-use trine_ukernel::{
-    Features, Geometry, Layout, Variant, best, by_name, dot_i8, scaled_i8, signsum_f32, signsum_i8,
-};
+use trine_ukernel::signsum_f32::{self, SignSumF32};
+use trine_ukernel::{Features, Geometry, Layout, Variant, best, by_name, dot_i8, scaled_i8, signsum_i8};
 
 use super::error::CodegenError;
 use super::target::Target;
@@ -30,6 +30,27 @@ pub enum Product {
     TritsInt8,
     Int8Int8,
     Int4Int8,
+}
+
+/// The microkernels for a product, the best first and the scalar oracle last.
+#[derive(Clone, Copy)]
+pub enum Table {
+    Int8(&'static [Variant<ContractI8, Layout>]),
+    F32(&'static [Variant<SignSumF32, Layout>]),
+}
+
+impl Product {
+    pub const ALL: [Product; 4] =
+        [Product::TritsInt8, Product::TritsF32, Product::Int8Int8, Product::Int4Int8];
+
+    pub fn table(self) -> Table {
+        match self {
+            Product::TritsInt8 => Table::Int8(signsum_i8::VARIANTS),
+            Product::TritsF32 => Table::F32(signsum_f32::VARIANTS),
+            Product::Int8Int8 => Table::Int8(dot_i8::VARIANTS),
+            Product::Int4Int8 => Table::Int8(dot_i8::NIBBLES),
+        }
+    }
 }
 
 /// A quantized layer.
@@ -108,6 +129,13 @@ impl fmt::Display for Why {
     }
 }
 
+/// As it prints.
+impl Serialize for Why {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
 /// Has layers that it fits get the microkernel `name`, one of [`names`], before all others but those asked for earlier.
 pub fn force(target: &mut Target, name: &str) -> Result<(), CodegenError> {
     let fitting: Vec<&str> = names(target.features).collect();
@@ -154,28 +182,34 @@ impl Contraction {
 
 /// What can be asked for by name where the machine has `features`.
 pub fn names(features: Features) -> impl Iterator<Item = &'static str> {
-    fn of<A, L>(
-        variants: &'static [Variant<A, L>],
-        features: Features,
-    ) -> impl Iterator<Item = &'static str> {
-        variants.iter().filter(move |v| features.contains(v.needs)).map(Variant::name)
+    fn of<A, L>(variants: &'static [Variant<A, L>], features: Features) -> Vec<&'static str> {
+        variants.iter().filter(|v| features.contains(v.needs)).map(Variant::name).collect()
     }
-    let own = [OWN].into_iter();
-    let ternary = of(signsum_i8::VARIANTS, features).chain(of(signsum_f32::VARIANTS, features));
-    own.chain(ternary).chain(of(dot_i8::VARIANTS, features)).chain(of(dot_i8::NIBBLES, features))
+    let microkernels = Product::ALL.into_iter().flat_map(move |product| match product.table() {
+        Table::Int8(variants) => of(variants, features),
+        Table::F32(variants) => of(variants, features),
+    });
+    [OWN].into_iter().chain(microkernels)
 }
 
 /// What sums `layer`; `None` when nothing can.
 pub fn sign_sum(choices: &Choices, layer: &Layer) -> Option<Choice> {
-    match layer.product {
-        Product::TritsF32 => float(choices, layer),
-        Product::TritsInt8 => int8(choices, layer),
-        Product::Int8Int8 => dot_int8(choices, layer, dot_i8::VARIANTS),
-        Product::Int4Int8 => dot_int8(choices, layer, dot_i8::NIBBLES),
+    match (layer.product, layer.product.table()) {
+        (Product::TritsInt8, _) => trits_int8(choices, layer),
+        (_, Table::Int8(variants)) => {
+            let (variant, why) = asked_or_best(choices, layer, variants)?;
+            microkernel(layer, variant, why)
+        }
+        (_, Table::F32(variants)) => {
+            let (variant, why) = asked_or_best(choices, layer, variants)?;
+            let contraction = Contraction::F32 { symbol: variant.symbol };
+            Some(Choice { geometry: geometry(layer, variant.layout)?, contraction, why })
+        }
     }
 }
 
-fn int8(choices: &Choices, layer: &Layer) -> Option<Choice> {
+/// Ternary weights and int8 are also summed by code of this compiler, and packed in two ways.
+fn trits_int8(choices: &Choices, layer: &Layer) -> Option<Choice> {
     let own =
         |why| Some(Choice { geometry: geometry(layer, OWN_LAYOUT)?, contraction: Contraction::Own, why });
     for (name, why) in choices.asked(layer) {
@@ -224,21 +258,6 @@ fn waits_for_bytes(
     let in_tiles = contract_i8::scratch(denser, &dense, layer.rows) > 0;
     let waits = layer.rows.is_none_or(|rows| rows < MANY_ROWS || in_tiles);
     choices.streams && waits && dense.bytes < usual.bytes / 10 * 9
-}
-
-fn float(choices: &Choices, layer: &Layer) -> Option<Choice> {
-    let (variant, why) = asked_or_best(choices, layer, signsum_f32::VARIANTS)?;
-    let contraction = Contraction::F32 { symbol: variant.symbol };
-    Some(Choice { geometry: geometry(layer, variant.layout)?, contraction, why })
-}
-
-fn dot_int8(
-    choices: &Choices,
-    layer: &Layer,
-    variants: &'static [Variant<ContractI8, Layout>],
-) -> Option<Choice> {
-    let (variant, why) = asked_or_best(choices, layer, variants)?;
-    microkernel(layer, variant, why)
 }
 
 fn asked_or_best<A>(

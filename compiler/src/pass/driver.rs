@@ -1,14 +1,17 @@
 //! Running a pipeline: what is common to all passes.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
+use serde::Serialize;
 use trine_ir::fault::message;
 use trine_ir::{Module, text, verify};
 
 use super::{Cx, Options, PassError, Pipeline, Step};
 use crate::pattern::NearMiss;
+use crate::serialize::as_seconds;
 use trine_ternarize::Layer;
 
 /// After which passes the module is dumped.
@@ -62,11 +65,12 @@ impl Dump<'_> {
 }
 
 /// What one pass did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct StepReport {
     pub pass: &'static str,
     pub options: Options,
     pub rewrites: usize,
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
     pub time: Duration,
     pub near_misses: Vec<NearMiss>,
     pub notes: Vec<String>,
@@ -74,7 +78,7 @@ pub struct StepReport {
 }
 
 /// What each pass did, in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     pub steps: Vec<StepReport>,
 }
@@ -85,6 +89,20 @@ impl Report {
         let mut told = FxHashSet::default();
         let all = self.steps.iter().flat_map(|s| s.near_misses.iter().map(|m| (s.pass, m)));
         all.filter(move |(_, m)| told.insert((m.rule, m.place.function.clone(), m.place.value.clone())))
+    }
+}
+
+/// A line a pass, and how many rules nearly matched.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let width = self.steps.iter().map(|s| s.pass.len()).max().unwrap_or(0);
+        for StepReport { pass, rewrites, time, .. } in &self.steps {
+            writeln!(f, "{pass:width$}  {rewrites:>6} rewrites  {:>9.1} ms", time.as_secs_f64() * 1e3)?;
+        }
+        match self.near_misses().count() {
+            0 => Ok(()),
+            n => writeln!(f, "{n} near misses of rules: `trine explain` tells them"),
+        }
     }
 }
 

@@ -1,9 +1,7 @@
 //! `matmul(x, W)  →  ternary_matmul(x, t, scale)` with `W ≈ scale · t`
 //!
-//! Lossy, and only by name. Options: `method`, a recipe of [`Recipe`] that needs no calibration; `group`, `planes`
-//! and other settings of it; `seed`, for methods that draw numbers; `activations`, `i8` (default) or `f32`; `keep`, the layers to leave as they are: `none`,
-//! `last` (default, the classifier or the head of a language model), or names of weights with `*`, after one
-//! another with `|`.
+//! Lossy, and only by name. Options: those of [`Ternarize`], of which the recipe's steps are `method` and its settings
+//! have their own names; and `activations`, `i8` (default) or `f32`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,6 +12,7 @@ use trine_ir::{Kind, Module, NodeId, Stage};
 use crate::layers;
 use crate::pass::{Cx, PassError};
 use crate::pattern::{Rule, Scope, any, refuse, rule};
+use crate::rounding::{Keep, Request, Ternarize};
 use trine_ternarize::{Layer, Recipe};
 
 const NAME: &str = "ternarize";
@@ -23,47 +22,33 @@ pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
         let message = format!("the module is `{}` already", module.stage.name());
         return Err(PassError::Refused { pass: NAME, message });
     }
-    let refused = |message: String| Err(PassError::Option { pass: NAME, message });
-    let recipe = match recipe(cx) {
-        Ok(recipe) if recipe.needs_calibration() => {
-            return refused(format!(
-                "`{recipe}` needs statistics of the layers' inputs: see `trine ternarize`"
-            ));
-        }
-        Ok(recipe) => recipe,
-        Err(refusal) => return refused(refusal.to_string()),
-    };
-    let seed = cx.options.value(NAME, "seed", 0u64)?;
+    let Ternarize { recipe, keep, seed } = Ternarize::read(&cx.options)?;
+    if recipe.needs_calibration() {
+        return Ternarize::refuse(format!(
+            "`{recipe}` needs statistics of the layers' inputs: see `trine ternarize`"
+        ));
+    }
     let int8 = match cx.options.get("activations").unwrap_or("i8") {
         "i8" => true,
         "f32" => false,
-        other => return refused(format!("activations are `i8` or `f32`, not `{}`", other.escape_debug())),
+        other => {
+            let other = other.escape_debug();
+            return Ternarize::refuse(format!("activations are `i8` or `f32`, not `{other}`"));
+        }
     };
-    let keep = Keep::new(cx.options.get("keep").unwrap_or("last"), module);
     let layers = Rc::new(RefCell::new(vec![]));
-    let settings = Settings { recipe, seed, int8, keep };
+    let settings = Settings { recipe, seed, int8, kept: Kept::new(keep, module) };
     let count = cx.apply(module, &[round(settings, layers.clone()), layers::absorb_bias()]);
     module.stage = Stage::Ternary;
     cx.layers.append(&mut layers.borrow_mut());
     Ok(count)
 }
 
-/// What the options ask for; `exact` if they name no method.
-fn recipe(cx: &Cx) -> Result<Recipe, trine_ternarize::Refusal> {
-    let mut recipe = Recipe::new(cx.options.get("method").unwrap_or("exact"))?;
-    for (option, _) in trine_ternarize::OPTIONS {
-        if let Some(value) = cx.options.get(option) {
-            recipe = recipe.with(option, value)?;
-        }
-    }
-    Ok(recipe)
-}
-
 struct Settings {
     recipe: Recipe,
     seed: u64,
     int8: bool,
-    keep: Keep,
+    kept: Kept,
 }
 
 fn round(settings: Settings, layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
@@ -71,7 +56,7 @@ fn round(settings: Settings, layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
     let root = layers::linear(&x, &w);
     rule(NAME, root.clone(), move |m, g| {
         let base = layers::weights_name(g, m[&w]);
-        if settings.keep.holds(m[&root].node, &base) {
+        if settings.kept.holds(m[&root].node, &base) {
             return refuse("kept");
         }
         let matrix = layers::weights(g, m[&root], m[&w], true)?;
@@ -85,26 +70,24 @@ fn round(settings: Settings, layers: Rc<RefCell<Vec<Layer>>>) -> Rule {
 }
 
 /// The layers that stay as they are.
-enum Keep {
-    /// The last linear layer of `@main`.
+enum Kept {
     Node(Option<NodeId>),
-    /// Those whose weights have such names.
-    Names(Vec<String>),
+    Named(Vec<String>),
 }
 
-impl Keep {
-    fn new(text: &str, module: &Module) -> Keep {
-        match text {
-            "none" => Keep::Names(vec![]),
-            "last" => Keep::Node(last_linear(module)),
-            names => Keep::Names(names.split('|').map(|n| n.trim().to_string()).collect()),
+impl Kept {
+    fn new(keep: Keep, module: &Module) -> Kept {
+        match keep {
+            Keep::None => Kept::Named(vec![]),
+            Keep::Last => Kept::Node(last_linear(module)),
+            Keep::Named(names) => Kept::Named(names),
         }
     }
 
     fn holds(&self, node: NodeId, weights: &str) -> bool {
         match self {
-            Keep::Node(kept) => *kept == Some(node),
-            Keep::Names(names) => names.iter().any(|pattern| glob(pattern, weights)),
+            Kept::Node(kept) => *kept == Some(node),
+            Kept::Named(names) => names.iter().any(|pattern| glob(pattern, weights)),
         }
     }
 }

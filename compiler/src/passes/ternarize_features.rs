@@ -2,56 +2,39 @@
 //!
 //! Features of few values can tell classes apart better than those they are made of (arXiv 2504.13792); `trine features`
 //! says which `τ` is the best. A linear layer that reads them, once its weights are ternary too, sums integers without
-//! a multiplication: int8 activations hold -1, 0 and 1 with one scale, exactly. Lossy, and only by name. Options:
-//! `threshold`, the `τ`, by default `mean|x|` of each example along the last axis; `value`, the name of `x`, by default what the last linear layer reads; `form`, `ternary` (default) or
-//! `binary`.
+//! a multiplication: int8 activations hold -1, 0 and 1 with one scale, exactly. Lossy, and only by name. Options: those of
+//! [`Features`].
 
 use trine_ir::ops::{Abs, Cast, Greater, Matmul, ReduceMean, TernarySign};
 use trine_ir::{Elem, Graph, Literal, MAIN, Module, OpResult, Value};
 
 use super::ternarize::last_linear;
+use crate::discrimination::Form;
 use crate::pass::{Cx, PassError};
+use crate::rounding::{Features, Request};
 
 const NAME: &str = "ternarize-features";
 
 pub fn run(module: &mut Module, cx: &mut Cx) -> Result<usize, PassError> {
     let refused = |message: String| PassError::Refused { pass: NAME, message };
-    let threshold = match cx.options.get("threshold") {
-        None => None,
-        Some(text) => match text.parse::<f32>() {
-            Ok(threshold) if threshold.is_finite() && threshold >= 0.0 => Some(threshold),
-            _ => {
-                let message = format!("`threshold` is a number from 0, not `{}`", text.escape_debug());
-                return Err(PassError::Option { pass: NAME, message });
-            }
-        },
-    };
-    let is_binary = match cx.options.get("form").unwrap_or("ternary") {
-        "ternary" => false,
-        "binary" => true,
-        other => {
-            let message = format!("`form` is `ternary` or `binary`, not `{}`", other.escape_debug());
-            return Err(PassError::Option { pass: NAME, message });
-        }
-    };
-    if cx.options.get("value").is_none() && last_linear(module).is_none() {
+    let Features { form, threshold, value } = Features::read(&cx.options)?;
+    if value.is_none() && last_linear(module).is_none() {
         cx.note("no linear layer reads features");
         return Ok(0);
     }
-    let value = features(module, cx.options.get("value")).map_err(refused)?;
+    let value = features(module, value.as_deref()).map_err(refused)?;
     let Some(function) = module.functions.get_mut(MAIN) else { return Ok(0) };
     let graph = &mut function.graph;
     let users = graph.users(value);
     if users.is_empty() {
         return Err(refused(format!("no op reads `%{}`", graph.name(value))));
     }
-    let rounded = round(graph, value, threshold, is_binary).map_err(|e| refused(e.0))?;
+    let rounded = round(graph, value, threshold, form).map_err(|e| refused(e.0))?;
     for (user, slot) in users {
         graph.set_operand(user, slot, Some(rounded));
     }
-    let form = if is_binary { "binary" } else { "ternary" };
     let beyond = threshold.map_or("their mean magnitude".into(), |t| t.to_string());
-    cx.note(format!("`%{}`: {form} features beyond {beyond}", graph.name(value)));
+    cx.note(format!("`%{}`: {} features beyond {beyond}", graph.name(value), form.name()));
     Ok(1)
 }
 
@@ -75,7 +58,7 @@ pub(crate) fn features(module: &Module, name: Option<&str>) -> Result<Value, Str
     }
 }
 
-fn round(graph: &mut Graph, x: Value, threshold: Option<f32>, is_binary: bool) -> OpResult<Value> {
+fn round(graph: &mut Graph, x: Value, threshold: Option<f32>, form: Form) -> OpResult<Value> {
     let threshold = match (threshold, graph.ty(x).rank().checked_sub(1)) {
         (Some(threshold), _) => graph.literal(Literal::F32(threshold)),
         (None, None) => return Err("a scalar has no axis to take a mean along".into()),
@@ -84,7 +67,7 @@ fn round(graph: &mut Graph, x: Value, threshold: Option<f32>, is_binary: bool) -
             graph.add(ReduceMean { axes: vec![last], keepdims: true }, &[magnitude])?
         }
     };
-    if !is_binary {
+    if form == Form::Ternary {
         return graph.add(TernarySign {}, &[x, threshold]);
     }
     let above = graph.add(Greater {}, &[x, threshold])?;

@@ -30,7 +30,7 @@ impl Pipeline {
                 let Some((list, after)) = inner.split_once('}') else {
                     return Err(PassError::Pipeline(format!("`{{` after `{}` is not closed", pass.name)));
                 };
-                options = parse_options(pass, list)?;
+                options = Options::parse(pass, list)?;
                 rest = after.trim_start();
             }
             steps.push(Step { pass, options });
@@ -48,19 +48,11 @@ impl Pipeline {
         Ok(Pipeline(steps))
     }
 
-    /// The pipeline with a step put before the first of the passes named in `before`, else at the end.
-    pub fn with(mut self, step: &str, before: &[&str]) -> Result<Pipeline, PassError> {
-        let added: Pipeline = step.parse()?;
+    /// The pipeline with steps put before the first of the passes named in `before`, else at the end.
+    pub fn with(mut self, steps: Pipeline, before: &[&str]) -> Pipeline {
         let at = self.0.iter().position(|s| before.contains(&s.pass.name)).unwrap_or(self.0.len());
-        self.0.splice(at..at, added.0);
-        Ok(self)
-    }
-
-    /// The pipeline with a step put before all others.
-    pub fn with_first(mut self, step: &str) -> Result<Pipeline, PassError> {
-        let added: Pipeline = step.parse()?;
-        self.0.splice(0..0, added.0);
-        Ok(self)
+        self.0.splice(at..at, steps.0);
+        self
     }
 }
 
@@ -78,34 +70,6 @@ fn find(name: &str, own: &[&'static Pass]) -> Result<&'static Pass, PassError> {
         let known: Vec<_> = all().map(|p| p.name).collect();
         PassError::Pipeline(format!("no pass `{}`; there are {}", name.escape_debug(), known.join(", ")))
     })
-}
-
-fn parse_options(pass: &'static Pass, list: &str) -> Result<Options, PassError> {
-    let mut options = Options::default();
-    for part in list.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let Some((name, value)) = part.split_once('=').map(|(n, v)| (n.trim(), v.trim())) else {
-            return Err(PassError::Pipeline(format!(
-                "options of `{}` are `name=value`, got `{}`",
-                pass.name,
-                part.escape_debug()
-            )));
-        };
-        if !pass.options.contains(&name) {
-            let known = match pass.options {
-                [] => "it has none".into(),
-                names => format!("it has {}", names.join(", ")),
-            };
-            return Err(PassError::Pipeline(format!(
-                "`{}` has no option `{}`; {known}",
-                pass.name,
-                name.escape_debug()
-            )));
-        }
-        if options.set(name, value).is_some() {
-            return Err(PassError::Pipeline(format!("option `{name}` of `{}` is given twice", pass.name)));
-        }
-    }
-    Ok(options)
 }
 
 #[cfg(test)]

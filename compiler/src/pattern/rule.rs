@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 use rustc_hash::FxHashSet;
+use serde::Serialize;
 use trine_ir::error::Place;
 use trine_ir::module::unused;
 use trine_ir::{
@@ -9,6 +10,7 @@ use trine_ir::{
 };
 
 use super::{Match, Pat, Scope};
+use crate::serialize::as_text;
 
 /// Constants of one name among which an equal one is looked for, and users among which an equal op is.
 const MAX_TWINS: usize = 64;
@@ -31,9 +33,10 @@ type Build = Box<dyn Fn(&Match, &mut Rewrite) -> Result<Value, Refusal>>;
 pub struct Refusal(pub String);
 
 /// A rule that matched and was refused, for `trine explain`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NearMiss {
     pub rule: &'static str,
+    #[serde(serialize_with = "as_text")]
     pub place: Place,
     pub reason: String,
 }

@@ -58,12 +58,12 @@ macro_rules! settings {
                 Ok(())
             }
 
-            /// Those that are not as they are by default, as `name=value`.
-            fn changed(&self) -> Vec<String> {
+            /// Those that are not as they are by default, by name.
+            pub fn changed(&self) -> Vec<(&'static str, String)> {
                 let default = Settings::default();
                 let mut all = vec![];
                 $(if self.$name != default.$name {
-                    all.push(format!("{}={}", stringify!($name), self.$name));
+                    all.push((stringify!($name), self.$name.to_string()));
                 })*
                 all
             }
@@ -314,10 +314,12 @@ impl std::str::FromStr for Recipe {
 impl std::fmt::Display for Recipe {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(&self.name())?;
-        match &self.settings.changed()[..] {
-            [] => Ok(()),
-            options => write!(f, "{{{}}}", options.join(",")),
+        let changed = self.settings.changed();
+        if changed.is_empty() {
+            return Ok(());
         }
+        let options: Vec<_> = changed.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        write!(f, "{{{}}}", options.join(","))
     }
 }
 

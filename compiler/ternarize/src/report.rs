@@ -1,7 +1,9 @@
 //! What is told about a layer.
 
+use serde::Serialize;
+
 /// How the weights of one layer became ternary.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Layer {
     /// The constant that held them.
     pub weights: String,
@@ -10,12 +12,14 @@ pub struct Layer {
     pub group: usize,
     pub planes: usize,
     /// The recipe, or how they were spelt where they were ternary already.
+    #[serde(rename = "found")]
     pub method: String,
     /// `‖W − Q‖² / ‖W‖²`.
     pub error: f64,
     /// The share of zeros, 0 to 1.
     pub zeros: f64,
     /// Bits a weight, all counted.
+    #[serde(rename = "bits_per_weight")]
     pub bits: f64,
 }
 

@@ -63,16 +63,6 @@ impl Summary {
             .iter()
             .map(|(elem, (count, bytes))| (elem.to_string(), json!({ "count": count, "bytes": bytes })))
             .collect();
-        let ternary: Vec<_> = self
-            .ternary
-            .iter()
-            .map(|l| {
-                json!({
-                    "weights": l.weights, "shape": [l.n, l.k], "group": l.group, "found": l.method,
-                    "zeros": l.zeros, "bits_per_weight": l.bits,
-                })
-            })
-            .collect();
         let dense: Vec<_> =
             self.dense.iter().map(|(name, ty)| json!({ "weights": name, "type": ty.to_string() })).collect();
         json!({
@@ -80,7 +70,7 @@ impl Summary {
             "outputs": ports(&self.outputs),
             "parameters": parameters,
             "ops": counted(&self.ops),
-            "ternary": ternary,
+            "ternary": self.ternary,
             "dense": dense,
             "near_misses": self.near_misses,
         })

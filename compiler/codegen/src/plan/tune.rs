@@ -12,10 +12,10 @@ use trine_ir::{FunctionKind, Module};
 use trine_runtime::arena::AlignedBytes;
 use trine_ukernel::call::Call;
 use trine_ukernel::contract_i8::{ContractI8, scratch};
-use trine_ukernel::signsum_f32::{self, SignSumF32, scratch_len};
-use trine_ukernel::{Features, Geometry, Layout, Variant, dot_i8, oracle, signsum_i8};
+use trine_ukernel::signsum_f32::{SignSumF32, scratch_len};
+use trine_ukernel::{Features, Geometry, Layout, Variant, oracle};
 
-use crate::choice::{self, Choices, Contraction, Layer, Product};
+use crate::choice::{self, Choices, Contraction, Layer, Product, Table};
 use crate::emit;
 use crate::error::CodegenError;
 pub use outcomes::{Outcome, Outcomes};
@@ -114,11 +114,9 @@ impl Candidate {
             let fast = table.iter().filter(|v| features.contains(v.needs) && Some(v.symbol) != oracle);
             fast.map(candidate).collect()
         }
-        match layer.product {
-            Product::TritsF32 => of(signsum_f32::VARIANTS, features, Candidate::F32),
-            Product::TritsInt8 => of(signsum_i8::VARIANTS, features, Candidate::Int8),
-            Product::Int8Int8 => of(dot_i8::VARIANTS, features, Candidate::Int8),
-            Product::Int4Int8 => of(dot_i8::NIBBLES, features, Candidate::Int8),
+        match layer.product.table() {
+            Table::Int8(table) => of(table, features, Candidate::Int8),
+            Table::F32(table) => of(table, features, Candidate::F32),
         }
     }
 
@@ -346,7 +344,7 @@ mod tests {
     use crate::Target;
     use crate::choice::Why;
     use crate::testing::mlp;
-    use trine_ukernel::by_name;
+    use trine_ukernel::{by_name, signsum_f32};
 
     #[test]
     fn a_candidate_is_chosen_and_the_second_compilation_measures_nothing() {
