@@ -7,17 +7,21 @@ use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
 use trine_ir::memory::is_available;
 use trine_ir::tensor::{MAX_RESULT_BYTES, count, result_count};
 use trine_ir::{Elem, Tensor, small_float};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::disk::{FileError, read, write_atomically};
 use trine_ir::Fault;
 
 /// Bytes of the longest header.
 const MAX_HEADER: usize = 1 << 16;
+
+/// What follows the name of an array in an archive.
+const ENDING: &str = ".npy";
 
 /// What is wrong with a file of arrays.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +46,7 @@ impl ArrayError {
 /// The arrays of an `.npz` file, read when they are asked for.
 pub struct Npz {
     path: PathBuf,
-    archive: NpzArchive<Cursor<bytes::Bytes>>,
+    archive: ZipArchive<Cursor<bytes::Bytes>>,
     names: Vec<String>,
 }
 
@@ -50,16 +54,14 @@ impl Npz {
     pub fn open(path: impl AsRef<Path>) -> Result<Npz, ArrayError> {
         let path = path.as_ref().to_path_buf();
         let bytes = read(&path)?;
-        let mut archive = NpzArchive::new(Cursor::new(bytes)).map_err(|e| ArrayError::Format {
+        let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|e| ArrayError::Format {
             path: path.clone(),
             message: format!("not an .npz file: {e}"),
         })?;
         let mut names = vec![];
-        for i in 0..archive.zip_archive().len() {
-            let entry = archive.zip_archive().by_index_raw(i);
-            let name =
-                entry.ok().and_then(|e| Some(npyz::npz::array_name_from_file_name(e.name())?.to_string()));
-            names.extend(name);
+        for i in 0..archive.len() {
+            let entry = archive.by_index_raw(i);
+            names.extend(entry.ok().and_then(|e| Some(e.name().ok()?.strip_suffix(ENDING)?.to_string())));
         }
         Ok(Npz { path, archive, names })
     }
@@ -75,8 +77,7 @@ impl Npz {
             return Ok(None);
         }
         let fail = |message| ArrayError::Array { path: self.path.clone(), name: name.into(), message };
-        let file = npyz::npz::file_name_from_array_name(name);
-        let mut entry = self.archive.zip_archive().by_name(&file).map_err(|e| fail(e.to_string()))?;
+        let mut entry = self.archive.by_name(&format!("{name}{ENDING}")).map_err(|e| fail(e.to_string()))?;
         // An archive may inflate to any size: no more is read than the header asks for, and nothing where that is too much.
         let header = read_header(&mut entry).map_err(fail)?;
         let array = Array::new(&header).map_err(fail)?;
@@ -98,15 +99,15 @@ pub fn write_npz<'a>(
     arrays: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
 ) -> Result<(), FileError> {
     write_atomically(path.as_ref(), |file| {
-        let mut npz = NpzWriter::new(file);
+        let mut npz = ZipWriter::new(file);
         for (name, tensor) in arrays {
-            let options = zip::write::FileOptions::default()
-                .compression_method(zip::CompressionMethod::Stored)
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
                 .large_file(tensor.bytes().len() > u32::MAX as usize / 2);
-            npz.zip_writer().start_file(npyz::npz::file_name_from_array_name(name), options)?;
-            encode(tensor, npz.zip_writer())?;
+            npz.start_file(format!("{name}{ENDING}"), options)?;
+            encode(tensor, &mut npz)?;
         }
-        npz.zip_writer().finish()?;
+        npz.finish()?;
         Ok(())
     })
 }
