@@ -36,8 +36,8 @@ pub fn difference(want: &[Tensor], got: &[Tensor]) -> Option<String> {
 /// One element in so many may be anything where last bits decide.
 const JUMPS: usize = 32;
 
-/// As `difference`, where what is not the same may be as far off as the results of `shaken` runs are, or somewhat farther;
-/// `jumps` says of which outputs a few elements, or all, may be anything.
+/// As `difference`, where what is not the same may be as far off as the results of `shaken` runs are, or somewhat farther,
+/// or as that element which they move the most; `jumps` says of which outputs a few elements, or all, may be anything.
 pub fn unexplained(
     want: &[Tensor],
     got: &[Tensor],
@@ -59,6 +59,8 @@ pub fn unexplained(
         let mut sorted: Vec<f64> = moved.iter().copied().filter(|m| m.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
         let usual = if is_float { sorted.get(sorted.len() / 2).copied().unwrap_or(0.0) } else { 0.0 };
+        // In a few runs one element of a thousand is moved less than it can be.
+        let most = if is_float { sorted.last().copied().unwrap_or(0.0) } else { 0.0 };
         // A small element of a tensor is a difference of larger ones.
         let largest = w.iter().copied().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
         let explained = |at: &usize| {
@@ -67,6 +69,7 @@ pub fn unexplained(
             let overflows = !w[*at].is_finite() && !g[*at].is_finite();
             overflows
                 || off == 0.0
+                || off <= most
                 || off <= 64.0 * moved[*at].max(usual)
                 || is_float && off <= ulps * largest
         };
