@@ -7,6 +7,7 @@ pub mod arena;
 mod calls;
 mod check;
 pub mod code;
+mod crowd;
 pub mod error;
 mod guard;
 mod interpret;

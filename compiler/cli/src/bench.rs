@@ -1,5 +1,6 @@
 //! `trine bench`: how long a run takes.
 
+mod load;
 mod profile;
 mod roofline;
 
@@ -20,6 +21,7 @@ use super::model::compile;
 use super::progress::Spinner;
 use super::sample::{self, Dims};
 use super::{Out, write_json};
+use load::Load;
 use profile::{Clock, Profile};
 use roofline::Roofline;
 
@@ -39,6 +41,7 @@ Examples:
   trine bench decoder.onnx --dim seq=128 --json
   trine bench decoder.onnx --profile                    which steps the time goes to
   trine bench model.onnx -i in.npz                      arrays that the time depends on
+  trine bench model.onnx --load 1                       beside another program that computes
   trine bench model.onnx -O0 --backend interpret        what compiling gains
 
 Inputs are made up: token ids are drawn at random, masks are ones, positions count up, other integers are
@@ -73,6 +76,10 @@ pub struct Args {
     /// Print the time of each step, what it moves and computes, and its share of the roofline
     #[arg(long)]
     profile: bool,
+
+    /// Keep N more threads busy meanwhile, as on a machine that does other work too
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    load: u16,
 
     /// Print JSON
     #[arg(long)]
@@ -124,6 +131,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let progress = Spinner::new(format!("running {}", args.model.display()));
     let budget = Duration::from_secs_f64(args.seconds);
+    let load = Load::new(args.load.into());
     let times = times(&program, &views, threads, budget).map_err(limited)?;
     let tokens = sample::tokens(&program, seq + DECODED);
     let (prompt, mut next) = tokens.split_at(seq);
@@ -135,12 +143,13 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         true => profiles(&program, decoder, &views, (prompt, next), threads)?,
         false => vec![],
     };
-    drop(progress);
+    drop((load, progress));
     let (compiled, interpreted) = program.step_counts();
     if args.json {
         let mut report = json!({
             "model": args.model,
             "threads": threads,
+            "load": args.load,
             "dims": dims.as_ref().map(Dims::json),
             "steps": { "compiled": compiled, "interpreted": interpreted },
             "held_states": program.states.len(),
