@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use trine_ir::eval;
 
@@ -10,7 +11,7 @@ use crate::dump;
 use crate::graphs::check::{Plan, Tried, Verdict, check, try_module};
 use crate::graphs::choices::Choices;
 use crate::graphs::{build::Case, generate};
-use crate::parent::{SEEDS, TRY};
+use crate::parent::{EXPLAIN, PATIENCE, SEEDS, TRY};
 use crate::shrink::{Failing, shrink};
 
 /// Where models are written for other runtimes.
@@ -143,14 +144,27 @@ fn failure(f: &Failing, plan: &Plan) -> Option<String> {
 fn crash(f: &Failing, plan: &Plan) -> Option<String> {
     let folder = tempfile::tempdir().ok()?;
     dump::module(folder.path(), f).ok()?;
-    let status = std::process::Command::new(std::env::current_exe().ok()?)
+    let mut child = std::process::Command::new(std::env::current_exe().ok()?)
         .env_remove(SEEDS)
+        .env_remove(EXPLAIN)
         .env(TRY, folder.path())
         .env("TRINE_GRAPHS_THREADS", plan.threads.to_string())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
-        .status()
+        .spawn()
         .ok()?;
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().ok()? {
+            Some(status) => break status,
+            None if start.elapsed() < PATIENCE => std::thread::sleep(Duration::from_millis(5)),
+            None => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Some("it does not end".into());
+            }
+        }
+    };
     (!status.success()).then(|| format!("the process died: {status}"))
 }
 

@@ -16,7 +16,7 @@ pub const TRY: &str = "TRINE_GRAPHS_TRY";
 pub const SEEDS: &str = "TRINE_GRAPHS";
 
 /// A graph that takes longer never ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How seeds went.
 #[derive(Default, Debug)]
