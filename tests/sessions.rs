@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use trine::generate::Decoder;
-use trine::{Backend, Options, Program, RunError, Session, SessionOptions, Tensor, View};
+use trine::{Backend, Options, Program, RunError, Session, SessionOptions, Tensor, View, inputs};
 use trine_ir::{Elem, Type, eval, text};
 
 fn program(source: &str, backend: Backend) -> Arc<Program> {
@@ -203,16 +203,18 @@ fn what_is_not_held_is_dense_beside_what_is() {
     }
 }
 
-/// Caches whose size stays are written where they lie.
-#[test]
-fn caches_of_one_size_are_held_in_place() {
-    let source = "\
+/// A cache whose size stays.
+const SCATTER: &str = "\
 graph @main(%x: f32[b,s,8], %at: i64[b], %cache: f32[b,6,8]) -> (%sum: f32[b,6,1], %new: f32[b,6,8]) {
   %new = tensor_scatter %cache, %x, %at {axis=1, circular=false} : f32[b,6,8]
   %sum = reduce_sum %new {axes=[2], keepdims=true} : f32[b,6,1]
 }
 ";
-    let program = program(source, Backend::Auto);
+
+/// Caches whose size stays are written where they lie.
+#[test]
+fn caches_of_one_size_are_held_in_place() {
+    let program = program(SCATTER, Backend::Auto);
     assert_eq!(program.states.len(), 1);
     for make in [Session::new, Session::guarded] {
         let mut held = make(program.clone(), &threads(2, Some(1)));
@@ -240,6 +242,31 @@ graph @main(%x: f32[b,s,8], %at: i64[b], %cache: f32[b,6,8]) -> (%sum: f32[b,6,1
             held.reset();
         }
     }
+}
+
+#[test]
+fn inputs_and_outputs_go_by_their_names() {
+    let program = program(SCATTER, Backend::Auto);
+    let (x, at, cache) = (values(&[2, 3, 8], 1), Tensor::vector(vec![1i64; 2]), values(&[2, 6, 8], 0));
+    let mut plain = Session::new(program.clone(), &threads(1, None));
+    let want = plain.run(&[x.clone(), at.clone(), cache.clone()]).unwrap();
+    let all = inputs! { "cache" => cache.clone(), "x" => x.clone(), "at" => at.clone() };
+    let got = plain.run_named(&all).unwrap();
+    let names: Vec<&str> = got.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["sum", "new"]);
+    assert!(got.iter().zip(&want).all(|((_, got), want)| got.bytes() == want.bytes()));
+    // What is held is neither asked for nor given.
+    let mut held = Session::new(program, &threads(1, Some(1)));
+    let some = inputs! { "at" => at.clone(), "x" => x.clone() };
+    let got = held.run_named(&some).unwrap();
+    let zeros = Tensor::from_vec(vec![2, 6, 8], vec![0f32; 96]).unwrap();
+    let want = plain.run(&[x, at.clone(), zeros]).unwrap();
+    assert_eq!((got.len(), got[0].0.as_str(), got[0].1.bytes()), (1, "sum", want[0].bytes()));
+    let mut error = |inputs: &[(&str, Tensor)]| held.run_named(inputs).unwrap_err().to_string();
+    assert_eq!(error(&some[..1]), "input `x` is not given");
+    assert_eq!(error(&inputs! { "at" => at.clone(), "at" => at.clone() }), "input `at` is given twice");
+    let strangers = ["cache", "c"].map(|name| error(&inputs! { name => at.clone() }));
+    assert_eq!(strangers, ["cache", "c"].map(|name| format!("no input `{name}`; there are `x`, `at`")));
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use trine_ir::Module;
 use trine_runtime::Program;
 
 use crate::compiler::Compiler;
 use crate::error::Error;
-use crate::files::load_for;
+use crate::files::{load_bytes, load_for};
 use crate::options::Options;
 use crate::pass::{Driver, PassError, Report};
 use trine_codegen::BuildError;
@@ -33,6 +34,25 @@ pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Err
     let program = compiler.program(module)?;
     sources.check()?;
     Ok(program)
+}
+
+/// Compiles an ONNX model from memory, which holds all of its weights, for this machine.
+///
+/// ```
+/// use trine::{Options, Session, SessionOptions, Tensor, inputs};
+///
+/// let model = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx"))?;
+/// let program = trine::compile_bytes(model, &Options::default())?;
+/// let mut session = Session::new(program.into(), &SessionOptions::default());
+/// let outputs = session.run_named(&inputs! { "x" => Tensor::from_vec(vec![1, 64], vec![0.5f32; 64])? })?;
+/// assert_eq!(outputs[0].1.dims(), [1, 10]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn compile_bytes(model: impl Into<Bytes>, options: &Options) -> Result<Program, Error> {
+    let mut module = load_bytes(model, options)?;
+    let mut compiler = Compiler::new(options.clone())?;
+    compiler.optimize(&mut module)?;
+    Ok(compiler.program(module)?)
 }
 
 /// Runs the passes that `options` ask for. What each did is in the report.

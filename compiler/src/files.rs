@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use trine_ir::{Module, Type, sidecar, text, verify};
 
 use crate::error::Error;
@@ -31,6 +32,13 @@ pub fn load(path: impl AsRef<Path>) -> Result<Module, Error> {
 /// asks [`Sources::check`] afterwards.
 pub fn load_with_sources(path: impl AsRef<Path>) -> Result<(Module, Sources), Error> {
     load_fixed(path, &[])
+}
+
+/// Reads an ONNX model from memory, which holds all of its weights, as `options` say it will be run.
+pub fn load_bytes(model: impl Into<Bytes>, options: &Options) -> Result<Module, Error> {
+    let given = Given { dims: &options.dims, fed: &options.fed };
+    import::import_bytes_for(model.into(), None, given)
+        .map_err(|source| Error::Import { path: "<memory>".into(), source: Box::new(source) })
 }
 
 /// Reads a model as [`load_with_sources`] does, with symbolic sizes of its inputs fixed by name.

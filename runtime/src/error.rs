@@ -7,6 +7,10 @@ pub enum RunError {
     InputCount { expected: usize, actual: usize, names: String },
     #[error("no input `{name}`; there are {names}")]
     NoInput { name: String, names: String },
+    #[error("input `{name}` is not given")]
+    InputMissing { name: String },
+    #[error("input `{name}` is given twice")]
+    InputTwice { name: String },
     #[error("input `{name}` is {expected}, got {actual}")]
     InputType { name: String, expected: String, actual: String },
     #[error("input `{name}`: axis {axis} has {actual} elements, not `{dim}`{known}")]

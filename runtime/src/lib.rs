@@ -13,6 +13,7 @@ mod guard;
 mod interpret;
 pub mod kernel;
 mod memory;
+mod named;
 mod pool;
 pub mod program;
 mod schedule;

@@ -47,6 +47,14 @@ impl<'a> From<&'a Tensor> for View<'a> {
     }
 }
 
+impl View<'_> {
+    /// A copy.
+    pub fn to_tensor(&self) -> Result<Tensor, RunError> {
+        Tensor::new(self.elem, self.dims.to_vec(), self.data.to_vec().into())
+            .map_err(|e| RunError::Eval { place: "output".into(), message: e.to_string() })
+    }
+}
+
 pub struct Session {
     program: Arc<Program>,
     pool: Pool,
@@ -120,6 +128,11 @@ impl Session {
         matches!(self.memory.homes().of(Place::Input(input)), Home::State(_))
     }
 
+    /// Whether outputs that are states stay in the session, as inputs of its next run.
+    pub fn holds_states(&self) -> bool {
+        self.memory.capacity().is_some()
+    }
+
     /// How many positions the states hold; none where their sizes stay, whose inputs say what counts.
     pub fn filled(&self) -> usize {
         self.filled
@@ -140,13 +153,7 @@ impl Session {
     pub fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         let views: Vec<View> = inputs.iter().map(View::from).collect();
         self.execute(&views)?;
-        (0..self.program.outputs.len())
-            .map(|i| {
-                let view = self.output(i);
-                Tensor::new(view.elem, view.dims.to_vec(), view.data.to_vec().into())
-                    .map_err(|e| RunError::Eval { place: "output".into(), message: e.to_string() })
-            })
-            .collect()
+        (0..self.program.outputs.len()).map(|i| self.output(i).to_tensor()).collect()
     }
 
     /// Runs on `inputs`, in the order of the program's inputs without those that are held as state. The
@@ -206,7 +213,7 @@ impl Session {
                 _ => bytes.ok_or(RunError::Memory { bytes: usize::MAX })?,
             };
         }
-        if self.memory.capacity().is_some() {
+        if self.holds_states() {
             let positions = program.states.iter().find_map(|s| Some(self.output_dims[s.output][s.axis?]));
             self.filled = positions.unwrap_or(0);
         }
@@ -233,7 +240,7 @@ impl Session {
     }
 
     fn bind(&mut self, program: &Program, inputs: &[View]) -> Result<(), RunError> {
-        let held = if self.memory.capacity().is_some() { program.states.len() } else { 0 };
+        let held = if self.holds_states() { program.states.len() } else { 0 };
         if inputs.len() + held != program.inputs.len() {
             return Err(RunError::InputCount {
                 expected: program.inputs.len() - held,

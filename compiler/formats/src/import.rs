@@ -73,9 +73,14 @@ pub fn import_mapped(path: &Path, given: Given) -> Result<(Module, Vec<Mapped>),
 /// Reads an ONNX model from memory. `folder` is where tensors that lie in other files are looked for;
 /// without it such tensors are an error.
 pub fn import_bytes(model: Bytes, folder: Option<&Path>) -> Result<Module, ImportError> {
+    import_bytes_for(model, folder, Given::default())
+}
+
+/// As [`import_bytes`], for the runs that are `given`.
+pub fn import_bytes_for(model: Bytes, folder: Option<&Path>, given: Given) -> Result<Module, ImportError> {
     let proto = ModelProto::decode(model)?;
     let files = Files::new(folder);
-    let module = lower_model(&proto, &files, Given::default())?;
+    let module = lower_model(&proto, &files, given)?;
     unchanged(&files.into_mapped().collect::<Vec<_>>())?;
     Ok(module)
 }
