@@ -22,6 +22,7 @@ mod perplexity;
 mod progress;
 mod run;
 mod sample;
+mod shell;
 mod stats;
 mod ternarize;
 mod tokenizer;
@@ -30,7 +31,7 @@ mod version;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Outcome;
 
@@ -89,6 +90,8 @@ enum Command {
     Features(features::Args),
     Ternarize(ternarize::Args),
     List(list::Args),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 pub fn main() -> ExitCode {
@@ -112,6 +115,8 @@ pub fn main() -> ExitCode {
             Command::Features(args) => features::run(args, &mut out),
             Command::Ternarize(args) => ternarize::run(args, &mut out),
             Command::List(args) => list::run(args, &mut out),
+            Command::Completions(args) => shell::completions(args, Cli::command(), &mut out),
+            Command::Man(args) => shell::man(args, Cli::command()),
         };
         failure::exit_code(outcome.and_then(|()| Ok(out.flush()?)))
     })

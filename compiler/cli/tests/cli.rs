@@ -269,6 +269,23 @@ fn accuracy_counts_what_onnxruntime_got_right() {
 }
 
 #[test]
+fn shells_and_man_know_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = succeed(&["completions", shell]);
+        assert!(script.contains("ternarize") && script.contains("activations"), "{shell}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let man = folder.path().join("man1");
+    succeed(&["man", man.to_str().unwrap()]);
+    let page = std::fs::read_to_string(man.join("trine-run.1")).unwrap();
+    assert!(page.contains(".TH") && page.contains("\\-\\-input"), "{page}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let message = fail(1, &["man", file.to_str().unwrap()]);
+    assert!(message.contains("cannot write"), "{message}");
+}
+
+#[test]
 fn list_shows_what_there_is() {
     assert!(succeed(&["list", "passes"]).contains("detect-ternary"));
     assert!(succeed(&["list", "methods"]).contains("absmean"));
