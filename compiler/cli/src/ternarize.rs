@@ -7,6 +7,7 @@ mod plot;
 mod report;
 mod table;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -217,10 +218,19 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     sources.check()?;
     write(&args, format, path, folder, &rounded, &calibrated)?;
-    report.write(folder)?;
+    write_report(&report, folder)?;
     remove(&folder.join("partial"))?;
     warn(report.warning());
-    if args.json { write_json(out, &report.json()) } else { report.print(out) }
+    if args.json { write_json(out, &report.json()) } else { Ok(write!(out, "{}", table::text(&report))?) }
+}
+
+/// Writes `report.json` and `report.html`.
+fn write_report(report: &Report, folder: &Path) -> Outcome {
+    let json = serde_json::to_string_pretty(&report.json())
+        .map_err(|e| Failure::input(format!("cannot write the report: {e}"), ""))?;
+    trine::write_text(folder.join("report.json"), &(json + "\n"))?;
+    trine::write_text(folder.join("report.html"), &html::page(report))?;
+    Ok(())
 }
 
 fn recipe(args: &Args) -> Result<Recipe, Failure> {

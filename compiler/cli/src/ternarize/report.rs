@@ -1,6 +1,5 @@
 //! What rounding a model cost, as JSON; `table` and `html` show the same to people.
 
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,9 +7,6 @@ use trine::calibrate::Calibrated;
 use trine::ternarize::Recipe;
 
 use super::judge::Quality;
-use super::{html, table};
-use crate::Out;
-use crate::failure::{Failure, Outcome};
 
 /// A model at so many bits.
 #[derive(Clone, Copy, Debug)]
@@ -132,21 +128,6 @@ impl Report<'_> {
             "memory_needed": self.calibrated.memory,
             "peak_memory": self.peak_memory,
         })
-    }
-
-    /// Writes `report.json` and `report.html`.
-    pub fn write(&self, folder: &Path) -> Outcome {
-        let json = serde_json::to_string_pretty(&self.json())
-            .map_err(|e| Failure::input(format!("cannot write the report: {e}"), ""))?;
-        trine::write_text(folder.join("report.json"), &(json + "\n"))?;
-        trine::write_text(folder.join("report.html"), &html::page(self))?;
-        Ok(())
-    }
-
-    /// The table, on a terminal.
-    pub fn print(&self, out: &mut Out) -> Outcome {
-        write!(out, "{}", table::text(self))?;
-        Ok(())
     }
 }
 
