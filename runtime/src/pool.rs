@@ -2,8 +2,8 @@
 //!
 //! A job is a function that every thread runs with its own number, so that which thread does what never depends on
 //! timing. Where one needs what others have written, all meet: each counts its arrivals on a cache line that it alone
-//! writes, and waits for the counts of the others. Who waits looks again for a moment, then sleeps: on a machine that has
-//! other work as well, the one that is waited for may have to wait for a processor itself.
+//! writes, and waits for the counts of the others. Who waits looks again for a moment, then lets others have its
+//! processor, and sleeps at last: on a machine that has other work too, the one that is waited for may want a processor itself.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, UnsafeCell};
@@ -117,21 +117,21 @@ impl Pool {
             return job(&Member::alone());
         }
         let start = self.crowd.watches().then(Instant::now);
-        let lost = self.share(job, start);
+        self.share(job, start);
         if let Some(start) = start {
+            let lines = &self.shared.lines[..self.parts()];
+            let lost = lines.iter().map(|line| line.lost.load(Ordering::Relaxed)).max().unwrap_or(0);
             let end = Instant::now();
-            self.crowd.note(self.parts(), end, end - start, lost);
+            self.crowd.note(self.parts(), end, end - start, Duration::from_nanos(lost));
         }
     }
 
-    /// Runs `job` on all threads. Where it has a `start`, which is now, returns for how long one of them had no processor.
-    fn share(&mut self, job: &Job, start: Option<Instant>) -> Duration {
+    /// Runs `job` on all threads. Where it has a `start`, which is now, each tells for how long it had no processor.
+    fn share(&mut self, job: &Job, start: Option<Instant>) {
         let member = self.shared.member(0, self.parts());
         self.publish(Some(job), start);
         member.work(job, start);
         member.meet();
-        let lost = self.shared.lines[..self.parts()].iter().map(|line| line.lost.load(Ordering::Relaxed));
-        Duration::from_nanos(lost.max().unwrap_or(0))
     }
 
     /// Tells the workers, which wait, what to do next.
