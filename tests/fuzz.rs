@@ -11,6 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use prost::Message;
+use trine::artefact::container::Head;
 use trine_ir::{sidecar, text};
 
 use crate::caught;
@@ -61,6 +62,18 @@ fn safetensors() {
     let mut weights = vec![];
     sidecar::write(&module, &mut weights).unwrap();
     survives("safetensors", entry::safetensors, &[weights], COUNT);
+}
+
+#[test]
+fn artefact() {
+    let good = entry::shipped();
+    let head = Head::read(good).unwrap();
+    let mut inputs = vec![good.to_vec()];
+    for (i, section) in head.sections.iter().enumerate() {
+        let bytes = &good[section.start as usize..(section.start + section.len) as usize];
+        inputs.push([&[i as u8], bytes].concat());
+    }
+    survives("artefact", entry::artefact, &inputs, COUNT);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! harness of its own, stands apart.
 
 mod aot;
+mod artefact;
 mod bad_files;
 mod bad_import;
 mod bad_runs;
@@ -56,5 +57,7 @@ mod numbers;
 mod onnx;
 #[path = "support/outside.rs"]
 mod outside;
+#[path = "support/sections.rs"]
+mod sections;
 #[path = "support/skips.rs"]
 mod skips;

@@ -21,14 +21,28 @@ fn generated_code_is_that_of_the_schema() {
     let out = tempfile::tempdir().unwrap();
     let mut config = prost_build::Config::new();
     config.bytes(["."]).disable_comments(["."]).out_dir(out.path()).compile_fds(schema).unwrap();
-    let made = std::fs::read_to_string(out.path().join("onnx.rs")).unwrap();
+    same(&out.path().join("onnx.rs"), Path::new(GENERATED));
+}
+
+/// What a `.trine` file holds, of which the schema is ours.
+#[test]
+fn generated_code_of_files_is_that_of_the_schema() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runtime/src/artefact/proto");
+    let schema = protox::compile(["plan.proto"], [&folder]).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let mut config = prost_build::Config::new();
+    config.btree_map(["."]).disable_comments(["."]).out_dir(out.path()).compile_fds(schema).unwrap();
+    same(&out.path().join("trine.rs"), &folder.join("trine.rs"));
+}
+
+/// The file that was made is the one that is committed, which `BLESS=1` writes.
+fn same(made: &Path, committed: &Path) {
+    let made = std::fs::read_to_string(made).unwrap();
     if std::env::var_os("BLESS").is_some_and(|v| v == "1") {
-        std::fs::write(GENERATED, &made).unwrap();
+        std::fs::write(committed, &made).unwrap();
     }
-    assert!(
-        made == std::fs::read_to_string(GENERATED).unwrap(),
-        "run with TRINE_OUTSIDE=1 BLESS=1 to write {GENERATED}"
-    );
+    let is = std::fs::read_to_string(committed).unwrap();
+    assert!(made == is, "run with TRINE_OUTSIDE=1 BLESS=1 to write {}", committed.display());
 }
 
 #[test]

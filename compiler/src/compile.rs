@@ -8,10 +8,10 @@ use trine_runtime::Program;
 
 use crate::compiler::Compiler;
 use crate::error::Error;
-use crate::files::{load_bytes, load_for};
+use crate::files::{load_bytes, load_for, save_artefact};
 use crate::options::Options;
 use crate::pass::{Driver, PassError, Report};
-use trine_codegen::BuildError;
+use trine_codegen::{BuildError, Target};
 
 /// Compiles the model at `path`, `.onnx` or `.ir`, for this machine.
 ///
@@ -34,6 +34,39 @@ pub fn compile(path: impl AsRef<Path>, options: &Options) -> Result<Program, Err
     let program = compiler.program(module)?;
     sources.check()?;
     Ok(program)
+}
+
+/// Compiles the model at `model` for each of the machines that `cpus` names ([`Target::named`]), and writes the file
+/// `artefact`, which programs load that have no compiler.
+///
+/// ```
+/// use trine::{Options, Session, SessionOptions, Tensor, artefact};
+///
+/// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("mlp.trine");
+/// trine::compile_to(model, &path, &["native"], &Options::default())?;
+/// // SAFETY: the file is ours.
+/// let program = unsafe { artefact::load(&path, &artefact::OpenOptions::default()) }?;
+/// let mut session = Session::new(program.into(), &SessionOptions::default());
+/// assert_eq!(session.run(&[Tensor::from_vec(vec![1, 64], vec![0.5f32; 64])?])?[0].dims(), [1, 10]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn compile_to(
+    model: impl AsRef<Path>,
+    artefact: impl AsRef<Path>,
+    cpus: &[&str],
+    options: &Options,
+) -> Result<(), Error> {
+    let (mut module, sources) = load_for(model, options)?;
+    Compiler::new(options.clone())?.optimize(&mut module)?;
+    let variant = |cpu: &&str| {
+        let target = Target::named(cpu).map_err(BuildError::from)?;
+        Compiler::for_target(target, options.clone())?.variant(module.clone(), cpu)
+    };
+    let variants = cpus.iter().map(variant).collect::<Result<Vec<_>, BuildError>>()?;
+    save_artefact(&variants, artefact)?;
+    sources.check()
 }
 
 /// Compiles an ONNX model from memory, which holds all of its weights, for this machine.

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trine_ir::fault::message;
 use trine_ir::{FunctionKind, Module, Stage};
-use trine_runtime::{Program, StepKind};
+use trine_runtime::Program;
 
 use crate::observe::Observer;
 use crate::options::{Backend, Level, Options};
@@ -12,6 +12,7 @@ use crate::pass::{Driver, PassError, Report};
 use crate::remembered;
 use trine_codegen::choice::{self, Choices};
 use trine_codegen::image::Image;
+use trine_codegen::image::artefact::Variant;
 use trine_codegen::image::object::{Object, object};
 use trine_codegen::image::text::{Language, show};
 use trine_codegen::plan::form::form;
@@ -79,12 +80,21 @@ impl<'o> Compiler<'o> {
 
     /// Makes a program of an optimised module. The target must be this machine.
     pub fn program(&mut self, mut module: Module) -> Result<Program, BuildError> {
-        let image = self.with_kernels(&mut module, Image::new)?;
-        let program = image.load(module)?;
-        let strict = self.options.backend == Backend::Cranelift;
-        let interpreted = program.steps.iter().filter(|s| strict && matches!(s.kind, StepKind::Interpret(_)));
-        let interpreted: Vec<String> = interpreted.map(|step| step.place.clone()).collect();
-        if interpreted.is_empty() { Ok(program) } else { Err(BuildError::Interpreted(interpreted)) }
+        self.image(&mut module)?.load(module)
+    }
+
+    /// Makes what a `.trine` file holds of an optimised module for the target, which the file calls `cpu`.
+    pub fn variant(&mut self, mut module: Module, cpu: &str) -> Result<Variant, BuildError> {
+        self.image(&mut module)?.variant(cpu, module)
+    }
+
+    fn image(&mut self, module: &mut Module) -> Result<Image, BuildError> {
+        let image = self.with_kernels(module, Image::new)?;
+        let interpreted: Vec<String> = match self.options.backend {
+            Backend::Cranelift => image.interpreted().map(String::from).collect(),
+            Backend::Auto | Backend::Interpret => vec![],
+        };
+        if interpreted.is_empty() { Ok(image) } else { Err(BuildError::Interpreted(interpreted)) }
     }
 
     /// Makes an object file of an optimised module. `name` is a C identifier, with which the functions of the object begin.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use trine_runtime::RunError;
+use trine_runtime::artefact::ArtefactError;
 
 use crate::calibrate::CalibrateError;
 use crate::evaluate::EvaluateError;
@@ -38,6 +39,8 @@ pub enum Error {
     Build(#[from] BuildError),
     #[error(transparent)]
     Object(#[from] ObjectError),
+    #[error("`{}`: {source}", path.display())]
+    Artefact { path: PathBuf, source: ArtefactError },
     #[error(transparent)]
     Decoder(#[from] DecoderError),
     #[error(transparent)]
@@ -64,7 +67,7 @@ impl Error {
             Error::Decoder(error) => error.fault(),
             Error::Evaluate(error) => error.fault(),
             Error::Export(error) => error.fault(),
-            Error::NotText { .. } | Error::Ir { .. } | Error::Run(_) => Fault::Input,
+            Error::NotText { .. } | Error::Ir { .. } | Error::Artefact { .. } | Error::Run(_) => Fault::Input,
         }
     }
 }

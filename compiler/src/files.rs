@@ -11,6 +11,8 @@ use trine_ir::{Module, Type, sidecar, text, verify};
 
 use crate::error::Error;
 use crate::options::Options;
+use trine_codegen::WriteError;
+use trine_codegen::image::artefact::{self, Variant};
 use trine_formats::disk::map::Mapped;
 use trine_formats::disk::{FileError, write_atomically};
 use trine_formats::import;
@@ -117,6 +119,22 @@ pub fn save(module: &Module, path: impl AsRef<Path>) -> Result<(), Error> {
     let weights = weights_path(path);
     write_atomically(&weights, |file| sidecar::write(module, file))?;
     Ok(write_atomically(path, |file| file.write_all(text::print(module).as_bytes()))?)
+}
+
+/// Writes what [`Compiler::variant`](crate::Compiler::variant) made to `path`, for
+/// [`trine_runtime::artefact`] to load.
+pub fn save_artefact(variants: &[Variant], path: impl AsRef<Path>) -> Result<(), Error> {
+    let mut built = Ok(());
+    let written = write_atomically(path.as_ref(), |file| match artefact::write(variants, file) {
+        Err(WriteError::Io(error)) => Err(error),
+        Err(WriteError::Build(error)) => {
+            built = Err(error);
+            Err(std::io::ErrorKind::Other.into())
+        }
+        Ok(()) => Ok(()),
+    });
+    built?;
+    Ok(written?)
 }
 
 fn load_ir(path: &Path) -> Result<(Module, Vec<Mapped>), Error> {

@@ -74,7 +74,7 @@ pub enum Head {
 /// assert_eq!(program.inputs.len(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// Sizes by the names of the symbolic dimensions of inputs, which are then fixed everywhere.
     pub dims: Vec<(String, usize)>,

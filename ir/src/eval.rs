@@ -50,7 +50,10 @@ pub fn run(module: &Module, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, Error> {
     if let Some(main) = module.main() {
         let env = bind(&main.graph, &inputs, &DimEnv::default())?;
         if let Some(broken) = module.requires.iter().find(|r| r.is_broken(&env)) {
-            return Err(Error::Input(broken.complaint(&env, &|symbol| origin(&main.graph, symbol))));
+            return Err(Error::Input(broken.complaint(&env, &|symbol| {
+                let params = main.graph.params().iter();
+                origin(params.map(|p| (main.graph.name(*p), main.graph.ty(*p))), symbol)
+            })));
         }
     }
     run_function(module, MAIN, inputs, &DimEnv::default(), &Calls::default())
@@ -96,12 +99,11 @@ pub fn bind(graph: &Graph, inputs: &[Tensor], outer: &DimEnv) -> Result<DimEnv, 
     Ok(env)
 }
 
-/// Which size of which input a symbol is.
-pub fn origin(graph: &Graph, symbol: &str) -> Option<String> {
-    graph.params().iter().find_map(|param| {
-        let axis =
-            graph.ty(*param).dims.iter().position(|d| d.as_symbol().is_some_and(|s| &**s == symbol))?;
-        Some(format!("axis {axis} of input `{}`", graph.name(*param)))
+/// Which size of which of the `inputs`, by their names, a symbol is.
+pub fn origin<'g>(inputs: impl IntoIterator<Item = (&'g str, &'g Type)>, symbol: &str) -> Option<String> {
+    inputs.into_iter().find_map(|(name, ty)| {
+        let axis = ty.dims.iter().position(|d| d.as_symbol().is_some_and(|s| &**s == symbol))?;
+        Some(format!("axis {axis} of input `{name}`"))
     })
 }
 

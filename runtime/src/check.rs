@@ -60,7 +60,8 @@ impl<'a> Checker<'a> {
                 return Err(missing(&derived.dim.to_string(), "symbol for a size"));
             }
         }
-        self.symbols_exist("a requirement", requires.iter().flatten().flat_map(|(a, b)| [a, b]))?;
+        let sizes = requires.iter().filter_map(|r| r.sizes.as_ref());
+        self.symbols_exist("a requirement", sizes.flat_map(|(a, b)| [a, b]))?;
         for (i, port) in inputs.iter().enumerate() {
             self.symbols_exist(&port.name, &port.shape)?;
             if port.place != Place::Input(i) || port.shape.len() != port.ty.dims.len() {
@@ -247,6 +248,7 @@ mod tests {
         };
         let step = |kind, from, to| Step {
             kind,
+            node: None,
             args: vec![Some(from)],
             results: vec![Place::Buffer(to)],
             place: format!("step {to}"),

@@ -4,12 +4,18 @@
 //! dimensions to what its inputs have, owns one arena and the state, and runs. Many sessions share a program.
 
 pub mod arena;
+pub mod artefact;
 mod calls;
 mod check;
 pub mod code;
+pub mod cpu;
 mod crowd;
 pub mod error;
 mod guard;
+#[cfg(feature = "interpreter")]
+mod interpret;
+#[cfg(not(feature = "interpreter"))]
+#[path = "interpret_nothing.rs"]
 mod interpret;
 pub mod kernel;
 mod memory;
@@ -26,6 +32,7 @@ pub use check::ProgramError;
 pub use error::RunError;
 pub use kernel::{Kernel, KernelFn};
 pub use program::{
-    Buffer, Constant, Derived, Parts, Place, Plan, Port, Program, Size, State, Step, StepKind,
+    Buffer, Constant, Derived, Parts, Place, Plan, Port, Program, Required, Size, State, Step, StepKind,
 };
 pub use session::{MAX_THREADS, Session, SessionOptions, View};
+pub use trine_ir::{DimEnv, Elem, Tensor, Type};

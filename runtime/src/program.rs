@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use trine_ir::dim::{AtomOp, Factor};
-use trine_ir::{Dim, DimEnv, Elem, Module, Op, Requirement, Tensor, Type, eval};
+use trine_ir::{Dim, DimEnv, Elem, Module, NodeId, Op, Requirement, Tensor, Type, eval};
 
 use crate::code::Code;
 use crate::kernel::{Kernel, KernelFn};
@@ -89,6 +89,11 @@ impl Size {
         }
     }
 
+    /// The sum of `terms`, each a coefficient and the symbols it is multiplied with.
+    pub fn from_terms(terms: Vec<(i64, Vec<u32>)>) -> Size {
+        Size { terms }
+    }
+
     /// The sum's terms: a coefficient and the symbols it is multiplied with.
     pub fn terms(&self) -> &[(i64, Vec<u32>)] {
         &self.terms
@@ -107,6 +112,13 @@ pub struct Derived {
     /// Over symbols, and derived sizes before this one.
     pub args: Vec<Size>,
     pub dim: Dim,
+}
+
+/// A requirement of the module, and its sizes; none where it only names a symbol.
+#[derive(Clone, Debug)]
+pub struct Required {
+    pub requirement: Requirement,
+    pub sizes: Option<(Size, Size)>,
 }
 
 /// Where a value lies.
@@ -163,6 +175,8 @@ pub enum StepKind {
 /// One step: operands, then results.
 pub struct Step {
     pub kind: StepKind,
+    /// The node of the module's main function that it runs; none for what only copies an output.
+    pub node: Option<NodeId>,
     pub args: Vec<Option<Place>>,
     pub results: Vec<Place>,
     /// What errors and profiles call the step: value, op and ONNX node.
@@ -174,8 +188,7 @@ pub struct Plan<F = KernelFn> {
     /// Names of the symbols and then of the derived sizes; their values are passed to kernels in this order.
     pub symbols: Vec<Arc<str>>,
     pub derived: Vec<Derived>,
-    /// Sizes that have to be equal, of the module's requirements in their order; none for one that only names a symbol.
-    pub requires: Vec<Option<(Size, Size)>>,
+    pub requires: Vec<Required>,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
     pub buffers: Vec<Buffer>,
@@ -191,7 +204,7 @@ pub struct Parts {
     pub consts: Vec<Constant>,
     /// The code of the kernels, which stays where it is as long as this lives.
     pub code: Code,
-    /// The module that the steps were made of, for ops that call functions and for printing.
+    /// The module that the steps were made of, for ops that call functions. Where no step runs by its meaning it may be empty.
     pub module: Arc<Module>,
 }
 
@@ -212,13 +225,40 @@ impl Deref for Program {
     }
 }
 
+/// The sizes of a type's dimensions; none where it has a symbol that is not among `symbols`.
+fn shape(ty: &Type, symbols: &[Arc<str>]) -> Option<Vec<Size>> {
+    ty.dims.iter().map(|d| Size::new(d, symbols)).collect()
+}
+
 impl Derived {
+    /// `dim`, which is an atom, from the `symbols` before it; none where it has another.
+    pub fn new(dim: Dim, symbols: &[Arc<str>]) -> Option<Derived> {
+        let atom = dim.as_atom()?;
+        let args = atom.args().iter().map(|d| Size::new(d, symbols)).collect::<Option<_>>()?;
+        Some(Derived { op: atom.op(), args, dim })
+    }
+
     /// The value: none where a symbol has none, and the inner none where there is no size for what they are.
     fn eval(&self, dims: &[i64]) -> Option<Option<i64>> {
         if self.args.iter().flat_map(Size::symbols).any(|s| dims[s as usize] < 0) {
             return None;
         }
         Some(self.op.apply(self.args.iter().map(|a| a.eval_integer(dims))).filter(|value| *value >= 0))
+    }
+}
+
+impl Required {
+    pub fn new(requirement: Requirement, symbols: &[Arc<str>]) -> Required {
+        let size = |dim: &Dim| Size::new(dim, symbols);
+        let sizes = size(&requirement.left).zip(size(&requirement.right));
+        Required { requirement, sizes }
+    }
+}
+
+impl Port {
+    /// None where the type has a symbol that is not among `symbols`.
+    pub fn new(name: String, ty: Type, symbols: &[Arc<str>], place: Place) -> Option<Port> {
+        Some(Port { name, shape: shape(&ty, symbols)?, ty, place })
     }
 }
 
@@ -232,6 +272,17 @@ impl Constant {
 }
 
 impl Buffer {
+    /// Of a value of the type, in no slot; none where its size overflows or has a symbol that is not among `symbols`.
+    pub fn new(ty: Type, symbols: &[Arc<str>]) -> Option<Buffer> {
+        let count = ty.count()?;
+        let bytes = match ty.elem.bits() {
+            bits @ 8.. => count.mul(&Dim::constant(bits / 8))?,
+            // Packed elements: room for one a byte is enough.
+            _ => count,
+        };
+        Some(Buffer { shape: shape(&ty, symbols)?, bytes: Size::new(&bytes, symbols)?, ty, slot: None })
+    }
+
     pub fn elem(&self) -> Elem {
         self.ty.elem
     }
@@ -295,9 +346,7 @@ impl<F> Plan<F> {
         let kernels = self.steps.iter().filter(|s| matches!(s.kind, StepKind::Kernel(_))).count();
         (kernels, self.steps.len() - kernels)
     }
-}
 
-impl Parts {
     /// The first of the module's requirements that does not hold, among those whose sizes are known.
     pub fn broken(&self, dims: &[i64]) -> Option<&Requirement> {
         let known = |size: &Size| size.symbols().all(|s| dims[s as usize] >= 0);
@@ -305,8 +354,8 @@ impl Parts {
             let value = left.eval_integer(dims);
             known(left) && known(right) && (value.is_none() || value != right.eval_integer(dims))
         };
-        let at = self.requires.iter().position(|r| r.as_ref().is_some_and(broken))?;
-        self.module.requires.get(at)
+        let required = self.requires.iter().find(|r| r.sizes.as_ref().is_some_and(broken));
+        required.map(|r| &r.requirement)
     }
 
     /// What is wrong with sizes, as a message.
@@ -317,7 +366,7 @@ impl Parts {
                 env.set(symbol.clone(), value);
             }
         }
-        let graph = self.module.main().map(|main| &main.graph);
-        requirement.complaint(&env, &|symbol| eval::origin(graph?, symbol))
+        let inputs = || self.inputs.iter().map(|port| (port.name.as_str(), &port.ty));
+        requirement.complaint(&env, &|symbol| eval::origin(inputs(), symbol))
     }
 }

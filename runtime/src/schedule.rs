@@ -227,6 +227,7 @@ mod tests {
     fn step(is_much: bool, read: &[usize], written: &[usize]) -> Step {
         Step {
             kind: StepKind::Kernel(usize::from(is_much)),
+            node: None,
             args: read.iter().map(|b| Some(Place::Buffer(*b))).collect(),
             results: written.iter().map(|b| Place::Buffer(*b)).collect(),
             place: String::new(),

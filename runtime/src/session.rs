@@ -233,7 +233,7 @@ impl Session {
 
     fn derive(&mut self, program: &Program) -> Result<(), RunError> {
         program.derive(&mut self.dims).map_err(|derived| {
-            let stated = program.module.requires.iter().find(|r| r.left == derived.dim);
+            let stated = program.requires.iter().map(|r| &r.requirement).find(|r| r.left == derived.dim);
             let own = Requirement { left: derived.dim.clone(), right: derived.dim.clone(), loc: None };
             RunError::Sizes(program.complaint(stated.unwrap_or(&own), &self.dims))
         })

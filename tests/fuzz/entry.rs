@@ -4,19 +4,23 @@
 //! `cargo test --test library fuzz` with a few hundred inputs that are always the same.
 
 use std::io::Write;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use trine::Options;
+use trine::artefact::container::Head;
 use trine::import::{ImportError, import_bytes};
 use trine::npz::{Npz, read_npy};
 use trine::pass::PassError;
 use trine::passes::PASSES;
-use trine_ir::{Elem, Module, Tensor, eval, sidecar, text, verify};
+use trine_ir::{Elem, Module, Tensor, Type, eval, sidecar, text, verify};
 
 use crate::feed;
 use crate::graphs::check::{Plan, Verdict, check};
 use crate::graphs::choices::Choices;
-use crate::graphs::generate;
+use crate::graphs::data::{Draw, tensor};
+use crate::graphs::{generate, shipped};
+use crate::sections::replaced;
 
 /// Text whose constants are looked for in a file of weights.
 pub const WEIGHED: &str = "\
@@ -32,6 +36,28 @@ graph @main(%x: f32[n,4]) -> (%y: f32[n,2], %a: i4[8], %b: trit[5], %c: f16[3], 
   %b = identity @t : trit[5]
   %c = identity @h : f16[3]
   %d = not @p : bool[3]
+}
+";
+
+/// Text of what becomes a `.trine` file.
+pub const SHIPPED: &str = "\
+stage lowered
+require n == m
+const @w: f32[40,40]
+const @t: trit[8,40]
+const @s: f32[8,1]
+graph @then(%x: f32[n,40]) -> (%y: f32[n,40]) {
+  %y = matmul %x, @w {trans_b=false} : f32[n,40]
+}
+graph @else(%x: f32[n,40]) -> (%y: f32[n,40]) {
+  %y = neg %x : f32[n,40]
+}
+graph @main(%c: bool[], %x: f32[n,40], %b: f32[2,m]) -> (%y: f32[2,8]) {
+  %i = if %c, %x, %x {then_body=@then, else_body=@else, then_args=1, results=[f32[n,40]]} : f32[n,40]
+  %p = sign_select %i, @t : f32[n,8,40]
+  %g = group_sum %p {group=40} : f32[n,8,1]
+  %r = rescale %g, @s : f32[n,8]
+  %y = matmul %b, %r {trans_b=false} : f32[2,8]
 }
 ";
 
@@ -83,6 +109,28 @@ pub fn safetensors(bytes: &[u8]) {
             eval::run(&module, vec![x]).expect("the module verifies");
         }
     }
+}
+
+/// A `.trine` file, and a good one with other bytes in a section that the first byte says, whose checksums are right. What
+/// is loaded is not run.
+pub fn artefact(bytes: &[u8]) {
+    let refused = |file: Vec<u8>| shipped::load(file).err().is_none_or(|message| !message.is_empty());
+    assert!(refused(bytes.to_vec()));
+    let good = shipped();
+    let sections = Head::read(good).expect("it was just written").sections.len();
+    if let Some((first, rest)) = bytes.split_first() {
+        assert!(refused(replaced(good, *first as usize % sections, rest)));
+    }
+}
+
+/// A file with kernels, packed weights, and a step that runs by its meaning and calls a function that reads a constant.
+pub fn shipped() -> &'static [u8] {
+    static FILE: OnceLock<Vec<u8>> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let data = |_: &str, ty: &Type| Some(tensor(ty.elem, &ty.static_dims()?, Draw::Whole(0, 1), 1));
+        let module = text::parse_with(SHIPPED, &data).expect("it is right");
+        shipped::file(&module, &Options::default()).expect("it compiles")
+    })
 }
 
 /// A graph whose decisions are the bytes: passes, kernels and sessions keep what it means.

@@ -6,3 +6,5 @@ pub mod entry;
 pub mod feed;
 #[path = "../graphs/mod.rs"]
 pub mod graphs;
+#[path = "../support/sections.rs"]
+pub mod sections;

@@ -7,13 +7,13 @@ use prost::Message;
 use trine::import::{ImportError, import_bytes};
 use trine::pass::{Driver, Exactness};
 use trine::passes::PASSES;
-use trine::{Level, Options, Session, SessionOptions, build_program};
+use trine::{Level, Options, RunError, Session, SessionOptions, build_program};
 use trine_ir::{Module, Tensor, eval, sidecar, text, verify};
 
 use super::build::Case;
 use super::choices::Choices;
 use super::order::Order;
-use super::{compare, walk};
+use super::{compare, shipped, walk};
 
 /// What is tried of one graph.
 #[derive(Clone, Debug)]
@@ -86,13 +86,24 @@ pub fn try_module(module: &Module, runs: &[Vec<Tensor>], plan: &Plan) -> Result<
         fired.extend(changed);
         let program =
             build_program(after.clone(), &options).map_err(|e| format!("build at {level:?}: {e}"))?;
-        let mut session =
-            Session::new(Arc::new(program), &SessionOptions { threads: plan.threads, state_capacity: None });
+        let how = SessionOptions { threads: plan.threads, state_capacity: None };
+        let mut session = Session::new(Arc::new(program), &how);
+        let mut loaded = match level {
+            Level::O2 => {
+                let program = shipped::file(&after, &options).and_then(shipped::load);
+                Some(Session::new(Arc::new(program.map_err(|e| format!("as a file: {e}"))?), &how))
+            }
+            Level::O0 | Level::O1 => None,
+        };
         let order = Order::of(&after);
         for (nth, run) in plan.order.iter().enumerate() {
             let Some(inputs) = runs.get(*run) else { continue };
             let place = format!("compiled at {level:?}, {} threads, run {nth} on inputs {run}", plan.threads);
             let (got, want) = (session.run(inputs), &meant[*run]);
+            if let Some(loaded) = &mut loaded {
+                same_bits(&got, &loaded.run(inputs))
+                    .map_err(|e| format!("{place}, loaded from a file: {e}"))?;
+            }
             let (got, want) = match (got, want) {
                 (Ok(got), Ok(want)) => (got, want),
                 (Err(_), Err(_)) => continue,
@@ -105,6 +116,25 @@ pub fn try_module(module: &Module, runs: &[Vec<Tensor>], plan: &Plan) -> Result<
     match want.iter().find_map(|w| w.as_ref().err()) {
         Some(e) if want.iter().all(Result::is_err) => Ok(Tried::Idle(e.to_string())),
         _ => Ok(Tried::Ran(fired)),
+    }
+}
+
+/// Whether a program and the same from a file did the same.
+fn same_bits(
+    compiled: &Result<Vec<Tensor>, RunError>,
+    loaded: &Result<Vec<Tensor>, RunError>,
+) -> Result<(), String> {
+    match (compiled, loaded) {
+        (Ok(compiled), Ok(loaded)) => {
+            let same = |(a, b): (&Tensor, &Tensor)| a.ty() == b.ty() && a.bytes() == b.bytes();
+            match compiled.len() == loaded.len() && compiled.iter().zip(loaded).all(same) {
+                true => Ok(()),
+                false => Err("other bits".into()),
+            }
+        }
+        (Err(compiled), Err(loaded)) if compiled == loaded => Ok(()),
+        (Err(e), Ok(_)) => Err(format!("it runs, which fails compiled: {e}")),
+        (_, Err(e)) => Err(e.to_string()),
     }
 }
 

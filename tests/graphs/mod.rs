@@ -8,6 +8,7 @@ pub mod data;
 pub mod ops;
 mod order;
 pub mod proto;
+pub mod shipped;
 pub mod walk;
 
 use build::{Builder, Case};

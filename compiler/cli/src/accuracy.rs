@@ -9,7 +9,7 @@ use trine::evaluate;
 use trine::npz::Npz;
 use trine_ir::Type;
 
-use super::args::{CompileArgs, DimArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, RunArgs};
 use super::failure::Outcome;
 use super::inputs;
 use super::model::compile;
@@ -31,7 +31,7 @@ In numpy: numpy.savez(\"test.npz\", x=images, y=labels)";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: .onnx or .ir
+    /// The model: .onnx, .ir or .trine
     model: PathBuf,
 
     /// Inputs and labels
@@ -53,7 +53,7 @@ pub struct Args {
     compile: CompileArgs,
 
     #[command(flatten)]
-    threads: ThreadArgs,
+    run: RunArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
@@ -61,11 +61,11 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let labels = inputs::labels(&args.data, &mut data, &args.labels)?;
     let mut options = args.compile.options_for(&args.dims);
     options.fed = inputs::defaults_among(&args.model, data.names())?;
-    let program = Arc::new(compile(&args.model, &options)?);
+    let program = Arc::new(compile(&args.model, &options, args.run.weights())?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = inputs::read_named(&args.data, &mut data, &ports)?;
     let progress = Spinner::new(format!("running {}", args.model.display()));
-    let accuracy = evaluate::accuracy(program, &tensors, &labels, args.threads.threads())?;
+    let accuracy = evaluate::accuracy(program, &tensors, &labels, args.run.threads())?;
     drop(progress);
     if args.json {
         return write_json(

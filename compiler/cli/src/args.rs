@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
+use trine::artefact::Weights;
 use trine::pass::{PassError, Pipeline};
 use trine::passes::PASSES;
 use trine::rounding::{Features, States, Ternarize};
@@ -182,11 +183,42 @@ pub struct ThreadArgs {
     threads: Option<std::num::NonZeroUsize>,
 }
 
+/// How to run a model, which may be compiled already.
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+pub struct RunArgs {
+    #[command(flatten)]
+    threads: ThreadArgs,
+
+    /// Where the weights of a .trine file are: mapped, or copied to memory
+    #[arg(long, value_name = "HOW", default_value = "map")]
+    weights: WeightsArg,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum WeightsArg {
+    Map,
+    Copy,
+}
+
 impl ThreadArgs {
     pub fn threads(&self) -> usize {
         match self.threads {
             Some(n) => n.get(),
             None => std::thread::available_parallelism().map_or(1, |n| n.get()),
+        }
+    }
+}
+
+impl RunArgs {
+    pub fn threads(&self) -> usize {
+        self.threads.threads()
+    }
+
+    pub fn weights(&self) -> Weights {
+        match self.weights {
+            WeightsArg::Map => Weights::Map,
+            WeightsArg::Copy => Weights::Copy,
         }
     }
 }

@@ -14,10 +14,10 @@ use trine::generate::{Decoder, DecoderError, Lengths};
 use trine::{Options, Program, Session, SessionOptions, View};
 use trine_ir::Type;
 
-use super::args::{CompileArgs, ThreadArgs, parse_dim};
+use super::args::{CompileArgs, RunArgs, parse_dim};
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
-use super::model::compile;
+use super::model::{compile, is_artefact};
 use super::progress::Spinner;
 use super::sample::{self, Dims};
 use super::{Out, write_json};
@@ -58,7 +58,7 @@ best, whichever is longer. More than 100% means that bytes came from a cache.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: .onnx or .ir
+    /// The model: .onnx, .ir or .trine
     model: PathBuf,
 
     /// The size of a symbolic dimension, as in seq=128 (repeatable)
@@ -89,15 +89,15 @@ pub struct Args {
     compile: CompileArgs,
 
     #[command(flatten)]
-    threads: ThreadArgs,
+    run: RunArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let start = Instant::now();
     let options = Options { fed: inputs::fed(&args.model, &args.inputs)?, ..args.compile.options() };
-    let program = Arc::new(compile(&args.model, &options)?);
+    let program = Arc::new(compile(&args.model, &options, args.run.weights())?);
     let compiling = start.elapsed();
-    let threads = args.threads.threads();
+    let threads = args.run.threads();
     let lengths = match Lengths::new(&program) {
         Ok(lengths) => Some(lengths).filter(|_| args.inputs.is_empty()),
         Err(DecoderError::NotADecoder(_)) => None,
@@ -173,7 +173,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     writeln!(out, "{}{sizes}", args.model.display())?;
     writeln!(
         out,
-        "  compiled in {}, {compiled} kernel steps, {interpreted} interpreted",
+        "  {} in {}, {compiled} kernel steps, {interpreted} interpreted",
+        if is_artefact(&args.model) { "loaded" } else { "compiled" },
         time(compiling.as_secs_f64())
     )?;
     let [median, min, p95] = [0.5, 0.0, 0.95].map(|q| time(quantile(&times, q)));

@@ -1,10 +1,11 @@
-//! `trine compile`: a model as an object file, for programs that are not in Rust and machines without Trine; or its kernels
-//! as text, for those who want to know what they are.
+//! `trine compile`: a model as a file that is loaded without a compiler, or as an object file, for programs that are not in
+//! Rust and machines without Trine; or its kernels as text, for those who want to know what they are.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use trine::codegen::image::object::Object;
 use trine::codegen::image::text::Language;
 use trine::codegen::{BuildError, Target};
 use trine::{Backend, Compiler};
@@ -12,16 +13,20 @@ use trine::{Backend, Compiler};
 use super::Out;
 use super::args::{CompileArgs, DimArgs, suggest};
 use super::failure::{Failure, Outcome};
-use super::model::{Notes, load, say, warn_of_losses};
+use super::model::{Notes, is_artefact, load, say, warn_of_losses};
 use super::progress::Spinner;
 
 const EXAMPLES: &str = "\
 Examples:
-  trine compile model.onnx --emit obj -o build                 build/model.o and build/model.h
-  trine compile model.onnx -o build --target x86-64-v3         for any CPU with AVX2
-  trine compile model.onnx -o build --target native            for this machine, with all that it can do
+  trine compile model.onnx -o model.trine                      compiled for this machine; every command takes it
+  trine compile model.onnx -o model.trine --cpu v2,v3,v4       one file for three kinds of CPU, with the weights once
+  trine compile model.onnx -o build                            build/model.o and build/model.h
+  trine compile model.onnx -o build --cpu v3                   for any CPU with AVX2
+  trine compile model.onnx -o build --cpu native               for this machine, with all that it can do
   trine compile model.onnx -o build --name net && cc main.c build/net.o libtrine_ukernel.a -lm
-  trine compile model.onnx --emit asm --target native --kernel add_rms_norm_64
+  trine compile model.onnx --emit asm --cpu native --kernel add_rms_norm_64
+
+A .trine file is code: load only what you trust. Where a model is for several CPUs, the best that a machine has is run.
 
 The object holds code and weights. The header declares
   int64_t NAME_arena_size(const int64_t *dims);
@@ -29,22 +34,23 @@ The object holds code and weights. The header declares
 and says which dimensions, inputs and outputs there are. Objects that call microkernels link with an archive:
   cargo rustc -p trine-ukernel --lib --release --crate-type staticlib -- --cfg trine_archive -C panic=abort";
 
-/// Compile a model to an object file for C, or show its kernels
+/// Compile a model to a file that is loaded at once, or to an object file for C, or show its kernels
 ///
-/// Writes NAME.o, which holds code and weights, and NAME.h. There is no interpreter in it: a model with ops that
-/// no kernel is made for is refused, with all of them by name. Kernels are shown on standard output.
+/// Writes a .trine file, which every command takes in place of a model, and programs with the runtime alone; or NAME.o,
+/// which holds code and weights, and NAME.h. There is no interpreter in an object: a model with ops that no kernel is made
+/// for is refused, with all of them by name. Kernels are shown on standard output.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The model: .onnx or .ir
     model: PathBuf,
 
-    /// What to make: an object file and its C header, or kernels as text
-    #[arg(long, value_name = "KIND", default_value = "obj")]
-    emit: Emit,
+    /// What to make [default: what --output is called says: a .trine file, or an object file in a folder]
+    #[arg(long, value_name = "KIND")]
+    emit: Option<Emit>,
 
-    /// The folder to write an object file to; it is made where there is none
-    #[arg(short, long, value_name = "FOLDER")]
+    /// The .trine file to write, or the folder for an object file, which is made where there is none
+    #[arg(short, long, value_name = "FILE|FOLDER")]
     output: Option<PathBuf>,
 
     /// Show this kernel alone
@@ -55,10 +61,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = parse_name)]
     name: Option<String>,
 
-    /// Which machines it is for: a CPU such as x86-64-v3, `native` for this one, or the baseline of a triple such
-    /// as aarch64-unknown-linux-gnu [default: the baseline of this architecture]
-    #[arg(long, value_name = "CPU|TRIPLE", value_parser = parse_target)]
-    target: Option<String>,
+    /// Which machines it is for: a CPU such as x86-64-v3 (or v3), `native` for this one, or the baseline of a triple such
+    /// as aarch64-unknown-linux-gnu; of a .trine file several, with commas between [default: native for a .trine file, the
+    /// baseline of this architecture for an object]
+    #[arg(long, visible_alias = "target", value_name = "CPU|TRIPLE", value_delimiter = ',', value_parser = parse_target)]
+    cpu: Vec<String>,
 
     #[command(flatten)]
     dims: DimArgs,
@@ -69,6 +76,8 @@ pub struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Emit {
+    /// A file that the runtime loads
+    Trine,
     /// NAME.o and NAME.h
     Obj,
     /// Trine's IR: the model as calls of kernels, and the kernels
@@ -85,7 +94,7 @@ impl Emit {
     /// The language that kernels are shown in.
     fn language(self) -> Option<Language> {
         match self {
-            Emit::Obj => None,
+            Emit::Trine | Emit::Obj => None,
             Emit::Ir => Some(Language::Ir),
             Emit::Dot => Some(Language::Dot),
             Emit::Clif => Some(Language::Clif),
@@ -96,52 +105,96 @@ impl Emit {
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let options = args.compile.options();
-    if options.backend == Backend::Interpret {
-        return Err(Failure::usage("there is no interpreter in an object file", "leave out --backend"));
+    let emit = args.emit.unwrap_or(match args.output.as_deref() {
+        Some(path) if is_artefact(path) => Emit::Trine,
+        _ => Emit::Obj,
+    });
+    if args.kernel.is_some() && emit.language().is_none() {
+        return Err(Failure::usage("a file holds all kernels", "--emit clif shows one"));
     }
-    let folder = match (args.emit.language(), args.output) {
-        (None, None) => {
+    let default = if matches!(emit, Emit::Trine) { "native" } else { "baseline" };
+    let cpus = if args.cpu.is_empty() { vec![default.to_string()] } else { args.cpu };
+    let targets = cpus.iter().map(|cpu| Target::named(cpu)).collect::<Result<Vec<_>, _>>();
+    let mut targets = targets.map_err(BuildError::from)?;
+    if targets.len() > 1 && !matches!(emit, Emit::Trine) {
+        return Err(Failure::usage(
+            "only a .trine file is for several CPUs",
+            "--output FILE.trine names one",
+        ));
+    }
+    let make = match (emit, args.output) {
+        (Emit::Trine, Some(path)) => Make::Artefact(path),
+        (Emit::Trine, None) => {
+            return Err(Failure::usage("a .trine file needs a name", "--output FILE.trine gives one"));
+        }
+        (Emit::Obj, None) => {
             return Err(Failure::usage("an object file needs a folder", "--output FOLDER names it"));
         }
-        (_, folder) => folder.unwrap_or_default(),
+        (Emit::Obj, Some(_)) if options.backend == Backend::Interpret => {
+            return Err(Failure::usage("there is no interpreter in an object file", "leave out --backend"));
+        }
+        (Emit::Obj, Some(folder)) => Make::Object(folder),
+        (Emit::Ir | Emit::Dot | Emit::Clif | Emit::Asm, _) => {
+            Make::Text(emit.language().unwrap_or(Language::Ir))
+        }
     };
-    if args.kernel.is_some() && args.emit.language().is_none() {
-        return Err(Failure::usage("an object file holds all kernels", "--emit clif shows one"));
-    }
-    let target = match &args.target {
-        Some(name) => Target::named(name),
-        None => Target::baseline(),
-    };
-    let target = target.map_err(BuildError::from)?;
-    let name = args.name.unwrap_or_else(|| identifier(&args.model));
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     let progress = Spinner::new(format!("compiling {}", args.model.display()));
     let mut notes = vec![];
-    let mut compiler = Compiler::for_target(target, options)?.with_observer(Notes(&mut notes));
-    warn_of_losses(&compiler.optimize(&mut module)?);
-    if let Some(language) = args.emit.language() {
-        let text = compiler.show(module, language, args.kernel.as_deref())?;
-        drop(progress);
-        return Ok(out.write_all(text.as_bytes())?);
+    let mut compilers = vec![];
+    for target in targets.drain(..) {
+        compilers.push(Compiler::for_target(target, options.clone())?);
     }
-    let object = compiler.object(module, &name)?;
+    let first = compilers.remove(0);
+    let mut compiler = first.with_observer(Notes(&mut notes));
+    warn_of_losses(&compiler.optimize(&mut module)?);
+    let written = match make {
+        Make::Text(language) => {
+            let text = compiler.show(module, language, args.kernel.as_deref())?;
+            drop(progress);
+            return Ok(out.write_all(text.as_bytes())?);
+        }
+        Make::Artefact(path) => {
+            let mut variants = vec![compiler.variant(module.clone(), &cpus[0])?];
+            for (compiler, cpu) in compilers.iter_mut().zip(&cpus[1..]) {
+                variants.push(compiler.variant(module.clone(), cpu)?);
+            }
+            trine::save_artefact(&variants, &path)?;
+            format!("{}\n", path.display())
+        }
+        Make::Object(folder) => {
+            let name = args.name.unwrap_or_else(|| identifier(&args.model));
+            write_object(&compiler.object(module, &name)?, &folder, &name)?
+        }
+    };
     drop(compiler);
     sources.check()?;
-    std::fs::create_dir_all(&folder)
-        .map_err(|e| Failure::input(format!("there can be no folder `{}`: {e}", folder.display()), ""))?;
-    let paths = ["o", "h"].map(|extension| folder.join(format!("{name}.{extension}")));
-    for (path, bytes) in paths.iter().zip([&object.bytes[..], object.header.as_bytes()]) {
-        trine::write_atomically(path, |file| file.write_all(bytes))?;
-    }
     drop(progress);
     say(&notes);
-    for path in paths {
-        writeln!(out, "{}", path.display())?;
+    Ok(out.write_all(written.as_bytes())?)
+}
+
+/// What is made, and where it goes.
+enum Make {
+    Artefact(PathBuf),
+    Object(PathBuf),
+    Text(Language),
+}
+
+/// Writes an object and its header, and says what there is now.
+fn write_object(object: &Object, folder: &Path, name: &str) -> Result<String, Failure> {
+    std::fs::create_dir_all(folder)
+        .map_err(|e| Failure::input(format!("there can be no folder `{}`: {e}", folder.display()), ""))?;
+    let mut said = String::new();
+    for (extension, bytes) in [("o", &object.bytes[..]), ("h", object.header.as_bytes())] {
+        let path = folder.join(format!("{name}.{extension}"));
+        trine::write_atomically(&path, |file| file.write_all(bytes))?;
+        said += &format!("{}\n", path.display());
     }
     if object.needs_archive() {
-        writeln!(out, "link with libtrine_ukernel.a, which `trine compile --help` says how to make")?;
+        said += "link with libtrine_ukernel.a, which `trine compile --help` says how to make\n";
     }
-    Ok(())
+    Ok(said)
 }
 
 /// The stem of a file as a C identifier.

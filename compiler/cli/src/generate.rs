@@ -10,7 +10,7 @@ use std::time::Instant;
 use trine::generate::{Decoder, Names, Sampler};
 
 use super::Out;
-use super::args::{CompileArgs, DimArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, RunArgs};
 use super::failure::{Failure, Outcome};
 use super::model::compile;
 use super::progress::Spinner;
@@ -33,7 +33,7 @@ The tokenizer is looked for beside the model when it is not given.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: .onnx or .ir
+    /// The model: .onnx, .ir or .trine
     model: PathBuf,
 
     /// The tokenizer, as Hugging Face writes it [default: tokenizer.json beside the model]
@@ -75,16 +75,15 @@ pub struct Args {
     compile: CompileArgs,
 
     #[command(flatten)]
-    threads: ThreadArgs,
+    run: RunArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
     let text = Text::open(&args)?;
     let prompt = text.encode(&args.prompt)?;
-    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
+    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims), args.run.weights())?);
     let names = names_beside(&args.model)?;
-    let mut decoder =
-        Decoder::with_names(program, args.threads.threads(), prompt.len() + args.count, &names)?;
+    let mut decoder = Decoder::with_names(program, args.run.threads(), prompt.len() + args.count, &names)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
     let mut stream = text.file.tokenizer.decode_stream(true);
     let progress = Spinner::new("reading the prompt");

@@ -1,5 +1,6 @@
 //! `trine inspect`: what a model is made of, before anything is done to it.
 
+mod artefact;
 mod summary;
 
 use std::io::Write;
@@ -12,6 +13,7 @@ use trine::import::{ImportError, Unsupported};
 use super::Out;
 use super::args::DimArgs;
 use super::failure::{Failure, Outcome};
+use super::model::is_artefact;
 use super::progress::Spinner;
 use super::write_json;
 use summary::{Summary, counted, tally};
@@ -20,21 +22,28 @@ const EXAMPLES: &str = "\
 Examples:
   trine inspect model.onnx
   trine inspect model.onnx --json | jq '.ternary[].weights'
+  trine inspect model.trine                       which machines it is for, and what lies where in it
+  trine inspect model.trine --ir                  the compiled module
 
 Exit code 1 if the model holds operators that are not supported; all of them are listed.";
 
 /// Show what a model is made of
 ///
-/// Inputs, outputs, parameters and ops; which layers are ternary and how that was found; what is not supported.
+/// Inputs, outputs, parameters and ops; which layers are ternary and how that was found; what is not supported. Of a .trine
+/// file, its targets, sections and layouts.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: .onnx or .ir
+    /// The model: .onnx, .ir or .trine
     model: PathBuf,
 
     /// Print JSON
     #[arg(long)]
     json: bool,
+
+    /// Print the module of a .trine file as IR, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    ir: bool,
 
     /// Name each input, output and layer, also those that differ in their numbers alone
     #[arg(long)]
@@ -45,6 +54,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
+    if is_artefact(&args.model) {
+        return compiled(&args, out);
+    }
+    if args.ir {
+        return Err(Failure::usage("only a .trine file holds IR", "`trine opt` prints a model as IR"));
+    }
     let header = header(&args.model);
     let module = match trine::load_fixed(&args.model, &args.dims.dims).map(|(module, _)| module) {
         Err(Error::Import { path, source }) => {
@@ -72,6 +87,27 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let _ = summary.write(&mut text, args.full);
     out.write_all(text.as_bytes())?;
     Ok(())
+}
+
+/// What a compiled file holds.
+fn compiled(args: &Args, out: &mut Out) -> Outcome {
+    if !args.dims.dims.is_empty() {
+        return Err(Failure::usage("sizes are fixed when a model is compiled", "leave out --dim"));
+    }
+    let summary = artefact::Summary::open(&args.model)?;
+    if args.ir {
+        let fail = |source| Error::Artefact { path: args.model.clone(), source };
+        return Ok(out.write_all(summary.module().map_err(fail)?.as_bytes())?);
+    }
+    if args.json {
+        let mut report = summary.json();
+        report["model"] = json!(args.model);
+        return write_json(out, &report);
+    }
+    let mut text = format!("{}: ", args.model.display());
+    // A string takes all that is written to it.
+    let _ = summary.write(&mut text, args.full);
+    Ok(out.write_all(text.as_bytes())?)
 }
 
 /// What the file says about itself.

@@ -1,7 +1,9 @@
 //! Models as every subcommand reads and compiles them: with signs of life and plain warnings.
+#![allow(unsafe_code)]
 
 use std::path::Path;
 
+use trine::artefact::{self, OpenOptions, Weights};
 use trine::pass::{Driver, Exactness, Pipeline, Report};
 use trine::passes::PASSES;
 use trine::{Compiler, Module, Observer, Options, Program, Sources};
@@ -11,12 +13,45 @@ use super::progress::Spinner;
 
 /// Reads a model, and says which files its weights stay in.
 pub fn load(path: &Path, dims: &[(String, usize)]) -> Result<(Module, Sources), Failure> {
+    if is_artefact(path) {
+        let message = format!("`{}` is compiled already", path.display());
+        return Err(Failure::usage(message, "give the model it was made of"));
+    }
     let _progress = Spinner::new(format!("reading {}", path.display()));
     Ok(trine::load_fixed(path, dims)?)
 }
 
-/// Compiles a model; what is lost on the way is said on standard error.
-pub fn compile(path: &Path, options: &Options) -> Result<Program, Failure> {
+/// Whether a file is compiled already.
+pub fn is_artefact(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "trine")
+}
+
+/// Loads a file that is compiled already, for which nothing can be asked that is decided when compiling.
+fn load_compiled(path: &Path, options: &Options, weights: Weights) -> Result<Program, Failure> {
+    let usual = Options {
+        microkernels: options.microkernels.clone(),
+        cache: options.cache.clone(),
+        ..Options::default()
+    };
+    if *options != usual {
+        let message = format!("`{}` is compiled, and options say how to compile", path.display());
+        return Err(Failure::usage(
+            message,
+            "give them to `trine compile`, or give the model it was made of",
+        ));
+    }
+    let _progress = Spinner::new(format!("loading {}", path.display()));
+    let how = OpenOptions { weights, ..OpenOptions::default() };
+    // SAFETY: who names a compiled file on the command line wants it run, as who names a program does.
+    let loaded = unsafe { artefact::load(path, &how) };
+    loaded.map_err(|source| trine::Error::Artefact { path: path.into(), source }.into())
+}
+
+/// Compiles a model, or loads one that is compiled; what is lost on the way is said on standard error.
+pub fn compile(path: &Path, options: &Options, weights: Weights) -> Result<Program, Failure> {
+    if is_artefact(path) {
+        return load_compiled(path, options, weights);
+    }
     let progress = Spinner::new(format!("reading {}", path.display()));
     let (mut module, sources) = trine::load_for(path, options)?;
     drop(progress);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 use trine::evaluate;
 
-use super::args::{CompileArgs, DimArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, RunArgs};
 use super::failure::Outcome;
 use super::model::compile;
 use super::progress::Bar;
@@ -32,7 +32,7 @@ The tokenizer is looked for beside the model when it is not given.";
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: .onnx or .ir
+    /// The model: .onnx, .ir or .trine
     model: PathBuf,
 
     /// The tokenizer, as Hugging Face writes it [default: tokenizer.json beside the model]
@@ -62,7 +62,7 @@ pub struct Args {
     compile: CompileArgs,
 
     #[command(flatten)]
-    threads: ThreadArgs,
+    run: RunArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
@@ -71,10 +71,10 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         // One more than are predicted: the first has nothing before it.
         tokens.truncate(count.get().saturating_add(1));
     }
-    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims))?);
+    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims), args.run.weights())?);
     let start = Instant::now();
     let mut bar = Bar::new("predicting");
-    let (context, threads) = (args.context.get(), args.threads.threads());
+    let (context, threads) = (args.context.get(), args.run.threads());
     let loss = evaluate::loss(program, &[&tokens], context, threads, &mut bar)?;
     drop(bar);
     let seconds = start.elapsed().as_secs_f64();

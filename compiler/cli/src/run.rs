@@ -11,7 +11,7 @@ use trine::npz::{write_npy, write_npz};
 use trine::{Program, RunError, Session, SessionOptions, Tensor};
 use trine_ir::Type;
 
-use super::args::{CompileArgs, DimArgs, ThreadArgs};
+use super::args::{CompileArgs, DimArgs, RunArgs};
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
 use super::model::compile;
@@ -36,7 +36,7 @@ Examples:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The model: .onnx or .ir
+    /// The model: .onnx, .ir or .trine
     model: PathBuf,
 
     /// Arrays to run on: FILE.npz, NAME=FILE.npy, NAME=FILE.pb or NAME=FILE.npz:ARRAY (repeatable)
@@ -62,7 +62,7 @@ pub struct Args {
     compile: CompileArgs,
 
     #[command(flatten)]
-    threads: ThreadArgs,
+    run: RunArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
@@ -71,13 +71,13 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     let mut options = args.compile.options_for(&args.dims);
     options.fed = inputs::fed(&args.model, &args.inputs)?;
-    let mut program = Arc::new(compile(&args.model, &options)?);
+    let mut program = Arc::new(compile(&args.model, &options, args.run.weights())?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = match args.random {
         true => made_up(&program, inputs::read_given(&args.inputs, &ports)?)?,
         false => inputs::read(&args.inputs, &ports)?,
     };
-    let how = SessionOptions { threads: args.threads.threads(), ..SessionOptions::default() };
+    let how = SessionOptions { threads: args.run.threads(), ..SessionOptions::default() };
     let mut session = Session::new(program.clone(), &how);
     let progress = Spinner::new(format!("running {}", args.model.display()));
     let mut start = Instant::now();
@@ -86,7 +86,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     if matches!(ran, Err(RunError::Sizes(_))) && !sizes.is_empty() {
         // What was assumed of open sizes does not hold of these, for which the model may mean something else.
         options.dims.extend(sizes);
-        if let Ok(fixed) = compile(&args.model, &options) {
+        if let Ok(fixed) = compile(&args.model, &options, args.run.weights()) {
             program = Arc::new(fixed);
             session = Session::new(program.clone(), &how);
             start = Instant::now();

@@ -4,6 +4,7 @@ mod biases;
 mod calibrated;
 mod cli;
 mod cli_bench;
+mod compiled;
 mod documents;
 mod exit_codes;
 mod explain;

@@ -77,6 +77,15 @@ impl CodegenError {
     }
 }
 
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
 /// Why a module has no program.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {

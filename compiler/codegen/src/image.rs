@@ -1,6 +1,8 @@
 //! What a program is made of besides the plans of its kernels: machine code, constants as kernels read them, buffers, and
-//! the order of steps. It becomes a [program](program) that runs at once, or an [object file](object).
+//! the order of steps. It becomes a [program](program) that runs at once, a [file](artefact) that the runtime loads, or an
+//! [object file](object).
 
+pub mod artefact;
 mod buffers;
 mod constants;
 mod entry;
@@ -12,7 +14,7 @@ mod run;
 pub mod text;
 
 use cranelift_module::FuncId;
-use trine_runtime::Plan;
+use trine_runtime::{Plan, StepKind};
 
 use self::constants::Wanted;
 use self::functions::Functions;
@@ -43,5 +45,11 @@ impl Image {
         functions.define_all(translated).map_err(|e| CodegenError::bug("code", e))?;
         let plan = plan.with_code(|()| ids.next().ok_or(CodegenError::malformed("a kernel")))?;
         Ok(Image { target: kernels.target.clone(), plan, functions, consts })
+    }
+
+    /// The steps that run by their meaning, as errors call them.
+    pub fn interpreted(&self) -> impl Iterator<Item = &str> {
+        let steps = self.plan.steps.iter().filter(|s| matches!(s.kind, StepKind::Interpret(_)));
+        steps.map(|step| step.place.as_str())
     }
 }

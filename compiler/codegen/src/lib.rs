@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Module ──form──▶ Module of kernels ──Kernels::plan──▶ Kernels ──▶ Program, which runs here
+//!                                                               ├──▶ artefact, a file that the runtime loads
 //!                                                               └──▶ Object, for any linker
 //! ```
 //!
@@ -17,7 +18,7 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 
-pub use error::{BuildError, CodegenError, ObjectError};
+pub use error::{BuildError, CodegenError, ObjectError, WriteError};
 pub use plan::Kernels;
 pub use target::Target;
 

@@ -3,6 +3,7 @@
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
 use target_lexicon::Triple;
+use trine_runtime::cpu;
 use trine_ukernel::{Features, second_cache};
 
 use super::error::CodegenError;
@@ -28,22 +29,22 @@ impl Target {
         Ok(Target { cache: second_cache().unwrap_or(USUAL_CACHE), ..target })
     }
 
-    /// What code that is shipped is made for: `native`, this machine; a CPU of this architecture as Cranelift names
-    /// it, `x86-64-v3`; or the baseline of a triple, `aarch64-unknown-linux-gnu`.
+    /// What code that is shipped is made for: `native`, this machine; `baseline`, every machine of this architecture; a CPU
+    /// of it as Cranelift names them, `x86-64-v3`, or `v3` for short; or the baseline of a triple,
+    /// `aarch64-unknown-linux-gnu`.
     pub fn named(name: &str) -> Result<Target, CodegenError> {
         let host = Triple::host();
         if name == "native" {
-            return Target::finish(native()?, Features::detect());
+            return Target::host();
         }
-        if Target::cpus().contains(&name) {
-            return Target::object(&host.to_string(), Some(name));
+        if name == "baseline" {
+            return Target::object(&host.to_string(), None);
+        }
+        let level = format!("x86-64-{name}");
+        if let Some(cpu) = Target::cpus().into_iter().find(|cpu| *cpu == name || *cpu == level) {
+            return Target::object(&host.to_string(), Some(cpu));
         }
         Target::object(name, None)
-    }
-
-    /// What every CPU of this architecture has.
-    pub fn baseline() -> Result<Target, CodegenError> {
-        Target::object(&Triple::host().to_string(), None)
     }
 
     /// The CPUs of this architecture that have a name.
@@ -86,20 +87,31 @@ impl Target {
         Ok(Target { isa, features, cache: USUAL_CACHE, forced: vec![] })
     }
 
+    /// The extensions of the instruction set that code for the target uses, by the names that the runtime looks for.
+    pub fn extensions(&self) -> Vec<String> {
+        let flags = self.isa.isa_flags().into_iter().filter(|flag| flag.as_bool() == Some(true));
+        let extension = |name: &str| {
+            let name = name.strip_prefix("has_")?;
+            let theirs = ["sse41", "sse42", "avx_vnni", "pauth"].iter().position(|known| *known == name);
+            Some(theirs.map_or(name, |i| ["sse4.1", "sse4.2", "avxvnni", "paca"][i]).to_string())
+        };
+        let mut all: Vec<String> = flags.filter_map(|flag| extension(flag.name)).collect();
+        for name in self.features.names() {
+            if !all.iter().any(|known| known == name) {
+                all.push(name.into());
+            }
+        }
+        all
+    }
+
     /// An error if this machine cannot run what is compiled for the target.
     pub fn expect_here(&self) -> Result<(), CodegenError> {
-        let here = Target::finish(native()?, Features::detect())?;
-        let flags = here.isa.isa_flags();
-        let has = |name: &str| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
-        let lacks = self.isa.isa_flags().into_iter().find(|f| f.as_bool() == Some(true) && !has(f.name));
-        let message = match lacks {
-            _ if self.isa.triple().architecture != here.isa.triple().architecture => {
-                format!("code for `{}` does not run here", self.isa.triple())
+        let triple = self.isa.triple();
+        let message = match cpu::lacking(self.extensions().iter().map(String::as_str)) {
+            _ if triple.architecture != Triple::host().architecture => {
+                format!("code for `{triple}` does not run here")
             }
-            Some(flag) => format!("this machine lacks `{}`", flag.name),
-            None if !here.features.contains(self.features) => {
-                format!("this machine lacks some of {}", self.features)
-            }
+            Some(extension) => format!("this machine lacks `{extension}`"),
             None => return Ok(()),
         };
         Err(CodegenError::Target { message })
@@ -126,4 +138,28 @@ impl Target {
 /// This machine's instruction set.
 fn native() -> Result<cranelift_codegen::isa::Builder, CodegenError> {
     cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_has_what_code_for_it_uses() {
+        let host = Target::host().unwrap();
+        host.expect_here().unwrap();
+        assert_eq!(cpu::lacking(host.extensions().iter().map(String::as_str)), None);
+    }
+
+    #[test]
+    fn the_runtime_knows_each_extension() {
+        if !cfg!(target_arch = "x86_64") {
+            return;
+        }
+        let asked: Vec<_> = Target::cpus().into_iter().map(|cpu| Target::named(cpu).unwrap()).collect();
+        let known = trine_runtime::cpu::known();
+        for extension in asked.iter().flat_map(Target::extensions) {
+            assert!(known.contains(&&*extension), "{extension}");
+        }
+    }
 }

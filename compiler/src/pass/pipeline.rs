@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Exactness, Options, Pass};
 
 /// Passes in order, with their options.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pipeline(pub Vec<Step>);
 
 /// One pass of a pipeline.
@@ -13,6 +13,12 @@ pub struct Pipeline(pub Vec<Step>);
 pub struct Step {
     pub pass: &'static Pass,
     pub options: Options,
+}
+
+impl PartialEq for Step {
+    fn eq(&self, other: &Step) -> bool {
+        self.pass.name == other.pass.name && self.options == other.options
+    }
 }
 
 impl Pipeline {

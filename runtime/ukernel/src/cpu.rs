@@ -68,6 +68,11 @@ impl Features {
         if bits < 1 << Self::NAMES.len() { Some(Self(bits)) } else { None }
     }
 
+    /// The names of all features in the set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| name)
+    }
+
     /// The set of one feature, from its name as displayed.
     pub fn from_name(name: &str) -> Option<Self> {
         let named = Self::NAMES.iter().find(|(_, known)| *known == name);
@@ -90,12 +95,8 @@ impl fmt::Display for Features {
         if *self == Self::NONE {
             return f.write_str("baseline");
         }
-        let mut separator = "";
-        for (feature, name) in Self::NAMES {
-            if self.contains(feature) {
-                write!(f, "{separator}{name}")?;
-                separator = "+";
-            }
+        for (i, name) in self.names().enumerate() {
+            write!(f, "{}{name}", if i == 0 { "" } else { "+" })?;
         }
         Ok(())
     }

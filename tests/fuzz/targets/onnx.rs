@@ -5,6 +5,6 @@
 #[path = "../modules.rs"]
 mod modules;
 
-use modules::{entry, feed, graphs};
+use modules::{entry, feed, graphs, sections};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry::onnx(bytes));

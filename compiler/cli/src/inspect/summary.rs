@@ -204,7 +204,7 @@ fn dim(dim: &trine_ir::Dim) -> Json {
     dim.as_const().map_or_else(|| json!(dim.to_string()), |n| json!(n))
 }
 
-fn size(bytes: usize) -> String {
+pub fn size(bytes: usize) -> String {
     let units = ["bytes", "KiB", "MiB", "GiB"];
     let power = (0..units.len()).rev().find(|p| bytes >= 1 << (10 * p)).unwrap_or(0);
     match power {

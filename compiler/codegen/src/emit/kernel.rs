@@ -1,5 +1,7 @@
 //! What an emitter says of the kernel that it is about to write.
 
+use std::fmt;
+
 use trine_ir::{Dim, Graph};
 use trine_ukernel::Geometry;
 use trine_ukernel::matmul::{Codes, Panels};
@@ -77,6 +79,21 @@ impl ArgLayout {
             ArgLayout::BlockScales(codes) | ArgLayout::BlockZeros(codes) => {
                 Some(codes.scales_len().and_then(|len| len.checked_mul(4)))
             }
+        }
+    }
+}
+
+/// As `trine inspect` shows it.
+impl fmt::Display for ArgLayout {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            ArgLayout::Dense => f.write_str("dense"),
+            ArgLayout::Weights(g) => write!(f, "{}[{},{}] by {}", g.layout.name(), g.n, g.k, g.group),
+            ArgLayout::Scales(g) => write!(f, "scales[{},{}]", g.groups, g.n_padded),
+            ArgLayout::Panels(p) => write!(f, "panels[{},{}]", p.k, p.n),
+            ArgLayout::Codes(c) => write!(f, "codes[{},{}]", c.n, c.k),
+            ArgLayout::BlockScales(c) => write!(f, "code scales[{},{}]", c.n, c.k),
+            ArgLayout::BlockZeros(c) => write!(f, "code zeros[{},{}]", c.n, c.k),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::hash_map::Entry;
 use std::fmt::Display;
+use std::ops::Range;
 
 use bytes::Bytes;
 use rayon::prelude::*;
@@ -17,14 +18,23 @@ use trine_runtime::{Constant, RunError};
 use crate::emit::ArgLayout;
 use crate::error::BuildError;
 
+/// Bytes of constants that are made before they are written to a file, unless one alone is larger.
+const STREAMED: usize = 64 << 20;
+
 /// A constant, and how its kernels read it.
 #[derive(Clone)]
 pub struct Wanted {
+    /// What the module calls it; empty for a literal.
+    pub name: String,
     pub tensor: Tensor,
     pub layout: ArgLayout,
 }
 
 impl Wanted {
+    pub fn key(&self) -> Key {
+        ((self.tensor.bytes().as_ptr().addr(), self.tensor.bytes().len()), self.layout)
+    }
+
     /// Bytes that it takes as it is read; `None` on overflow.
     fn len(&self) -> Option<usize> {
         self.layout.packed_bytes().unwrap_or(Some(self.tensor.bytes().len()))
@@ -71,34 +81,106 @@ impl Wanted {
     }
 }
 
+/// What tells constants apart as long as their tensors live: start and length of the tensor, and how it is read.
+pub type Key = ((usize, usize), ArgLayout);
+
+/// Constants one after the other, each from a cache line on.
+pub struct Pieces<'w> {
+    starts: FxHashMap<Key, usize>,
+    /// Each once, with its length.
+    items: Vec<(&'w Wanted, usize)>,
+    /// Bytes of all.
+    pub total: usize,
+}
+
+impl<'w> Pieces<'w> {
+    pub fn new(wanted: impl IntoIterator<Item = &'w Wanted>) -> Result<Pieces<'w>, BuildError> {
+        let mut pieces = Pieces { starts: FxHashMap::default(), items: vec![], total: 0 };
+        for item in wanted {
+            // One tensor may be several constants.
+            if let Entry::Vacant(start) = pieces.starts.entry(item.key()) {
+                start.insert(pieces.total);
+                let len = item.len().ok_or_else(too_large)?;
+                pieces.items.push((item, len));
+                let end = len.checked_next_multiple_of(ALIGN).and_then(|len| pieces.total.checked_add(len));
+                pieces.total = end.ok_or_else(too_large)?;
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// Where a constant is, if it is one of these.
+    pub fn place(&self, wanted: &Wanted) -> Option<Range<usize>> {
+        let start = *self.starts.get(&wanted.key())?;
+        Some(start..start + wanted.len()?)
+    }
+
+    /// All of them in memory.
+    fn fill(&self) -> Result<AlignedBytes, BuildError> {
+        // Or a model would be in memory twice.
+        let mapped = FileMappings::now();
+        self.items.iter().for_each(|(item, _)| mapped.release(item.tensor.bytes()));
+        let mut memory = AlignedBytes::zeroed(self.total)?;
+        self.write(&self.items, memory.as_mut_slice(), &mapped)?;
+        Ok(memory)
+    }
+
+    /// Gives `out` all of them in pieces of some megabytes, so that few are in memory at once.
+    pub fn stream<E: From<BuildError>>(&self, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mapped = FileMappings::now();
+        let mut rest = self.items.as_slice();
+        while !rest.is_empty() {
+            let mut len = 0;
+            let fits = |(_, own): &&(&Wanted, usize)| {
+                len += own.next_multiple_of(ALIGN);
+                len <= STREAMED
+            };
+            let (some, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            let total = some.iter().map(|(_, len)| len.next_multiple_of(ALIGN)).sum();
+            let mut memory = AlignedBytes::zeroed(total).map_err(BuildError::from)?;
+            self.write(some, memory.as_mut_slice(), &mapped)?;
+            out(memory.as_slice())?;
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Writes `items` into zeroed memory, on all cores.
+    fn write(
+        &self,
+        items: &[(&Wanted, usize)],
+        mut rest: &mut [u8],
+        mapped: &FileMappings,
+    ) -> Result<(), BuildError> {
+        let mut places = vec![];
+        for (item, len) in items {
+            let (to, others) = rest.split_at_mut(len.next_multiple_of(ALIGN));
+            rest = others;
+            places.push((&mut to[..*len], *item));
+        }
+        places.into_par_iter().try_for_each(|(to, item)| {
+            item.write(to)?;
+            mapped.release(item.tensor.bytes());
+            Ok::<(), BuildError>(())
+        })
+    }
+}
+
 /// Lays constants out. `module` keeps those that are still dense, in their new place, and of the others those alone
 /// that ops without a kernel read.
 pub fn lay_out(wanted: &[Wanted], module: &mut Module) -> Result<Vec<Constant>, BuildError> {
-    let (mut starts, mut items, mut total) = (FxHashMap::default(), vec![], 0usize);
-    for item in wanted {
-        // One tensor may be several constants.
-        if let Entry::Vacant(start) = starts.entry((place(&item.tensor), item.layout)) {
-            start.insert(total);
-            let len = item.len().ok_or_else(too_large)?;
-            items.push((item, len));
-            let end = len.checked_next_multiple_of(ALIGN).and_then(|len| total.checked_add(len));
-            total = end.ok_or_else(too_large)?;
-        }
-    }
-    let memory = Bytes::from_owner(fill(&items, total)?);
+    let pieces = Pieces::new(wanted)?;
+    let memory = Bytes::from_owner(pieces.fill()?);
     let moved = |tensor: &Tensor| -> Result<Option<Tensor>, BuildError> {
-        let Some(start) = starts.get(&(place(tensor), ArgLayout::Dense)) else { return Ok(None) };
-        let bytes = memory.slice(*start..start + tensor.bytes().len());
-        Ok(Some(Tensor::new(tensor.elem(), tensor.dims().to_vec(), bytes).map_err(malformed)?))
+        let dense = Wanted { name: String::new(), tensor: tensor.clone(), layout: ArgLayout::Dense };
+        let Some(place) = pieces.place(&dense) else { return Ok(None) };
+        let moved = Tensor::new(tensor.elem(), tensor.dims().to_vec(), memory.slice(place));
+        Ok(Some(moved.map_err(malformed)?))
     };
     let constants = wanted.iter().map(|item| {
         Ok(match moved(&item.tensor)?.filter(|_| item.layout == ArgLayout::Dense) {
             Some(tensor) => Constant::Tensor(tensor),
-            None => {
-                let start = starts[&(place(&item.tensor), item.layout)];
-                let len = item.len().ok_or_else(too_large)?;
-                Constant::Packed(memory.slice(start..start + len))
-            }
+            None => Constant::Packed(memory.slice(pieces.place(item).ok_or_else(too_large)?)),
         })
     });
     let constants = constants.collect::<Result<_, BuildError>>()?;
@@ -114,29 +196,8 @@ pub fn lay_out(wanted: &[Wanted], module: &mut Module) -> Result<Vec<Constant>, 
     Ok(constants)
 }
 
-/// The items one after the other, each from a cache line on.
-fn fill(items: &[(&Wanted, usize)], total: usize) -> Result<AlignedBytes, BuildError> {
-    // Or a model would be in memory twice.
-    let mapped = FileMappings::now();
-    items.iter().for_each(|(item, _)| mapped.release(item.tensor.bytes()));
-    let mut memory = AlignedBytes::zeroed(total)?;
-    let mut rest = memory.as_mut_slice();
-    let mut places = vec![];
-    for (item, len) in items {
-        let (to, behind) = rest.split_at_mut(len.next_multiple_of(ALIGN));
-        rest = behind;
-        places.push((&mut to[..*len], *item));
-    }
-    places.into_par_iter().try_for_each(|(to, item)| {
-        item.write(to)?;
-        mapped.release(item.tensor.bytes());
-        Ok::<(), BuildError>(())
-    })?;
-    Ok(memory)
-}
-
 /// Constants of functions that steps without a kernel may call.
-fn read_by_functions(module: &Module) -> FxHashSet<String> {
+pub fn read_by_functions(module: &Module) -> FxHashSet<String> {
     let functions =
         module.functions.iter().filter(|(name, f)| *name != MAIN && f.kind == FunctionKind::Graph);
     let defs = functions.flat_map(|(_, f)| f.graph.order().into_iter().map(|node| f.graph.def(node)));
@@ -145,11 +206,6 @@ fn read_by_functions(module: &Module) -> FxHashSet<String> {
         _ => None,
     });
     keys.collect()
-}
-
-/// Start and length: what tells tensors apart as long as they live.
-fn place(tensor: &Tensor) -> (usize, usize) {
-    (tensor.bytes().as_ptr().addr(), tensor.bytes().len())
 }
 
 fn malformed(error: impl Display) -> BuildError {
@@ -168,7 +224,7 @@ mod tests {
 
     fn dense(value: f32, count: usize) -> Wanted {
         let tensor = Tensor::from_vec(vec![count], vec![value; count]).unwrap();
-        Wanted { tensor, layout: ArgLayout::Dense }
+        Wanted { name: String::new(), tensor, layout: ArgLayout::Dense }
     }
 
     fn start(constant: &Constant) -> usize {
@@ -198,7 +254,7 @@ mod tests {
         let tensor = Tensor::from_vec(vec![2, 3], values).unwrap();
         let panels = Panels { k: 2, n: 3, transposed: false };
         let layouts = [ArgLayout::Dense, ArgLayout::Panels(panels)];
-        let wanted = layouts.map(|layout| Wanted { tensor: tensor.clone(), layout });
+        let wanted = layouts.map(|layout| Wanted { name: String::new(), tensor: tensor.clone(), layout });
         let consts = lay_out(&wanted, &mut Module::default()).unwrap();
         assert_eq!(consts[0].bytes(), tensor.bytes());
         assert_eq!(consts[1].bytes().len(), 2 * 4 * WIDTH);

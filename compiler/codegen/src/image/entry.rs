@@ -111,7 +111,7 @@ impl Function<'_> {
         for derived in &plan.derived {
             sizes.derive(self, derived);
         }
-        for (left, right) in plan.requires.iter().flatten() {
+        for (left, right) in plan.requires.iter().filter_map(|r| r.sizes.as_ref()) {
             let (left, right) = (sizes.sum(self, left), sizes.sum(self, right));
             let differ = self.b.ins().icmp(IntCC::NotEqual, left, right);
             sizes.refuse(self, differ);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 use trine_ir::dim::{Atom, Factor, Symbol};
 use trine_ir::{Def, Dim, Graph, MAIN, Module, NodeId, Op, Type, Value};
-use trine_runtime::{Buffer, Derived, Kernel, Place, Plan, Port, Size, State, Step, StepKind};
+use trine_runtime::{Buffer, Derived, Kernel, Place, Plan, Port, Required, Size, State, Step, StepKind};
 
 use super::buffers;
 use super::constants::Wanted;
@@ -37,8 +37,9 @@ pub fn plan(kernels: &Kernels) -> Result<(Plan<()>, Vec<Wanted>), BuildError> {
     builder.run(main)?;
     let Builder { places, consts, mut buffers, steps, .. } = builder;
     let port = |v: &Value, place| {
-        let ty = main.ty(*v).clone();
-        Ok(Port { name: main.name(*v).into(), shape: shape(&ty, &symbols)?, ty, place })
+        let ty = main.ty(*v);
+        let nowhere = || BuildError::Malformed(format!("{ty} has a symbol that is nowhere"));
+        Port::new(main.name(*v).into(), ty.clone(), &symbols, place).ok_or_else(nowhere)
     };
     // An input that is an output is copied, and is found there from then on.
     let inputs = main.params().iter().enumerate().map(|(i, v)| port(v, Place::Input(i)));
@@ -48,8 +49,7 @@ pub fn plan(kernels: &Kernels) -> Result<(Plan<()>, Vec<Wanted>), BuildError> {
     let known = inputs.iter().flat_map(|p| p.ty.dims.iter().flat_map(Dim::symbols)).collect();
     let slots = buffers::assign(&mut buffers, &steps, &outputs, &known);
     let states = states(module, main);
-    let size = |dim: &Dim| Size::new(dim, &symbols);
-    let requires = module.requires.iter().map(|r| Some((size(&r.left)?, size(&r.right)?))).collect();
+    let requires = module.requires.iter().map(|r| Required::new(r.clone(), &symbols)).collect();
     let kernels = called.into_iter().map(|(kernel, _)| kernel).collect();
     Ok((Plan { symbols, derived, requires, inputs, outputs, buffers, slots, kernels, steps, states }, consts))
 }
@@ -137,7 +137,7 @@ impl Builder<'_> {
                 Def::Const(_) => {}
                 Def::Literal(l) => {
                     let tensor = l.tensor().map_err(|e| BuildError::Malformed(e.to_string()))?;
-                    self.consts.push(Wanted { tensor, layout: ArgLayout::Dense });
+                    self.consts.push(Wanted { name: String::new(), tensor, layout: ArgLayout::Dense });
                     self.places.insert(Value { node, result: 0 }, Place::Const(self.consts.len() - 1));
                 }
                 Def::Op(_) if aliases.contains(&node) => {
@@ -210,7 +210,7 @@ impl Builder<'_> {
             None => StepKind::Interpret(op.clone()),
         };
         let place = trine_ir::Place::new(MAIN, graph, node).to_string();
-        self.steps.push(Step { kind, args, results, place });
+        self.steps.push(Step { kind, node: Some(node), args, results, place });
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl Builder<'_> {
         let op = Op::from(trine_ir::ops::Identity {});
         let place = format!("output `{}`", graph.name(output));
         let kind = StepKind::Interpret(op);
-        self.steps.push(Step { kind, args: vec![Some(from)], results: vec![to], place });
+        self.steps.push(Step { kind, node: None, args: vec![Some(from)], results: vec![to], place });
         self.places.insert(output, to);
         Ok(())
     }
@@ -231,14 +231,7 @@ impl Builder<'_> {
             place: trine_ir::Place::new(MAIN, graph, value.node).to_string(),
             ty: ty.to_string(),
         };
-        let count = ty.count().ok_or_else(overflow)?;
-        let bytes = match ty.elem.bits() {
-            bits @ 8.. => count.mul(&Dim::constant(bits / 8)),
-            // Packed elements: room for one a byte is enough.
-            _ => Some(count),
-        };
-        let bytes = Size::new(&bytes.ok_or_else(overflow)?, self.symbols).ok_or_else(overflow)?;
-        self.buffers.push(Buffer { ty: ty.clone(), shape: shape(ty, self.symbols)?, bytes, slot: None });
+        self.buffers.push(Buffer::new(ty.clone(), self.symbols).ok_or_else(overflow)?);
         Ok(Place::Buffer(self.buffers.len() - 1))
     }
 
@@ -256,7 +249,7 @@ impl Builder<'_> {
             .consts
             .get(key)
             .ok_or_else(|| BuildError::Malformed(format!("no data for `@{key}`")))?;
-        self.consts.push(Wanted { tensor: tensor.clone(), layout });
+        self.consts.push(Wanted { name: key.into(), tensor: tensor.clone(), layout });
         self.named.insert(id, self.consts.len() - 1);
         Ok(Place::Const(self.consts.len() - 1))
     }
@@ -285,9 +278,9 @@ pub fn symbols(module: &Module) -> (Vec<Arc<str>>, Vec<Derived>) {
     for atom in atoms {
         let name: Arc<str> = atom.to_string().into();
         // What is derived from a name that only a requirement has is not needed.
-        let args: Option<Vec<_>> = atom.args().iter().map(|d| Size::new(d, &symbols)).collect();
-        if let Some(args) = args.filter(|_| seen.insert(name.clone())) {
-            derived.push(Derived { op: atom.op(), args, dim: Dim::from(atom) });
+        let new = Derived::new(Dim::from(atom), &symbols);
+        if let Some(new) = new.filter(|_| seen.insert(name.clone())) {
+            derived.push(new);
             symbols.push(name);
         }
     }
@@ -305,12 +298,6 @@ fn atoms_of(dim: &Dim, atoms: &mut Vec<Arc<Atom>>) {
             atoms.push(atom.clone());
         }
     }
-}
-
-fn shape(ty: &Type, symbols: &[Arc<str>]) -> Result<Vec<Size>, BuildError> {
-    let size = |d: &Dim| Size::new(d, symbols);
-    let shape: Option<_> = ty.dims.iter().map(size).collect();
-    shape.ok_or_else(|| BuildError::Malformed(format!("{ty} has a symbol that is nowhere")))
 }
 
 /// Inputs that a kernel appends to or writes into, with the outputs that they become.
