@@ -13,7 +13,7 @@ use crate::remembered;
 use trine_codegen::choice::{self, Choices};
 use trine_codegen::image::Image;
 use trine_codegen::image::artefact::Variant;
-use trine_codegen::image::object::{Object, object};
+use trine_codegen::image::object::{Object, Weights, object};
 use trine_codegen::image::text::{Language, show};
 use trine_codegen::plan::form::form;
 use trine_codegen::plan::outline::outline_sums;
@@ -26,13 +26,14 @@ use trine_codegen::{BuildError, Kernels, ObjectError, Target};
 ///
 /// ```
 /// use trine::codegen::Target;
+/// use trine::codegen::image::object::Weights;
 /// use trine::{Compiler, Options};
 ///
 /// let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/models/digits/mlp.onnx");
 /// let mut module = trine::load(model)?;
 /// let mut compiler = Compiler::for_target(Target::named("native")?, Options::default())?;
 /// compiler.optimize(&mut module)?;
-/// let object = compiler.object(module, "digits")?;
+/// let object = compiler.object(module, "digits", Weights::Embed)?;
 /// assert!(object.header.contains("int64_t digits_run("));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -98,8 +99,13 @@ impl<'o> Compiler<'o> {
     }
 
     /// Makes an object file of an optimised module. `name` is a C identifier, with which the functions of the object begin.
-    pub fn object(&mut self, mut module: Module, name: &str) -> Result<Object, ObjectError> {
-        self.with_kernels(&mut module, |kernels| object(kernels, name))
+    pub fn object(
+        &mut self,
+        mut module: Module,
+        name: &str,
+        weights: Weights,
+    ) -> Result<Object, ObjectError> {
+        self.with_kernels(&mut module, |kernels| object(kernels, name, weights))
     }
 
     /// The kernel `name` of an optimised module, or all with their calls, in a language to read.

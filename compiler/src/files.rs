@@ -100,6 +100,11 @@ fn fix(module: &mut Module, dims: &[(String, usize)]) -> Result<(), ImportError>
 pub struct Sources(Vec<Mapped>);
 
 impl Sources {
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(|file| file.bytes.len()).sum()
+    }
+
     /// An error if a file is no longer what was mapped, by length and time of change: what was computed from it
     /// may be neither the old model nor the new.
     pub fn check(&self) -> Result<(), Error> {

@@ -81,6 +81,11 @@ fn import(name: &str) -> Option<*const u8> {
     microkernel().or_else(libcall).map(|(_, address)| address)
 }
 
+/// Whether the C library's math has it under this name.
+pub fn is_math(name: &str) -> bool {
+    libcalls().iter().any(|(symbol, _)| *symbol == name)
+}
+
 macro_rules! libcalls {
     ($($name:ident = |$($arg:ident),+| -> $ty:ty { $body:expr })*) => {
         /// What Cranelift calls by the C library's names.

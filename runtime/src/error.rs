@@ -30,6 +30,8 @@ pub enum RunError {
     StateDims { name: String, axis: usize, was: usize, now: usize },
     #[error("the states `{name}` and `{other}` would hold {positions} and {others} positions")]
     StatesDiffer { name: String, positions: usize, other: String, others: usize },
+    #[error("the saved state `{name}` does not fit: {message}")]
+    SavedState { name: String, message: String },
     #[error("a size is negative or too large{}", if dims.is_empty() { String::new() } else { format!(" for {dims}") })]
     NoSize { dims: String },
     /// Only of a guarded session.

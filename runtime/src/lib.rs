@@ -22,6 +22,7 @@ mod memory;
 mod named;
 mod pool;
 pub mod program;
+mod saved;
 mod schedule;
 pub mod session;
 mod sizes;
@@ -34,5 +35,6 @@ pub use kernel::{Kernel, KernelFn};
 pub use program::{
     Buffer, Constant, Derived, Parts, Place, Plan, Port, Program, Required, Size, State, Step, StepKind,
 };
+pub use saved::{Saved, SavedError};
 pub use session::{MAX_THREADS, Session, SessionOptions, View};
 pub use trine_ir::{DimEnv, Elem, Tensor, Type};

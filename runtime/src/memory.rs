@@ -204,6 +204,32 @@ impl Memory {
         self.states.forget(&self.program);
     }
 
+    /// What states that hold something are made for, and the making of them: as in [`States`].
+    pub fn held_states(&self, filled: usize) -> Option<&[usize]> {
+        self.states.held(filled)
+    }
+
+    pub fn make_states(&mut self, dims: Vec<usize>) -> Result<(), RunError> {
+        self.states.make(&self.program, dims)
+    }
+
+    /// The memory of a state.
+    pub fn state(&self, state: usize) -> &[u8] {
+        match self.states.at(state) {
+            (_, 0) => &[],
+            // SAFETY: the states have `len` initialised bytes there, and all that writes to them borrows `self` alone.
+            (start, len) => unsafe { std::slice::from_raw_parts(start, len) },
+        }
+    }
+
+    pub fn state_mut(&mut self, state: usize) -> &mut [u8] {
+        match self.states.at(state) {
+            (_, 0) => &mut [],
+            // SAFETY: as in `state`, and `self` is borrowed alone.
+            (start, len) => unsafe { std::slice::from_raw_parts_mut(start, len) },
+        }
+    }
+
     /// Gives slots what they need. Whether anything moved; `must` says that it has to.
     pub fn lay_out(&mut self, sizes: &Known, schedule: &Schedule, must: bool) -> Result<bool, RunError> {
         self.slots.clear();

@@ -56,18 +56,18 @@ impl View<'_> {
 }
 
 pub struct Session {
-    program: Arc<Program>,
+    pub(crate) program: Arc<Program>,
     pool: Pool,
     /// Values of the symbols, then the capacity of the states; -1 is unbound.
     dims: Vec<i64>,
     /// The dimensions that sizes, schedule, memory and calls are made for; empty when they are not.
-    made_for: Vec<i64>,
+    pub(crate) made_for: Vec<i64>,
     sizes: Sizes,
     schedule: Schedule,
-    memory: Memory,
+    pub(crate) memory: Memory,
     calls: Calls,
     /// How many positions the states hold.
-    filled: usize,
+    pub(crate) filled: usize,
     /// Whether the last run went well, so that there are outputs.
     has_outputs: bool,
     output_dims: Vec<Vec<usize>>,
@@ -87,7 +87,7 @@ impl Session {
         Session::build(program, options, true)
     }
 
-    fn build(program: Arc<Program>, options: &SessionOptions, is_guarded: bool) -> Session {
+    pub(crate) fn build(program: Arc<Program>, options: &SessionOptions, is_guarded: bool) -> Session {
         let capacity = options.state_capacity.filter(|_| !program.states.is_empty());
         let pool = Pool::new(options.threads);
         let mut sizes = Sizes::new(&program);

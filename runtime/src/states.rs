@@ -51,7 +51,9 @@ impl States {
     /// Makes states for the dimensions, if they are not: `filled` says how many positions there are to lose. Whether they
     /// moved.
     pub fn reserve(&mut self, program: &Parts, dims: &[i64], filled: usize) -> Result<bool, RunError> {
-        let Some(capacity) = self.capacity else { return Ok(false) };
+        if self.capacity.is_none() {
+            return Ok(false);
+        }
         let is_wanted = filled > 0 || self.written;
         if let Some(made_for) = &self.made_for {
             let mut known = made_for.iter();
@@ -67,9 +69,22 @@ impl States {
                 return Err(RunError::StateDims { name: name.into(), axis, was, now });
             }
         }
+        let new = fixed_dims(program, dims).map(|(_, _, dim)| dim).collect::<Result<_, RunError>>();
         self.made_for = None;
-        let new: Vec<usize> =
-            fixed_dims(program, dims).map(|(_, _, dim)| dim).collect::<Result<_, RunError>>()?;
+        self.make(program, new?)?;
+        Ok(true)
+    }
+
+    /// The dimensions of all states that they are made for, as `make` takes them, where they hold something: `filled` positions,
+    /// or what runs wrote into states without positions.
+    pub fn held(&self, filled: usize) -> Option<&[usize]> {
+        self.made_for.as_deref().filter(|_| filled > 0 || self.written)
+    }
+
+    /// Makes states for dimensions, one state's after the other's, the axes of positions left out. What they held is lost.
+    pub fn make(&mut self, program: &Parts, new: Vec<usize>) -> Result<(), RunError> {
+        self.made_for = None;
+        let Some(capacity) = self.capacity else { return Ok(()) };
         let mut rest = &new[..];
         self.slots.clear();
         for (s, state) in program.states.iter().enumerate() {
@@ -92,7 +107,7 @@ impl States {
             }
         }
         self.made_for = Some(new);
-        Ok(true)
+        Ok(())
     }
 
     /// Start and length of a state.

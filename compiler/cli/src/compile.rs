@@ -3,9 +3,10 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::ValueEnum;
-use trine::codegen::image::object::Object;
+use trine::codegen::image::object::{Object, Weights};
 use trine::codegen::image::text::Language;
 use trine::codegen::{BuildError, Target};
 use trine::{Backend, Compiler};
@@ -23,16 +24,17 @@ Examples:
   trine compile model.onnx -o build                            build/model.o and build/model.h
   trine compile model.onnx -o build --cpu v3                   for any CPU with AVX2
   trine compile model.onnx -o build --cpu native               for this machine, with all that it can do
-  trine compile model.onnx -o build --name net && cc main.c build/net.o libtrine_ukernel.a -lm
+  trine compile model.onnx -o build --name net && cc main.c build/net.o
+  trine compile model.onnx -o build --emit shared --weights file    build/model.so and build/model.weights, for dlopen
   trine compile model.onnx --emit asm --cpu native --kernel add_rms_norm_64
 
 A .trine file is code: load only what you trust. Where a model is for several CPUs, the best that a machine has is run.
 
-The object holds code and weights. The header declares
+An object holds code, microkernels and weights; whatever links it needs nothing of Trine. The header says in code what
+inputs, outputs and open sizes there are, and declares
+  int64_t NAME_check_cpu(void);
   int64_t NAME_arena_size(const int64_t *dims);
-  int64_t NAME_run(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena);
-and says which dimensions, inputs and outputs there are. Objects that call microkernels link with an archive:
-  cargo rustc -p trine-ukernel --lib --release --crate-type staticlib -- --cfg trine_archive -C panic=abort";
+  int64_t NAME_run(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena);";
 
 /// Compile a model to a file that is loaded at once, or to an object file for C, or show its kernels
 ///
@@ -52,6 +54,10 @@ pub struct Args {
     /// The .trine file to write, or the folder for an object file, which is made where there is none
     #[arg(short, long, value_name = "FILE|FOLDER")]
     output: Option<PathBuf>,
+
+    /// Where the weights of an object are: in it, or in NAME.weights, which the caller maps
+    #[arg(long, value_name = "WHERE", default_value = "embed")]
+    weights: WeightsArg,
 
     /// Show this kernel alone
     #[arg(long, value_name = "NAME")]
@@ -80,6 +86,8 @@ enum Emit {
     Trine,
     /// NAME.o and NAME.h
     Obj,
+    /// NAME.so and NAME.h, which the C compiler links
+    Shared,
     /// Trine's IR: the model as calls of kernels, and the kernels
     Ir,
     /// The same as graphs for Graphviz
@@ -90,11 +98,17 @@ enum Emit {
     Asm,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum WeightsArg {
+    Embed,
+    File,
+}
+
 impl Emit {
     /// The language that kernels are shown in.
     fn language(self) -> Option<Language> {
         match self {
-            Emit::Trine | Emit::Obj => None,
+            Emit::Trine | Emit::Obj | Emit::Shared => None,
             Emit::Ir => Some(Language::Ir),
             Emit::Dot => Some(Language::Dot),
             Emit::Clif => Some(Language::Clif),
@@ -127,13 +141,15 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         (Emit::Trine, None) => {
             return Err(Failure::usage("a .trine file needs a name", "--output FILE.trine gives one"));
         }
-        (Emit::Obj, None) => {
+        (Emit::Obj | Emit::Shared, None) => {
             return Err(Failure::usage("an object file needs a folder", "--output FOLDER names it"));
         }
-        (Emit::Obj, Some(_)) if options.backend == Backend::Interpret => {
+        (Emit::Obj | Emit::Shared, Some(_)) if options.backend == Backend::Interpret => {
             return Err(Failure::usage("there is no interpreter in an object file", "leave out --backend"));
         }
-        (Emit::Obj, Some(folder)) => Make::Object(folder),
+        (Emit::Obj | Emit::Shared, Some(folder)) => {
+            Make::Object { folder, is_shared: matches!(emit, Emit::Shared) }
+        }
         (Emit::Ir | Emit::Dot | Emit::Clif | Emit::Asm, _) => {
             Make::Text(emit.language().unwrap_or(Language::Ir))
         }
@@ -162,9 +178,14 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
             trine::save_artefact(&variants, &path)?;
             format!("{}\n", path.display())
         }
-        Make::Object(folder) => {
+        Make::Object { folder, is_shared } => {
             let name = args.name.unwrap_or_else(|| identifier(&args.model));
-            write_object(&compiler.object(module, &name)?, &folder, &name)?
+            let weights = match args.weights {
+                WeightsArg::Embed => Weights::Embed,
+                WeightsArg::File => Weights::File,
+            };
+            let object = compiler.object(module, &name, weights)?;
+            write_object(&object, &folder, &name, is_shared)?
         }
     };
     drop(compiler);
@@ -177,24 +198,52 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
 /// What is made, and where it goes.
 enum Make {
     Artefact(PathBuf),
-    Object(PathBuf),
+    Object { folder: PathBuf, is_shared: bool },
     Text(Language),
 }
 
-/// Writes an object and its header, and says what there is now.
-fn write_object(object: &Object, folder: &Path, name: &str) -> Result<String, Failure> {
+/// Writes an object, or a library of it, and what belongs to it, and says what there is now and how it is linked.
+fn write_object(object: &Object, folder: &Path, name: &str, is_shared: bool) -> Result<String, Failure> {
     std::fs::create_dir_all(folder)
         .map_err(|e| Failure::input(format!("there can be no folder `{}`: {e}", folder.display()), ""))?;
-    let mut said = String::new();
-    for (extension, bytes) in [("o", &object.bytes[..]), ("h", object.header.as_bytes())] {
-        let path = folder.join(format!("{name}.{extension}"));
-        trine::write_atomically(&path, |file| file.write_all(bytes))?;
-        said += &format!("{}\n", path.display());
+    let path = |extension: &str| folder.join(format!("{name}.{extension}"));
+    let math = if object.needs_math { " -lm" } else { "" };
+    let code = path(if is_shared { "so" } else { "o" });
+    match is_shared {
+        true => link(&object.bytes, folder, &code)?,
+        false => trine::write_atomically(&code, |file| file.write_all(&object.bytes))?,
     }
-    if object.needs_archive() {
-        said += "link with libtrine_ukernel.a, which `trine compile --help` says how to make\n";
+    let mut said = format!("{}\n", code.display());
+    let others = [("h", Some(object.header.as_bytes())), ("weights", object.weights.as_deref())];
+    for (extension, bytes) in others {
+        if let Some(bytes) = bytes {
+            trine::write_atomically(&path(extension), |file| file.write_all(bytes))?;
+            said += &format!("{}\n", path(extension).display());
+        }
+    }
+    if !is_shared {
+        said += &format!("cc main.c {}{math}\n", code.display());
     }
     Ok(said)
+}
+
+/// Has the C compiler make a shared library of an object. It depends on no other library.
+fn link(object: &[u8], folder: &Path, library: &Path) -> Outcome {
+    let fail =
+        |what: String| Failure::input(what, "--emit obj needs no linker; the variable CC names another one");
+    let given = tempfile::Builder::new().suffix(".o").tempfile_in(folder);
+    let given = given.map_err(|e| fail(format!("cannot write to `{}`: {e}", folder.display())))?;
+    std::fs::write(given.path(), object)?;
+    let made = tempfile::Builder::new().suffix(".so").tempfile_in(folder)?.into_temp_path();
+    let cc = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let mut command = Command::new(&cc);
+    command.args(["-shared", "-nostdlib", "-o"]).arg(&made).arg(given.path());
+    let linked = command.output().map_err(|e| fail(format!("cannot start `{}`: {e}", cc.display())))?;
+    if !linked.status.success() {
+        return Err(fail(format!("`{}` failed: {}", cc.display(), String::from_utf8_lossy(&linked.stderr))));
+    }
+    let bytes = std::fs::read(&made)?;
+    Ok(trine::write_atomically(library, |file| file.write_all(&bytes))?)
 }
 
 /// The stem of a file as a C identifier.

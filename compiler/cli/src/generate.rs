@@ -12,7 +12,7 @@ use trine::generate::{Decoder, Names, Sampler};
 use super::Out;
 use super::args::{CompileArgs, DimArgs, RunArgs};
 use super::failure::{Failure, Outcome};
-use super::model::compile;
+use super::model::{compile, is_artefact};
 use super::progress::Spinner;
 use super::tokenizer::TokenizerFile;
 
@@ -79,9 +79,18 @@ pub struct Args {
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
-    let text = Text::open(&args)?;
+    let load = || compile(&args.model, &args.compile.options_for(&args.dims), args.run.weights());
+    // A compiled model is there as fast as a tokenizer; before others are compiled it is known to be right.
+    let (text, program) = match is_artefact(&args.model) {
+        true => std::thread::scope(|scope| {
+            let text = scope.spawn(|| Text::open(&args));
+            let program = load();
+            (text.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), program)
+        }),
+        false => (Ok(Text::open(&args)?), load()),
+    };
+    let (text, program) = (text?, Arc::new(program?));
     let prompt = text.encode(&args.prompt)?;
-    let program = Arc::new(compile(&args.model, &args.compile.options_for(&args.dims), args.run.weights())?);
     let names = names_beside(&args.model)?;
     let mut decoder = Decoder::with_names(program, args.run.threads(), prompt.len() + args.count, &names)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };

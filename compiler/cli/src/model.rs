@@ -90,16 +90,18 @@ pub fn say(notes: &[String]) {
 pub fn warn_of_losses(report: &Report) {
     let is_lossy = |pass: &str| PASSES.iter().any(|p| p.name == pass && p.exactness == Exactness::Lossy);
     for step in report.steps.iter().filter(|s| is_lossy(s.pass)) {
-        let layers = step.layers.iter().map(|l| format!("  {l}"));
-        let notes = step.notes.iter().map(|n| format!("  {n}"));
-        let (what, lines): (_, Vec<String>) = match step.layers.is_empty() {
-            false => ("the weights", layers.collect()),
-            true => ("what is computed in", notes.collect()),
-        };
-        if !lines.is_empty() {
-            let (pass, count, lines) = (step.pass, lines.len(), lines.join("\n"));
-            let of = if step.layers.is_empty() { "" } else { " of" };
-            warn(format!("`{pass}` changed {what}{of} {count} layers; outputs are approximations\n{lines}"));
+        let (pass, count) = (step.pass, step.layers.len());
+        if let Some(worst) = step.layers.iter().max_by(|a, b| a.error.total_cmp(&b.error)) {
+            let others = if count > 1 { "\n  the others: `trine explain`" } else { "" };
+            warn(format!(
+                "`{pass}` changed the weights of {count} layers; outputs are approximations\n  the worst: {worst}{others}"
+            ));
+        } else if let Some(first) = step.notes.first() {
+            let others = if step.notes.len() > 1 { "\n  and so on: `trine explain`" } else { "" };
+            let count = step.notes.len();
+            warn(format!(
+                "`{pass}` changed what is computed in {count} layers; outputs are approximations\n  {first}{others}"
+            ));
         }
     }
 }

@@ -46,7 +46,8 @@ const DEFAULT_METHOD: &str = "gptq+cd+compensate";
 ///
 /// Every linear layer but the last is rounded to one or more planes of {-1, 0, +1} times scales, in order, each on
 /// what the already rounded ones give it; of a recurrent layer, the products with the sequence and with the states.
-/// Writes the model to DIR, as ONNX that other runtimes run too or as IR, with report.json and report.html.
+/// Writes the model to DIR, as ONNX that other runtimes run too or as IR, with report.json and report.html, and copies the
+/// tokenizer and configurations that lie beside it.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -197,7 +198,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let rounded = apply(&module, &calibrated, int8)?;
     let after = judge.quality(rounded.clone())?;
     let plain = weights_only(&module, &options, &judge, int8)?;
-    let report = Report {
+    let mut report = Report {
         model: path,
         recipe: &options.recipe,
         activations: &args.activations,
@@ -206,6 +207,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         before,
         after,
         plain,
+        bytes: [sources.bytes(), 0],
         seconds: start.elapsed().as_secs_f64(),
         peak_memory: peak_memory(),
     };
@@ -218,6 +220,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     sources.check()?;
     write(&args, format, path, folder, &rounded, &calibrated)?;
+    copy_beside(path, folder)?;
+    report.bytes[1] = model_bytes(folder)?;
     write_report(&report, folder)?;
     remove(&folder.join("partial"))?;
     warn(report.warning());
@@ -338,6 +342,45 @@ fn write(
         Format::Ir => trine::save(rounded, folder.join("model.ir"))?,
     }
     Ok(())
+}
+
+/// What language models have beside them, which says how to use them and stays as it is.
+const BESIDE: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "genai_config.json",
+];
+
+/// Copies what lies beside a model to the folder, unless it is the model's own.
+fn copy_beside(model: &Path, folder: &Path) -> Outcome {
+    for name in BESIDE {
+        let (from, to) = (model.with_file_name(name), folder.join(name));
+        if from.is_file() && from.canonicalize().ok() != to.canonicalize().ok() {
+            let bytes = std::fs::read(&from).map_err(|e| trine::FileError::read(&from, e))?;
+            trine::write_atomically(&to, |file| file.write_all(&bytes))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of the files of the model that was written to a folder.
+fn model_bytes(folder: &Path) -> Result<usize, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("model.") {
+            bytes += entry.metadata()?.len() as usize;
+        }
+    }
+    Ok(bytes)
 }
 
 fn remove(folder: &Path) -> Outcome {

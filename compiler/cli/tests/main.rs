@@ -12,14 +12,13 @@ mod features;
 mod feeds;
 mod norms;
 mod opt;
+mod readme;
 mod recurrent;
 mod rotation;
 mod ternarize;
 mod training;
 mod version;
 
-#[path = "../../../tests/support/c.rs"]
-mod c;
 mod command;
 #[path = "../../../tests/support/numbers.rs"]
 mod numbers;

@@ -145,6 +145,13 @@ fn what_is_written_is_found_ternary_again_compiles_and_keeps_its_loss() {
         [("onnx", "model.onnx", 56), ("nbits", "model.onnx", 56), ("ir", "model.ir", 0)]
     {
         let report = setting.report(format, &["--format", format]);
+        let tokenizer = bytes(setting.path(&format!("{format}/tokenizer.json")));
+        assert!(tokenizer == bytes(setting.path("tokenizer.json")));
+        let written = std::fs::read_dir(setting.path(format)).unwrap().map(|entry| entry.unwrap());
+        let written = written.filter(|e| e.file_name().to_string_lossy().starts_with("model."));
+        let written: u64 = written.map(|e| e.metadata().unwrap().len()).sum();
+        assert_eq!(report["bytes"]["after"], written);
+        assert_eq!(report["arguments"][0], "ternarize");
         let folder: Vec<_> = std::fs::read_dir(setting.path(format)).unwrap().flatten().collect();
         assert!(folder.iter().all(|f| f.file_name() != "partial"), "{folder:?}");
         let path = setting.path(&format!("{format}/{file}"));

@@ -151,11 +151,11 @@ pub enum ObjectError {
     Build(#[from] BuildError),
     #[error("`{name}` is not a C identifier")]
     Name { name: String },
-    #[error("no kernel for {}, and an object file has no interpreter", .steps.join(", "))]
+    #[error("an object file has no interpreter, and there is no kernel for\n{}", .steps.join("\n"))]
     Interpreted { steps: Vec<String> },
-    #[error("the sizes of results or scratch of {} depend on data", .steps.join(", "))]
+    #[error("the arena is laid out before a run, and the sizes of results or scratch depend on data of\n{}", .steps.join("\n"))]
     DataDependent { steps: Vec<String> },
-    #[error("kernels call {}, which no archive holds", .symbols.join(", "))]
+    #[error("kernels call {}, which the C library lacks", .symbols.join(", "))]
     Symbols { symbols: Vec<String> },
 }
 

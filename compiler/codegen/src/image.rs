@@ -7,6 +7,7 @@ mod buffers;
 mod constants;
 mod entry;
 mod functions;
+pub mod microkernels;
 pub mod object;
 mod object_file;
 pub mod program;

@@ -315,9 +315,16 @@ fn read_header(from: &mut impl Read) -> Result<Vec<u8>, String> {
     Ok(header)
 }
 
+/// Braces and other brackets of a header. The parser of npyz reads what is within one again for each thing that it may be,
+/// so that the time doubles or trebles with each that is nested; a header has one brace, and of other brackets one, or some
+/// more where elements have fields.
+const MOST_BRACES: usize = 2;
+const MOST_BRACKETS: usize = 8;
+
 /// Refuses headers that the parser of npyz cannot take: deep ones, and shapes whose product overflows.
 fn check_header(header: &[u8]) -> Result<(), String> {
-    if header.iter().filter(|b| matches!(b, b'(' | b'[' | b'{')).count() > 64 {
+    let count = |brackets: &[u8]| header.iter().filter(|b| brackets.contains(b)).count();
+    if count(b"{") > MOST_BRACES || count(b"([") > MOST_BRACKETS {
         return Err("the header is too complex".into());
     }
     let product = header
@@ -392,7 +399,12 @@ mod tests {
         assert_eq!(message(&header("|O", "(1,)"), &[0; 8]), "elements of dtype '|O' are not supported");
         let huge = header("<f4", "(9999999999, 9999999999)");
         assert_eq!(message(&huge, &[]), "the shape is too large");
-        assert_eq!(message(&"(".repeat(9999), &[]), "the header is too complex");
+        for (bracket, most) in [("(", MOST_BRACKETS), ("[", MOST_BRACKETS), ("{", MOST_BRACES)] {
+            for times in [most + 1, 31, 9999] {
+                assert_eq!(message(&bracket.repeat(times), &[]), "the header is too complex");
+            }
+            assert!(message(&bracket.repeat(most), &[]).starts_with("not an .npy file: "));
+        }
         assert!(message("{'descr': 3", &[]).starts_with("not an .npy file: "));
         assert_eq!(decode(b"PK").unwrap_err(), "not an .npy file");
         assert_eq!(decode(b"\x93NUMPY\x01\x00\xff\xff{").unwrap_err(), "the file ends within its header");

@@ -159,7 +159,8 @@ impl Head {
 
     /// Sections lie one after the other within the file, where their alignment says, with zeros between.
     fn check(&self, file: &[u8]) -> Result<(), ArtefactError> {
-        let mut end = Head::bytes_for(self.sections.len()) as u64;
+        let first = Head::bytes_for(self.sections.len()) as u64;
+        let (mut end, mut gaps) = (first, vec![]);
         for (i, section) in self.sections.iter().enumerate() {
             let fail = |message: &str| Err(ArtefactError::section(i, section.kind, message));
             if !section.align.is_power_of_two() || !section.start.is_multiple_of(section.align) {
@@ -171,13 +172,17 @@ impl Head {
             let Some(next) = section.start.checked_add(section.len).filter(|next| *next <= self.len) else {
                 return fail("it goes past the end of the file");
             };
-            if file[end as usize..section.start as usize].iter().any(|b| *b != 0) {
-                return fail("there are bytes before it that mean nothing");
-            }
+            gaps.push(end as usize..section.start as usize);
             end = next;
         }
         if end != self.len {
             return Err(ArtefactError::Head("the file goes on after its last section".into()));
+        }
+        for (i, (gap, section)) in gaps.into_iter().zip(&self.sections).enumerate() {
+            if file[gap].iter().any(|b| *b != 0) {
+                let message = "there are bytes before it that mean nothing";
+                return Err(ArtefactError::section(i, section.kind, message));
+            }
         }
         Ok(())
     }

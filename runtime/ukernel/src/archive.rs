@@ -1,9 +1,9 @@
-//! What an archive that C programs link has to bring along where there is no standard library.
-//!
-//! `cargo rustc -p trine-ukernel --lib --release --crate-type staticlib -- --cfg trine_archive -C panic=abort`
-//! makes it.
+//! What an object that C programs link has to bring along where there is no standard library.
+#![allow(unsafe_code)]
 
 use core::panic::PanicInfo;
+
+use crate::Features;
 
 /// Entry points never panic; this satisfies the linker.
 #[panic_handler]
@@ -11,4 +11,10 @@ fn panic(_: &PanicInfo) -> ! {
     loop {
         core::hint::spin_loop();
     }
+}
+
+/// The features of a set, as [`Features::bits`] gives it, that this machine lacks.
+#[unsafe(no_mangle)]
+pub extern "C" fn trine_cpu_lacks(needs: u64) -> u64 {
+    needs & !u64::from(Features::detect().bits())
 }

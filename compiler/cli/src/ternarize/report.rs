@@ -33,6 +33,8 @@ pub struct Report<'a> {
     pub after: Option<Quality>,
     /// The same depth by the weights alone.
     pub plain: Option<Point>,
+    /// Bytes of the model's files before and after.
+    pub bytes: [usize; 2],
     pub seconds: f64,
     pub peak_memory: Option<usize>,
 }
@@ -114,6 +116,9 @@ impl Report<'_> {
             .map(|(name, p)| json!({ "name": name, "bits": p.bits, "quality": quality(p.quality) }));
         json!({
             "model": self.model,
+            "trine": env!("CARGO_PKG_VERSION"),
+            "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
+            "bytes": { "before": self.bytes[0], "after": self.bytes[1] },
             "recipe": self.recipe.to_string(),
             "activations": self.activations,
             "rotated": self.rotated.map(|r| json!({ "seed": r.seed, "more_bytes": r.bytes })),

@@ -43,6 +43,8 @@ pub fn text(report: &Report) -> String {
         bits(report.calibrated),
         report.bits_with_kept()
     );
+    let [before, after] = report.bytes.map(|bytes| bytes as f64 / 1e6);
+    text += &format!("files of {before:.1} MB became files of {after:.1} MB\n");
     for (name, point) in report.points() {
         let quality = match point.quality {
             Some(Quality::Loss(loss)) => {

@@ -12,13 +12,16 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
 use trine_ir::dim::AtomOp;
-use trine_runtime::{Derived, Place, Plan, Size, Step, StepKind};
+use trine_runtime::{Buffer, Derived, Place, Plan, Port, Size, Step, StepKind};
+use trine_ukernel::Features;
 
 use crate::emit::Result;
 use crate::error::CodegenError;
 
 /// A dimension is negative, or some size overflows.
 pub const STATUS_DIMS: i64 = -1;
+/// The machine lacks instructions that the code uses.
+pub const STATUS_CPU: i64 = -2;
 
 /// Where slots of the arena start.
 const ALIGN: i64 = 64;
@@ -26,7 +29,47 @@ const ALIGN: i64 = 64;
 /// What the functions refer to.
 pub struct Parts<'a> {
     pub plan: &'a Plan<FuncId>,
-    pub consts: &'a [DataId],
+    pub consts: &'a Consts,
+}
+
+/// Where constants are.
+pub enum Consts {
+    /// In the object.
+    Inside(Vec<DataId>),
+    /// In memory of the caller's, so many bytes after its start.
+    Outside(Vec<usize>),
+}
+
+/// Writes `int64_t NAME(void)`: 0, or [`STATUS_CPU`] where the machine lacks a feature of `needs`.
+pub fn define_check_cpu(module: &mut dyn Module, name: &str, needs: Features) -> Result<FuncId> {
+    define(module, name, 0, |f, _| {
+        if needs == Features::NONE {
+            return Ok(f.b.ins().iconst(I64, 0));
+        }
+        let needs = f.b.ins().iconst(I64, i64::from(needs.bits()));
+        let lacks = f.import("trine_cpu_lacks", &[needs])?;
+        let bad = f.b.ins().iconst(I64, STATUS_CPU);
+        let zero = f.b.ins().iconst(I64, 0);
+        Ok(f.b.ins().select(lacks, bad, zero))
+    })
+}
+
+/// Writes `int64_t NAME(int64_t port, const int64_t *dims)`: bytes of an input or output, or [`STATUS_DIMS`].
+pub fn define_bytes(module: &mut dyn Module, name: &str, parts: &Parts, ports: &[Port]) -> Result<FuncId> {
+    define(module, name, 2, |f, params| {
+        let arena = f.lay_out(parts.plan, params[1]);
+        let mut sizes = Sizes { values: arena.dims, bad: arena.bad };
+        let mut bytes = f.b.ins().iconst(I64, STATUS_DIMS);
+        for (i, port) in ports.iter().enumerate() {
+            let symbols = &parts.plan.symbols;
+            let buffer = Buffer::new(port.ty.clone(), symbols).ok_or(CodegenError::malformed("a port"))?;
+            let own = sizes.eval(f, &buffer.bytes);
+            let is_this = f.b.ins().icmp_imm_s(IntCC::Equal, params[0], i as i64);
+            bytes = f.b.ins().select(is_this, own, bytes);
+        }
+        let bad = f.b.ins().iconst(I64, STATUS_DIMS);
+        Ok(f.b.ins().select(sizes.bad, bad, bytes))
+    })
 }
 
 /// Writes `int64_t NAME(const int64_t *dims)`: bytes of the arena.
@@ -38,13 +81,17 @@ pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> 
     })
 }
 
-/// Writes `int64_t NAME(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena)`.
+/// Writes `int64_t NAME(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena)`, with
+/// `const void *weights` before these where constants are outside of the object.
 pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
-    define(module, name, 4, |f, params| {
+    let first = usize::from(matches!(parts.consts, Consts::Outside(_)));
+    define(module, name, first + 4, |f, params| {
+        let (weights, params) = params.split_at(first);
         let arena = f.lay_out(parts.plan, params[2]);
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         f.return_if(arena.bad, bad);
-        let run = Run { parts, inputs: params[0], outputs: params[1], start: params[3], arena };
+        let weights = weights.first().copied();
+        let run = Run { parts, weights, inputs: params[0], outputs: params[1], start: params[3], arena };
         run.emit(f)?;
         Ok(f.b.ins().iconst(I64, 0))
     })
@@ -161,18 +208,21 @@ impl Function<'_> {
         self.b.switch_to_block(next);
     }
 
+    /// Calls a function that is elsewhere, whose parameters and result are words.
+    fn import(&mut self, name: &str, args: &[Value]) -> Result<Value> {
+        let mut signature = self.module.make_signature();
+        signature.params.extend(vec![AbiParam::new(I64); args.len()]);
+        signature.returns.push(AbiParam::new(I64));
+        let id = self.module.declare_function(name, Linkage::Import, &signature);
+        let id = id.map_err(|e| CodegenError::bug(name, e))?;
+        let function = self.module.declare_func_in_func(id, self.b.func);
+        let call = self.b.ins().call(function, args);
+        Ok(self.b.inst_results(call)[0])
+    }
+
     /// Calls `memcpy` of the C library.
     fn copy(&mut self, to: Value, from: Value, bytes: Value) -> Result<()> {
-        let mut signature = self.module.make_signature();
-        signature.params.extend(vec![AbiParam::new(I64); 3]);
-        signature.returns.push(AbiParam::new(I64));
-        let id = self
-            .module
-            .declare_function("memcpy", Linkage::Import, &signature)
-            .map_err(|e| CodegenError::bug("memcpy", e))?;
-        let memcpy = self.module.declare_func_in_func(id, self.b.func);
-        self.b.ins().call(memcpy, &[to, from, bytes]);
-        Ok(())
+        self.import("memcpy", &[to, from, bytes]).map(|_| ())
     }
 }
 
@@ -273,6 +323,7 @@ impl Sizes {
 /// The body of the run function.
 struct Run<'a> {
     parts: &'a Parts<'a>,
+    weights: Option<Value>,
     inputs: Value,
     outputs: Value,
     start: Value,
@@ -341,10 +392,14 @@ impl Run<'_> {
     fn locate(&self, f: &mut Function, place: Place) -> Result<Value> {
         Ok(match place {
             Place::Input(i) => f.load(self.inputs, i),
-            Place::Const(c) => {
-                let data = f.module.declare_data_in_func(self.parts.consts[c], f.b.func);
-                f.b.ins().symbol_value(I64, data)
-            }
+            Place::Const(c) => match (self.parts.consts, self.weights) {
+                (Consts::Inside(data), _) => {
+                    let data = f.module.declare_data_in_func(data[c], f.b.func);
+                    f.b.ins().symbol_value(I64, data)
+                }
+                (Consts::Outside(starts), Some(weights)) => f.b.ins().iadd_imm_s(weights, starts[c] as i64),
+                (Consts::Outside(_), None) => return Err(CodegenError::malformed("a constant")),
+            },
             Place::Buffer(b) => match (output_of(self.parts.plan, b), self.parts.plan.buffers[b].slot) {
                 (Some(output), _) => f.load(self.outputs, output),
                 (None, Some(slot)) => f.b.ins().iadd(self.start, self.arena.slots[slot]),

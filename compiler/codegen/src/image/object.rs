@@ -1,19 +1,20 @@
-//! From a module to an object file and its C header: the model as a function, without a runtime.
+//! From a module to an object file and its C header: the model as functions, without a runtime.
 //!
-//! The object holds the kernels, the packed weights and two functions; it calls nothing but microkernels,
-//! `memcpy` and, for a CPU that cannot round, the C library's math. What needs more than that, an interpreter or
-//! memory whose size depends on data, is refused by name.
+//! The object holds the kernels, the microkernels that they call, and the packed weights unless these go to a file of their
+//! own. It calls nothing but `memcpy`, `memset` and, for a CPU that cannot round, the C library's math. What needs more
+//! than that, an interpreter or memory whose size depends on data, is refused by name.
 
-use std::fmt::Write as _;
+mod header;
 
-use cranelift_module::{DataId, FuncId, Module};
+use cranelift_module::{FuncId, Module};
 use rustc_hash::FxHashSet;
 use trine_ir::Op;
-use trine_runtime::{Place, Plan, Port, Size, Step, StepKind};
+use trine_runtime::{Place, Plan, Size, Step, StepKind, code};
 
-use super::entry::{self, Parts, STATUS_DIMS};
+use super::constants::Pieces;
+use super::entry::{self, Consts, Parts};
 use super::{Image, object_file};
-use crate::error::{CodegenError, ObjectError};
+use crate::error::{BuildError, CodegenError, ObjectError};
 use crate::plan::Kernels;
 
 /// What `cc` takes.
@@ -23,35 +24,67 @@ pub struct Object {
     pub bytes: Vec<u8>,
     /// Declarations of its functions, in C.
     pub header: String,
-    /// Functions that the linker has to find elsewhere: microkernels, and what the C library has.
-    pub imports: Vec<String>,
+    /// Packed weights, where they are not in the object.
+    pub weights: Option<Vec<u8>>,
+    /// Whether it calls the C library's math, which is linked by `-lm`.
+    pub needs_math: bool,
 }
 
-impl Object {
-    /// Whether the microkernels' archive is needed to link it.
-    pub fn needs_archive(&self) -> bool {
-        self.imports.iter().any(|symbol| trine_ukernel::symbols().any(|(known, _)| known == symbol))
-    }
+/// Where the weights of an object are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Weights {
+    /// In the object.
+    #[default]
+    Embed,
+    /// In a file of their own, which the caller reads or maps.
+    File,
 }
 
-/// Writes the kernels of a module and the module's constants into an object file, with functions `NAME_run` and
-/// `NAME_arena_size`, for a C identifier `name`. It links with the archive of `trine-ukernel`.
-pub fn object(kernels: &Kernels, name: &str) -> Result<Object, ObjectError> {
+/// Writes the kernels of a module into an object file, with functions that begin with `name`, a C identifier.
+pub fn object(kernels: &Kernels, name: &str, weights: Weights) -> Result<Object, ObjectError> {
     if !is_identifier(name) {
         return Err(ObjectError::Name { name: name.into() });
     }
     let mut image = Image::new(kernels)?;
     refuse_interpreted(&image.plan)?;
     refuse_data_dependent(&image.plan)?;
-    let consts = declare_consts(&mut image)?;
+    let (consts, bytes) = match weights {
+        Weights::Embed => (declare_consts(&mut image)?, None),
+        Weights::File => packed(&image)?,
+    };
     let parts = Parts { plan: &image.plan, consts: &consts };
-    let (arena_size, run) = (format!("{name}_arena_size"), format!("{name}_run"));
-    let arena_size_id = entry::define_arena_size(&mut image.functions, &arena_size, &parts)?;
-    let run_id = entry::define_run(&mut image.functions, &run, &parts)?;
+    let functions = &mut image.functions;
+    let named = |function: &str| format!("{name}_{function}");
+    let [check, arena, inputs, outputs, run] =
+        ["check_cpu", "arena_size", "input_bytes", "output_bytes", "run"].map(named);
+    let exported = [
+        (entry::define_check_cpu(functions, &check, kernels.target.features)?, check),
+        (entry::define_arena_size(functions, &arena, &parts)?, arena),
+        (entry::define_bytes(functions, &inputs, &parts, &image.plan.inputs)?, inputs),
+        (entry::define_bytes(functions, &outputs, &parts, &image.plan.outputs)?, outputs),
+        (entry::define_run(functions, &run, &parts)?, run),
+    ];
     let code = image.functions.link()?;
     refuse_unknown_symbols(&code.imports)?;
-    let bytes = object_file::write(name, &image, &code, &[(arena_size, arena_size_id), (run, run_id)])?;
-    Ok(Object { bytes, header: header(name, &image.plan), imports: code.imports })
+    let needs_math = code.imports.iter().any(|name| code::is_math(name));
+    let file = object_file::write(name, &image, &code, weights, &exported)?;
+    let header = header::write(name, &image, bytes.as_ref().map(Vec::len));
+    Ok(Object { bytes: file, header, weights: bytes, needs_math })
+}
+
+/// The constants one after the other, and where each is.
+fn packed(image: &Image) -> Result<(Consts, Option<Vec<u8>>), BuildError> {
+    let pieces = Pieces::new(&image.consts)?;
+    let mut bytes = Vec::with_capacity(pieces.total);
+    pieces.stream(|piece| {
+        bytes.extend_from_slice(piece);
+        Ok::<(), BuildError>(())
+    })?;
+    let starts = image.consts.iter().map(|wanted| {
+        let place = pieces.place(wanted).ok_or(CodegenError::malformed("a constant"))?;
+        Ok(place.start)
+    });
+    Ok((Consts::Outside(starts.collect::<Result<_, BuildError>>()?), Some(bytes)))
 }
 
 /// Whether C takes it as a name.
@@ -95,51 +128,15 @@ fn refuse_data_dependent(plan: &Plan<FuncId>) -> Result<(), ObjectError> {
 }
 
 fn refuse_unknown_symbols(imports: &[String]) -> Result<(), ObjectError> {
-    let known: FxHashSet<&str> = trine_ukernel::symbols().map(|(s, _)| s).chain(["memcpy"]).collect();
-    let unknown = imports.iter().filter(|s| !known.contains(s.as_str()));
+    let is_known = |name: &String| name.starts_with("trine_") || name == "memcpy" || code::is_math(name);
+    let unknown = imports.iter().filter(|name| !is_known(name));
     let symbols: Vec<_> = unknown.map(|s| format!("`{s}`")).collect();
     if symbols.is_empty() { Ok(()) } else { Err(ObjectError::Symbols { symbols }) }
 }
 
 /// Names the image's constants in code, in their order.
-fn declare_consts(image: &mut Image) -> Result<Vec<DataId>, CodegenError> {
+fn declare_consts(image: &mut Image) -> Result<Consts, CodegenError> {
     let declare = |_| image.functions.declare_anonymous_data(false, false);
     let consts = (0..image.consts.len()).map(declare).collect::<Result<_, _>>();
-    consts.map_err(|e| CodegenError::bug("a constant", e))
-}
-
-fn header(name: &str, plan: &Plan<FuncId>) -> String {
-    let guard = format!("{}_H", name.to_ascii_uppercase());
-    let mut out = format!(
-        "/* `{name}`, compiled by Trine. Tensors are dense and row-major. */\n\
-         #ifndef {guard}\n#define {guard}\n\n#include <stdint.h>\n\n\
-         #ifdef __cplusplus\nextern \"C\" {{\n#endif\n\n"
-    );
-    let symbols: Vec<String> = plan.symbols[..plan.plain_symbols()].iter().map(|s| s.to_string()).collect();
-    let ports = |ports: &[Port]| ports.iter().map(|p| format!("`{}`: {}", p.name, p.ty)).collect::<Vec<_>>();
-    for (what, entries) in
-        [("dims", symbols), ("inputs", ports(&plan.inputs)), ("outputs", ports(&plan.outputs))]
-    {
-        let macro_name = format!("{}_{}", name, what).to_ascii_uppercase();
-        let _ = writeln!(out, "#define {macro_name} {}", entries.len());
-        for (i, entry) in entries.iter().enumerate() {
-            let _ = writeln!(out, "/* {what}[{i}] is {} */", comment(entry));
-        }
-    }
-    let _ = write!(
-        out,
-        "\n/* Bytes of the arena for these dimensions, {STATUS_DIMS} when a dimension is negative or a size \
-         overflows. */\n\
-         int64_t {name}_arena_size(const int64_t *dims);\n\n\
-         /* Runs the model: 0, {STATUS_DIMS} as above, or the positive status of the kernel that failed. The arena \
-         is aligned\n   to 64 bytes and belongs to one run at a time; outputs overlap nothing. */\n\
-         int64_t {name}_run(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena);\n\n\
-         #ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
-    );
-    out
-}
-
-/// Text that neither ends the comment it stands in nor looks as if another began.
-fn comment(text: &str) -> String {
-    text.escape_debug().to_string().replace("*/", "* /").replace("/*", "/ *")
+    Ok(Consts::Inside(consts.map_err(|e| CodegenError::bug("a constant", e))?))
 }

@@ -7,10 +7,12 @@ use object::{
     Architecture, BinaryFormat, Endianness, RelocationEncoding, RelocationFlags, RelocationKind, SectionKind,
     SymbolFlags, SymbolKind, SymbolScope, elf, macho,
 };
+use rustc_hash::FxHashMap;
 use target_lexicon::Triple;
 
-use super::Image;
 use super::functions::{Code, Outside};
+use super::object::Weights;
+use super::{Image, microkernels};
 use crate::error::{BuildError, CodegenError};
 
 /// Vectors are loaded from constants a cache line at a time, and a kernel may read a line past the end.
@@ -21,7 +23,8 @@ pub fn write(
     name: &str,
     image: &Image,
     code: &Code,
-    exported: &[(String, FuncId)],
+    weights: Weights,
+    exported: &[(FuncId, String)],
 ) -> Result<Vec<u8>, BuildError> {
     let (format, architecture) = format(image.target.isa.triple())?;
     let mut file = Object::new(format, architecture, Endianness::Little);
@@ -31,19 +34,37 @@ pub fn write(
     let kernels = image.plan.kernels.iter();
     let kernels =
         kernels.map(|k| (format!("{name}.{}", k.name.escape_debug()), k.function, SymbolScope::Compilation));
-    let exported = exported.iter().map(|(name, function)| (name.clone(), *function, SymbolScope::Dynamic));
+    let exported = exported.iter().map(|(function, name)| (name.clone(), *function, SymbolScope::Dynamic));
     for (name, function, scope) in kernels.chain(exported) {
         let place = code.places.get(&function).ok_or(CodegenError::malformed("a function"))?;
         let named = symbol(&name, SymbolKind::Text, scope, SymbolSection::Section(text));
         file.add_symbol(Symbol { value: place.start as u64, size: place.len() as u64, ..named });
     }
-    let import = |name: &String| {
-        file.add_symbol(symbol(name, SymbolKind::Text, SymbolScope::Unknown, SymbolSection::Undefined))
+    let mut known = match microkernels::of(&image.target.isa.triple().architecture.to_string()) {
+        Some(from) if format == BinaryFormat::Elf => microkernels::pull(&mut file, from, &code.imports)?,
+        _ => FxHashMap::default(),
     };
-    let imports: Vec<SymbolId> = code.imports.iter().map(import).collect();
+    let missing = code.imports.iter().filter(|name| name.starts_with("trine_") && !known.contains_key(*name));
+    let missing: Vec<String> = missing.map(|name| format!("`{name}`")).collect();
+    if !missing.is_empty() {
+        let message = format!(
+            "this build of Trine has no {} for objects of `{}`: it has those of the targets that were installed when it was built",
+            missing.join(", "),
+            image.target.isa.triple()
+        );
+        return Err(CodegenError::Target { message }.into());
+    }
+    let mut import = |name: &String| {
+        let outside = || {
+            file.add_symbol(symbol(name, SymbolKind::Text, SymbolScope::Unknown, SymbolSection::Undefined))
+        };
+        *known.entry(name.clone()).or_insert_with(outside)
+    };
+    let imports: Vec<SymbolId> = code.imports.iter().map(&mut import).collect();
     let constants = file.section_id(StandardSection::ReadOnlyData);
     let mut places = vec![];
-    for (i, constant) in image.consts.iter().enumerate() {
+    let embedded = image.consts.iter().filter(|_| weights == Weights::Embed);
+    for (i, constant) in embedded.enumerate() {
         let bytes = constant.to_bytes()?;
         let at = file.append_section_data(constants, bytes.as_slice(), LINE as u64);
         file.append_section_data(constants, &[0; LINE], 1);
