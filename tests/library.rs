@@ -35,6 +35,7 @@ mod smollm2;
 mod specification;
 mod spellings;
 mod tidy;
+mod wheel;
 
 #[path = "support/answers.rs"]
 mod answers;

@@ -64,8 +64,8 @@ fn rounded_states_are_a_warning_and_cost_accuracy() {
     let [_, warning] = both(&args);
     for line in [
         "`%every`: ternary states by a threshold of 1/2",
-        "`@w.forward` [128,8]: twn",
-        "`@r.forward` [128,32]: twn",
+        "changed the weights of 2 layers",
+        "the worst: `@r.forward` [128,32]: twn",
     ] {
         assert!(warning.contains(line), "{warning}");
     }
