@@ -202,7 +202,7 @@ fn sections_that_do_not_fit_are_refused() {
     );
     let message = with_target(|t| t.triple = "z80-unknown-none".into());
     assert!(message.contains("`native` is for z80, not "), "{message}");
-    assert!(with_target(|t| std::mem::swap(&mut t.plan, &mut t.code)).contains("which is no plan"));
+    assert!(with_target(|t| std::mem::swap(&mut t.plan, &mut t.code)).contains("which is not of kind plan"));
     assert!(with_target(|t| t.weights.clear()).contains("lies in no section of weights"));
     assert!(with_target(|t| t.imports.insert(0, "system".into())).contains("`system`"));
     let with_plan = |change: fn(&mut proto::Plan)| {

@@ -131,7 +131,7 @@ impl Artefact {
     /// The best of the targets that run here: that which uses the most.
     pub fn target(&self) -> Result<&proto::Target, ArtefactError> {
         let fits = |target: &&proto::Target| lacks(target).is_none();
-        // Of those that use as much, the first.
+        // `max_by_key` takes the last of equals, which is the first of the file.
         let best = self.targets.iter().rev().filter(fits).max_by_key(|target| target.features.len());
         let each =
             |target: &proto::Target| Some(format!("`{}` {}", target.cpu.escape_debug(), lacks(target)?));
@@ -185,7 +185,8 @@ impl Artefact {
 
     fn section(&self, number: u32, kind: Kind) -> Result<&Bytes, ArtefactError> {
         let found = self.head.sections.get(number as usize).filter(|section| section.kind == kind);
-        let none = || ArtefactError::Head(format!("a target names section {number}, which is no {kind}"));
+        let none =
+            || ArtefactError::Head(format!("a target names section {number}, which is not of kind {kind}"));
         found.map(|_| &self.sections[number as usize]).ok_or_else(none)
     }
 

@@ -272,7 +272,7 @@ impl Constant {
 }
 
 impl Buffer {
-    /// Of a value of the type, in no slot; none where its size overflows or has a symbol that is not among `symbols`.
+    /// Memory for a value of the type, in no slot; none where its size overflows or has a symbol that is not among `symbols`.
     pub fn new(ty: Type, symbols: &[Arc<str>]) -> Option<Buffer> {
         let count = ty.count()?;
         let bytes = match ty.elem.bits() {

@@ -23,7 +23,7 @@ pub fn load(file: Vec<u8>) -> Result<Program, String> {
     program(&artefact).map_err(|e| e.to_string())
 }
 
-/// As [`load`], of a file that is open.
+/// The program of a file that is open; [`load`] says which are run.
 pub fn program(artefact: &Artefact) -> Result<Program, ArtefactError> {
     // SAFETY: those who run what they get wrote the file here.
     unsafe { artefact.program() }

@@ -129,7 +129,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let default = if matches!(emit, Emit::Trine) { "native" } else { "baseline" };
     let cpus = if args.cpu.is_empty() { vec![default.to_string()] } else { args.cpu };
     let targets = cpus.iter().map(|cpu| Target::named(cpu)).collect::<Result<Vec<_>, _>>();
-    let mut targets = targets.map_err(BuildError::from)?;
+    let targets = targets.map_err(BuildError::from)?;
     if targets.len() > 1 && !matches!(emit, Emit::Trine) {
         return Err(Failure::usage(
             "only a .trine file is for several CPUs",
@@ -157,12 +157,9 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let (mut module, sources) = load(&args.model, &args.dims.dims)?;
     let progress = Spinner::new(format!("compiling {}", args.model.display()));
     let mut notes = vec![];
-    let mut compilers = vec![];
-    for target in targets.drain(..) {
-        compilers.push(Compiler::for_target(target, options.clone())?);
-    }
-    let first = compilers.remove(0);
-    let mut compiler = first.with_observer(Notes(&mut notes));
+    let compiler = |target: &Target| Compiler::for_target(target.clone(), options.clone());
+    let others = targets[1..].iter().map(compiler).collect::<Result<Vec<_>, _>>()?;
+    let mut compiler = compiler(&targets[0])?.with_observer(Notes(&mut notes));
     warn_of_losses(&compiler.optimize(&mut module)?);
     let written = match make {
         Make::Text(language) => {
@@ -172,7 +169,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         }
         Make::Artefact(path) => {
             let mut variants = vec![compiler.variant(module.clone(), &cpus[0])?];
-            for (compiler, cpu) in compilers.iter_mut().zip(&cpus[1..]) {
+            for (mut compiler, cpu) in others.into_iter().zip(&cpus[1..]) {
                 variants.push(compiler.variant(module.clone(), cpu)?);
             }
             trine::save_artefact(&variants, &path)?;

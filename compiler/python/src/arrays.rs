@@ -25,7 +25,7 @@ pub struct Given<'py> {
 
 impl<'py> Given<'py> {
     /// `value` as input `name` of the type `ty`, whose elements numpy calls `dtype`. Arrays whose rows are elsewhere or whose
-    /// bytes are in another order are copied, and so is what is no array.
+    /// bytes are in another order are copied, and so is what is not an array.
     pub fn new(
         value: &Bound<'py, PyAny>,
         name: &str,
@@ -73,7 +73,7 @@ impl<'py> Given<'py> {
     }
 }
 
-/// What has numbers and is no array of numpy's. What knows its own type keeps it.
+/// An array of what has numbers and is not an array of numpy's. What knows its own type keeps it.
 fn from_other<'py>(
     value: &Bound<'py, PyAny>,
     name: &str,

@@ -179,7 +179,7 @@ impl Session {
         Ok(made.into_iter().map(|made| made.array).collect())
     }
 
-    /// A run that panicked has left a session that binds all anew.
+    /// A run that panicked has left a session that binds everything again.
     fn lock(&self) -> MutexGuard<'_, trine::Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }

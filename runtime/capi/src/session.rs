@@ -87,7 +87,7 @@ impl Handle {
         }
     }
 
-    /// The number of an input, which is no state that the session holds.
+    /// The number of an input that is not a state that the session holds.
     fn input(&self, name: &str) -> Result<usize, RunError> {
         let inputs = &self.shared.program.inputs;
         let free = || (0..inputs.len()).filter(|i| !self.session.is_state(*i));
@@ -238,7 +238,8 @@ pub unsafe extern "C" fn trine_session_set_input(
         // SAFETY: the caller's.
         let (name, dims) = unsafe { (text(name, "name")?, array(dims, rank, "dims")?) };
         let known = elem::from_code(elem);
-        let elem = known.ok_or_else(|| Failure::argument(format!("`elem` is {elem}, which is no type")))?;
+        let elem =
+            known.ok_or_else(|| Failure::argument(format!("`elem` is {elem}, which is not a type")))?;
         // SAFETY: the caller's.
         handle.set_input(name, elem, dims, unsafe { array(data, size, "data") }?)
     })

@@ -234,7 +234,7 @@ fn what_is_no_input_is_refused() {
     assert_eq!(refused("x", 1, &[-1], &[0.0]), input("input `x`: axis 0 has -1 elements"));
     assert_eq!(refused("x", 1, &[2], &[0.0]), input("input `x` is f32[s], got f32[2] of 4 bytes"));
     assert_eq!(refused("x", 1, &[i64::MAX], &[0.0]).0, INPUT);
-    assert_eq!(refused("x", 8, &[1], &[0.0]), (ARGUMENT, "`elem` is 8, which is no type".into()));
+    assert_eq!(refused("x", 8, &[1], &[0.0]), (ARGUMENT, "`elem` is 8, which is not a type".into()));
     // None of them is left for the run.
     let (_, text) = done(|error| trine_session_run(Some(&mut held), error)).unwrap_err();
     assert_eq!(text, "input `x` is not given");

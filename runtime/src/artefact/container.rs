@@ -207,7 +207,7 @@ pub fn checksum(bytes: &[u8]) -> u128 {
     xxh3_128(bytes)
 }
 
-/// Of the head and rows, without the checksum itself.
+/// The checksum of head and rows, which leaves out the place that it is written to.
 fn head_checksum(bytes: &[u8]) -> u128 {
     checksum(&[&bytes[..CHECKSUM], &bytes[HEAD..]].concat())
 }

@@ -83,7 +83,7 @@ impl ArgLayout {
     }
 }
 
-/// As `trine inspect` shows it.
+/// The text that `trine inspect` shows.
 impl fmt::Display for ArgLayout {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {

@@ -107,7 +107,7 @@ pub fn write(variants: &[Variant], out: &mut (impl Write + Seek)) -> Result<(), 
 
 /// Constants that the same variants read, which are a section.
 struct Group<'v> {
-    /// By variant.
+    /// Whether each variant reads them.
     users: Vec<bool>,
     pieces: Pieces<'v>,
 }

@@ -87,7 +87,7 @@ pub type Key = ((usize, usize), ArgLayout);
 /// Constants one after the other, each from a cache line on.
 pub struct Pieces<'w> {
     starts: FxHashMap<Key, usize>,
-    /// Each once, with its length.
+    /// The distinct constants, each with its length.
     items: Vec<(&'w Wanted, usize)>,
     /// Bytes of all.
     pub total: usize,
@@ -115,9 +115,9 @@ impl<'w> Pieces<'w> {
         Some(start..start + wanted.len()?)
     }
 
-    /// All of them in memory.
+    /// A copy of all of them in memory.
     fn fill(&self) -> Result<AlignedBytes, BuildError> {
-        // Or a model would be in memory twice.
+        // If pages of the file stayed, a model would be in memory twice.
         let mapped = FileMappings::now();
         self.items.iter().for_each(|(item, _)| mapped.release(item.tensor.bytes()));
         let mut memory = AlignedBytes::zeroed(self.total)?;
