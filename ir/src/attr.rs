@@ -21,6 +21,8 @@ pub trait Attr: Sized {
     }
     /// Replaces every dimension in it.
     fn map_dims(&mut self, _: &dyn Fn(&Dim) -> Dim) {}
+    /// Shows every dimension in it.
+    fn each_dim(&self, _: &mut dyn FnMut(&Dim)) {}
 }
 
 /// Name and text of an attribute that is printed.
@@ -76,6 +78,9 @@ impl Attr for Dim {
     fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
         *self = with(self);
     }
+    fn each_dim(&self, see: &mut dyn FnMut(&Dim)) {
+        see(self);
+    }
 }
 
 impl Attr for Type {
@@ -87,6 +92,9 @@ impl Attr for Type {
     }
     fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
         self.dims.map_dims(with);
+    }
+    fn each_dim(&self, see: &mut dyn FnMut(&Dim)) {
+        self.dims.each_dim(see);
     }
 }
 
@@ -132,6 +140,9 @@ impl<T: Attr> Attr for Vec<T> {
     fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
         self.iter_mut().for_each(|attr| attr.map_dims(with));
     }
+    fn each_dim(&self, see: &mut dyn FnMut(&Dim)) {
+        self.iter().for_each(|attr| attr.each_dim(see));
+    }
 }
 
 impl<T: Attr> Attr for Option<T> {
@@ -152,6 +163,9 @@ impl<T: Attr> Attr for Option<T> {
     }
     fn map_dims(&mut self, with: &dyn Fn(&Dim) -> Dim) {
         self.iter_mut().for_each(|attr| attr.map_dims(with));
+    }
+    fn each_dim(&self, see: &mut dyn FnMut(&Dim)) {
+        self.iter().for_each(|attr| attr.each_dim(see));
     }
 }
 

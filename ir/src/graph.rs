@@ -1,4 +1,4 @@
-//! The body of a function as an SSA graph. Nothing outside this file sees petgraph but for `NodeId`.
+//! The body of a function as an SSA graph. Nothing outside sees petgraph but for `NodeId`.
 //!
 //! petgraph keeps no order among edges, so an edge carries the operand slot it fills and the result it
 //! takes. Constants and literals are interned: the same key is the same node.
@@ -17,6 +17,8 @@ use crate::literal::Literal;
 use crate::op::{OpError, OpResult, Signatures};
 use crate::ops::{Kind, Op};
 use crate::ty::Type;
+
+mod order;
 
 pub type NodeId = NodeIndex;
 
@@ -88,15 +90,8 @@ pub struct Graph {
     names: FxHashSet<String>,
     /// Where the search for a free `base_N` goes on, by base.
     next_suffix: FxHashMap<String, u32>,
-}
-
-/// How far the search for an order is with a node.
-#[derive(Clone, Copy, PartialEq)]
-enum Mark {
-    New,
-    /// Its operands are being put in order.
-    Open,
-    Done,
+    /// Ops that may give symbols their values: their results have some that their operands do not.
+    sizers: FxHashSet<NodeId>,
 }
 
 /// Building.
@@ -225,6 +220,7 @@ impl Graph {
                 self.dag.add_edge(v.node, node, Edge { slot: slot as u32, result: v.result });
             }
         }
+        self.note_sizer(node);
         node
     }
 
@@ -354,46 +350,6 @@ impl Graph {
     pub fn contains(&self, node: NodeId) -> bool {
         self.dag.contains_node(node)
     }
-
-    /// All nodes that outputs need, operands before users, depth first from the outputs: a function of
-    /// the graph alone, not of how it was built. Parameters come first. `Err` names a node on a cycle.
-    pub fn try_order(&self) -> Result<Vec<NodeId>, NodeId> {
-        let mut order: Vec<_> = self.params.iter().map(|p| p.node).collect();
-        let mut marks = vec![Mark::New; self.dag.node_bound()];
-        order.iter().for_each(|node| marks[node.index()] = Mark::Done);
-        // Nodes on the way, with their operands and how many of those have been seen.
-        let mut stack: Vec<(NodeId, Operands, usize)> = vec![];
-        for output in &self.outputs {
-            let mut next = Some(output.node).filter(|node| marks[node.index()] == Mark::New);
-            loop {
-                if let Some(node) = next.take() {
-                    marks[node.index()] = Mark::Open;
-                    stack.push((node, self.operands(node), 0));
-                }
-                let Some((node, operands, seen)) = stack.last_mut() else { break };
-                let Some(operand) = operands.get(*seen) else {
-                    marks[node.index()] = Mark::Done;
-                    order.push(*node);
-                    stack.pop();
-                    continue;
-                };
-                *seen += 1;
-                if let Some(v) = operand {
-                    match marks[v.node.index()] {
-                        Mark::New => next = Some(v.node),
-                        Mark::Open => return Err(v.node),
-                        Mark::Done => {}
-                    }
-                }
-            }
-        }
-        Ok(order)
-    }
-
-    /// `try_order` of a graph that is known to have no cycle.
-    pub fn order(&self) -> Vec<NodeId> {
-        self.try_order().expect("graphs are built operands first and verified after each rewrite")
-    }
 }
 
 /// Rewriting.
@@ -445,9 +401,10 @@ impl Graph {
     /// States another type for a value; the verifier compares it with what is inferred.
     pub fn set_type(&mut self, v: Value, ty: Type) {
         self.res_mut(v).ty = ty;
+        self.note_sizer(v.node);
     }
 
-    /// Drops every node that no output needs; parameters stay. Returns how many went.
+    /// Drops every node that is not of the [order](Graph::order). Returns how many went.
     pub fn sweep(&mut self) -> usize {
         let order = self.order();
         let before = self.dag.node_count();
@@ -468,7 +425,8 @@ impl Graph {
             match node.def {
                 Def::Const(key) => drop(self.consts.remove(&key)),
                 Def::Literal(l) => drop(self.literals.remove(&l)),
-                Def::Param { .. } | Def::Op(_) => {}
+                Def::Op(_) => drop(self.sizers.remove(&id)),
+                Def::Param { .. } => {}
             }
             None
         };

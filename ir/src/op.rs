@@ -187,10 +187,23 @@ impl Context for DimEnv {
     }
 }
 
+/// What symbols in the attributes of an op are to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sizes {
+    /// Names for sizes that it finds.
+    Found,
+    /// Sizes that it has to be told.
+    Read,
+    /// Sizes that it has to be told, or names for those that it finds.
+    Either,
+}
+
 /// The behaviour of one op; `op!` supplies the declarative half.
 pub trait OpDef {
     /// Whether the first two operands may be swapped.
     const COMMUTES: bool = false;
+    /// What symbols in its attributes are to it.
+    const SIZES: Sizes = Sizes::Found;
     /// The first and the last stage in which the op is legal.
     const STAGES: (Stage, Stage) = (Stage::Tensor, Stage::Kernel);
 
@@ -254,6 +267,10 @@ macro_rules! op {
             pub fn map_dims(&mut self, _with: &dyn Fn(&$crate::dim::Dim) -> $crate::dim::Dim) {
                 $($crate::attr::Attr::map_dims(&mut self.$attr, _with);)*
             }
+            /// Shows every dimension in the attributes.
+            pub fn each_dim(&self, _see: &mut dyn FnMut(&$crate::dim::Dim)) {
+                $($crate::attr::Attr::each_dim(&self.$attr, _see);)*
+            }
             /// The op with the attributes that `get` finds; the message says which is missing or bad.
             pub fn parse_attrs(_get: &dyn Fn(&str) -> Option<String>) -> Result<Self, String> {
                 Ok($name { $($attr: match _get(stringify!($attr)) {
@@ -316,6 +333,7 @@ macro_rules! op_set {
             }
             pub fn attrs(self) -> &'static [&'static str] { match self { $(Kind::$name => $name::ATTRS),* } }
             pub fn commutes(self) -> bool { match self { $(Kind::$name => <$name as OpDef>::COMMUTES),* } }
+            pub fn sizes(self) -> Sizes { match self { $(Kind::$name => <$name as OpDef>::SIZES),* } }
             pub fn stages(self) -> (Stage, Stage) { match self { $(Kind::$name => <$name as OpDef>::STAGES),* } }
             pub fn parse(mnemonic: &str) -> Option<Kind> {
                 match mnemonic { $($name::MNEMONIC => Some(Kind::$name),)* _ => None }
@@ -336,6 +354,10 @@ macro_rules! op_set {
             /// Replaces every dimension in the attributes.
             pub fn map_dims(&mut self, with: &dyn Fn(&$crate::dim::Dim) -> $crate::dim::Dim) {
                 match self { $(Op::$name(op) => op.map_dims(with)),* }
+            }
+            /// Shows every dimension in the attributes.
+            pub fn each_dim(&self, see: &mut dyn FnMut(&$crate::dim::Dim)) {
+                match self { $(Op::$name(op) => op.each_dim(see)),* }
             }
             /// Result types, after a check of the number of operands.
             pub fn infer(&self, args: &[Option<&Type>], module: &dyn Signatures) -> OpResult<Vec<Type>> {

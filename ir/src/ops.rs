@@ -1,7 +1,7 @@
 //! The op set: one file a family under `ops/`, one line an op here.
 
 use crate::dim::{Dim, DimEnv};
-use crate::op::{Args, Context, OpDef, OpResult, Signatures, Stage};
+use crate::op::{Args, Context, OpDef, OpResult, Signatures, Sizes, Stage};
 use crate::tensor::Tensor;
 use crate::ty::Type;
 

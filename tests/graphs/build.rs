@@ -146,7 +146,7 @@ impl Val {
 impl<'c, 'b> Builder<'c, 'b> {
     pub fn new(choices: &'c mut Choices<'b>, tame: bool) -> Self {
         let opset = choices
-            .pick(&[9, 11, 12, 13, 13, 14, 15, 17, 17, 18, 18, 19, 20, 21, 21, 22, 23, 23, 24, 24, 27, 28]);
+            .pick(&[9, 11, 12, 13, 14, 15, 17, 17, 18, 18, 19, 20, 21, 21, 22, 23, 23, 24, 24, 27, 28, 28]);
         let mut palette = vec![Size::ONE];
         for _ in 0..choices.between(1, 3) {
             palette.push(Size::fixed(choices.pick(&[1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 12, 16, 17, 32])));

@@ -36,6 +36,9 @@ pub fn difference(want: &[Tensor], got: &[Tensor]) -> Option<String> {
 /// One element in so many may be anything where last bits decide.
 const JUMPS: usize = 32;
 
+/// Where sums of f32 are as large, some on the way to them are too large.
+const HUGE: f64 = 1e36;
+
 /// As `difference`, where what is not the same may be as far off as the results of `shaken` runs are, or somewhat farther,
 /// or as that element which they move the most; `jumps` says of which outputs a few elements, or all, may be anything.
 pub fn unexplained(
@@ -65,9 +68,13 @@ pub fn unexplained(
         let largest = w.iter().copied().filter(|v| v.is_finite()).fold(0.0, |m: f64, v| m.max(v.abs()));
         let explained = |at: &usize| {
             let off = distance(w[*at], g[*at]);
-            // Which of them it is depends on the order where a sum overflows on the way.
-            let overflows = !w[*at].is_finite() && !g[*at].is_finite();
+            // Which of them it is, and whether it is, depends on the order where a sum overflows on the way.
+            let infinite = |v: f64| !v.is_finite();
+            let overflows = infinite(w[*at]) && (infinite(g[*at]) || g[*at].abs() > HUGE)
+                || infinite(g[*at]) && w[*at].abs() > HUGE;
             overflows
+                // What is moved by as much as it is may as well be what is divided by 0.
+                || moved[*at] > 0.5 * w[*at].abs() && w[*at] != 0.0
                 || off == 0.0
                 || off <= most
                 || off <= 64.0 * moved[*at].max(usual)

@@ -37,7 +37,7 @@ pub const STEPS: &[(usize, Step)] = &[
     (2, layout::tile), (4, layout::expand), (2, layout::triangle), (1, layout::blocks), (3, layout::made),
     (4, index::gather), (2, index::embedding), (2, index::gather_elements), (2, index::gather_nd),
     (2, index::scatter), (2, index::scatter_nd), (1, index::one_hot), (3, index::non_zero),
-    (1, index::tensor_scatter),
+    (2, index::sized_by_found), (1, index::tensor_scatter),
     (10, product::matmul), (5, product::gemm), (12, product::ternary), (4, product::nbits), (2, product::fused),
     (3, product::einsum),
     (5, conv::conv), (2, conv::transposed), (4, conv::pool), (2, conv::resize), (3, conv::norm),

@@ -34,6 +34,8 @@ op! {
 }
 
 impl OpDef for CachedAttention {
+    const SIZES: Sizes = Sizes::Read;
+
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let (q, k, v) = (&args[0], &args[1], &args[2]);
         if !(self.softcap >= 0.0 && self.softcap.is_finite()) {

@@ -65,6 +65,8 @@ impl OpDef for Identity {
 }
 
 impl OpDef for Reshape {
+    const SIZES: Sizes = Sizes::Either;
+
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         let result = Type { elem: x.elem, dims: dimensions(&self.shape)? };

@@ -19,6 +19,8 @@ op! {
 }
 
 impl OpDef for RandomUniform {
+    const SIZES: Sizes = Sizes::Read;
+
     fn infer(&self, _: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         Ok(vec![Type { elem: Elem::F32, dims: dimensions(&self.dims)? }])
     }

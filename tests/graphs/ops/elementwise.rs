@@ -81,7 +81,12 @@ pub fn activation(b: &mut Builder) -> Option<()> {
         ("Not", 1),
         ("Identity", 13),
     ];
-    let (op, since) = b.choices.pick(OPS);
+    // What only the newest opsets have is seldom drawn otherwise.
+    let newest = OPS.iter().filter(|(_, since)| *since <= b.opset).max_by_key(|(_, since)| *since);
+    let (op, since) = match newest {
+        Some(newest) if b.choices.chance(15) => *newest,
+        _ => b.choices.pick(OPS),
+    };
     if b.opset < since {
         return None;
     }

@@ -4,8 +4,8 @@ use trine_ir::Elem;
 use trine_ir::Elem::*;
 
 use crate::graphs::build::{Builder, Size, Val};
-use crate::graphs::data::Draw;
-use crate::graphs::proto::{int, text};
+use crate::graphs::data::{Draw, of_values};
+use crate::graphs::proto::{constant, int, text};
 
 const ALL: &[Elem] = &[F32, F32, F32, F64, F16, I64, I32, U8, Bool];
 
@@ -157,6 +157,53 @@ pub fn non_zero(b: &mut Builder) -> Option<()> {
             let y = b.emit1(op, &[&found.name], vec![], F32, vec![n])?;
             b.emit1("Mul", &[&y.name, &found.name], vec![], F32, vec![n])?;
         }
+    }
+    Some(())
+}
+
+/// A value whose size is how much was found, and which is made of nothing else that was.
+pub fn sized_by_found(b: &mut Builder) -> Option<()> {
+    let x = match b.find(|v| v.rank() == 1 && !v.last().known()) {
+        Some(x) if b.choices.chance(50) => x,
+        _ => {
+            let of = b.operand(&[F32, Bool, I64], 1..4);
+            let n = b.unknown(Size::fixed(of.dims.iter().map(|d| d.most()).product()));
+            b.emit1("NonZero", &[&of.name], vec![], I64, vec![Size::fixed(of.rank()), n])?
+        }
+    };
+    let n = *x.dims.last()?;
+    let shape = b.emit1("Shape", &[&x.name], vec![], I64, vec![Size::fixed(x.rank())])?;
+    let (at, axis) = (b.ints(&[x.rank() as i64 - 1]), vec![int("axis", 0)]);
+    let size = b.emit1("Gather", &[&shape.name, &at], axis, I64, vec![Size::ONE])?;
+    let op = b.choices.pick(&["ConstantOfShape", "Expand", "Tile", "Slice", "Range"]);
+    let dims = vec![n];
+    let y = match op {
+        "ConstantOfShape" => {
+            let value = constant("value", &of_values(F32, &[1], &[1.5]));
+            b.emit1(op, &[&size.name], vec![value], F32, dims)?
+        }
+        "Slice" if b.opset >= 10 => {
+            let table = b.leaf(F32, &[Size::fixed(n.most())]);
+            let from = b.ints(&[0]);
+            b.emit1(op, &[&table.name, &from, &size.name], vec![], F32, dims)?
+        }
+        "Range" if b.opset >= 11 => {
+            let none = b.ints(&[]);
+            let limit = b.emit1("Reshape", &[&size.name, &none], vec![], I64, vec![])?;
+            let (zero, one) = (b.scalar(I64, 0.0), b.scalar(I64, 1.0));
+            b.emit1(op, &[&zero, &limit.name, &one], vec![], I64, dims)?
+        }
+        "Tile" => {
+            let one = b.leaf(F32, &[Size::ONE]);
+            b.emit1(op, &[&one.name, &size.name], vec![], F32, dims)?
+        }
+        _ => {
+            let one = b.leaf(F32, &[]);
+            b.emit1("Expand", &[&one.name, &size.name], vec![], F32, dims)?
+        }
+    };
+    if b.choices.chance(50) {
+        b.emit1("ReduceSum", &[&y.name], vec![int("keepdims", 0)], y.elem, vec![])?;
     }
     Some(())
 }

@@ -94,7 +94,8 @@ impl<'g> Former<'g> {
             if !self.graph.kind(self.order[rank]).is_some_and(is_view) {
                 continue;
             }
-            depths[rank] = 1 + self.sets.operands(rank).first().map_or(0, |source| depths[*source]);
+            let sources = self.sets.operands(rank).iter().map(|source| depths[*source]);
+            depths[rank] = 1 + sources.max().unwrap_or(0);
             if depths[rank] > MAX_VIEWS && self.insert(&[rank], self.order.len() + rank) {
                 depths[rank] = 0;
             }

@@ -66,6 +66,8 @@ pub(in crate::ops) fn concat(parts: &[&Tensor], axis: usize) -> OpResult<Tensor>
 }
 
 impl OpDef for Split {
+    const SIZES: Sizes = Sizes::Read;
+
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let types = parts(&args[0], self.axis, &self.sizes)?;
         let total = self.sizes.iter().try_fold(Dim::constant(0), |sum, d| sum.add(d));

@@ -31,6 +31,8 @@ op! {
 }
 
 impl OpDef for Pad {
+    const SIZES: Sizes = Sizes::Read;
+
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         expect_value(x, args.get(1))?;

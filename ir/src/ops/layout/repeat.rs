@@ -23,6 +23,8 @@ op! {
     TileDynamic = "tile_dynamic" (x, repeats) { dims: Vec<Dim> }
 }
 impl OpDef for Expand {
+    const SIZES: Sizes = Sizes::Read;
+
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         let dims = dimensions(&self.shape)?;
@@ -68,6 +70,8 @@ fn expand(x: &Tensor, dims: Vec<usize>) -> OpResult<Tensor> {
 }
 
 impl OpDef for Tile {
+    const SIZES: Sizes = Sizes::Read;
+
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         if self.repeats.len() != x.rank() {

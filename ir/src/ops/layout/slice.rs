@@ -19,6 +19,8 @@ op! {
 }
 
 impl OpDef for Slice {
+    const SIZES: Sizes = Sizes::Either;
+
     fn infer(&self, args: Args<Type>, module: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         let n = self.axes.len();

@@ -12,6 +12,8 @@ op! {
 }
 
 impl OpDef for TopK {
+    const SIZES: Sizes = Sizes::Either;
+
     fn infer(&self, args: Args<Type>, _: &dyn Signatures) -> OpResult<Vec<Type>> {
         let x = &args[0];
         check_axes(x, &[self.axis])?;

@@ -12,7 +12,7 @@ const MAX_SEARCH: usize = 1024;
 
 /// Sets are named by one of their nodes, nodes by their rank in the order of the function.
 pub struct Partition {
-    /// By node: the ops that read it, and the ops that it reads, each in order.
+    /// By node: the ops that read it, or a size that it finds, and the ops that it so reads, each in order.
     users: Vec<Vec<usize>>,
     operands: Vec<Vec<usize>>,
     set_of: Vec<usize>,
@@ -34,12 +34,10 @@ impl Partition {
     pub fn new(graph: &Graph, order: &[NodeId], rank: impl Fn(NodeId) -> usize) -> Partition {
         let mut users = vec![vec![]; order.len()];
         let mut operands = vec![vec![]; order.len()];
-        for (user, node) in order.iter().enumerate() {
-            // What is not an op has no operands, so no path leads through it.
-            let read = graph.operands(*node).into_iter().flatten().filter(|v| graph.op(v.node).is_some());
-            let mut read: Vec<usize> = read.map(|v| rank(v.node)).collect();
+        // What is not an op has no operands, so no path leads through it.
+        for (user, needed) in graph.needed(order).into_iter().enumerate() {
+            let mut read: Vec<usize> = needed.into_iter().map(&rank).collect();
             read.sort_unstable();
-            read.dedup();
             read.iter().for_each(|r| users[*r].push(user));
             operands[user] = read;
         }
