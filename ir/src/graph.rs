@@ -19,6 +19,7 @@ use crate::ops::{Kind, Op};
 use crate::ty::Type;
 
 mod order;
+mod sizers;
 
 pub type NodeId = NodeIndex;
 

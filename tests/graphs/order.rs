@@ -44,11 +44,12 @@ impl Order {
     }
 }
 
-/// Nodes of ops for which `own` holds, and all that depend on them.
+/// Nodes of ops for which `own` holds, and all that depend on them, be it for a size.
 fn downstream(graph: &Graph, own: impl Fn(NodeId, &Op) -> bool) -> HashSet<NodeId> {
     let mut found = HashSet::new();
-    for node in graph.order() {
-        let from = graph.operands(node).into_iter().flatten().any(|v| found.contains(&v.node));
+    let order = graph.order();
+    for (node, needed) in order.iter().copied().zip(graph.needed(&order)) {
+        let from = needed.iter().any(|node| found.contains(node));
         if from || matches!(graph.def(node), Def::Op(op) if own(node, op)) {
             found.insert(node);
         }

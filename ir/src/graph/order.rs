@@ -4,14 +4,11 @@
 //! does, runs after the one that finds them, as `nonzero %x {count=n}` does, although nothing passes between the two:
 //! no edge says so, since rewrites change who that is.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{Def, Graph, NodeId, NodeIndexable};
-use crate::dim::{Dim, Factor, Symbol};
-use crate::op::Sizes;
-use crate::ops::Kind;
-use crate::ty::Type;
+use super::{Graph, NodeId, NodeIndexable};
+use crate::dim::Symbol;
 
 /// How far the search for an order is with a node.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,31 +19,33 @@ enum Mark {
     Done,
 }
 
-/// Nodes that one needs to have run, and how many of them come from operands.
-struct Needs {
-    nodes: SmallVec<[NodeId; 4]>,
-    operands: usize,
-}
-
 impl Graph {
     /// All nodes that outputs need, each after what it needs, depth first from the outputs: a function of
     /// the graph alone, not of how it was built. Parameters come first. `Err` names a node on a cycle.
     pub fn try_order(&self) -> Result<Vec<NodeId>, NodeId> {
-        let sizers = self.sizers();
+        self.order_of(self.outputs.iter().map(|v| v.node), &self.sizers())
+    }
+
+    /// The order of what `roots` need, where `sizers` give symbols their values.
+    pub(super) fn order_of(
+        &self,
+        roots: impl Iterator<Item = NodeId>,
+        sizers: &FxHashMap<Symbol, NodeId>,
+    ) -> Result<Vec<NodeId>, NodeId> {
         let mut order: Vec<_> = self.params.iter().map(|p| p.node).collect();
         let mut marks = vec![Mark::New; self.dag.node_bound()];
         order.iter().for_each(|node| marks[node.index()] = Mark::Done);
         // Nodes on the way, with what they need and how much of that has been seen.
-        let mut stack: Vec<(NodeId, Needs, usize)> = vec![];
-        for output in &self.outputs {
-            let mut next = Some(output.node).filter(|node| marks[node.index()] == Mark::New);
+        let mut stack: Vec<(NodeId, SmallVec<[NodeId; 4]>, usize)> = vec![];
+        for root in roots {
+            let mut next = Some(root).filter(|node| marks[node.index()] == Mark::New);
             loop {
                 if let Some(node) = next.take() {
                     marks[node.index()] = Mark::Open;
-                    stack.push((node, self.needs(node, &sizers), 0));
+                    stack.push((node, self.needs(node, sizers), 0));
                 }
                 let Some((node, needs, seen)) = stack.last_mut() else { break };
-                let Some(needed) = needs.nodes.get(*seen).copied() else {
+                let Some(needed) = needs.get(*seen).copied() else {
                     marks[node.index()] = Mark::Done;
                     order.push(*node);
                     stack.pop();
@@ -55,9 +54,8 @@ impl Graph {
                 *seen += 1;
                 match marks[needed.index()] {
                     Mark::New => next = Some(needed),
-                    Mark::Open if *seen <= needs.operands => return Err(needed),
-                    // Who finds a size may itself need who reads it, where two could have found it.
-                    Mark::Open | Mark::Done => {}
+                    Mark::Open => return Err(needed),
+                    Mark::Done => {}
                 }
             }
         }
@@ -73,7 +71,7 @@ impl Graph {
     pub fn needed(&self, order: &[NodeId]) -> Vec<Vec<NodeId>> {
         let sizers = self.sizers();
         let ops = |node: &NodeId| {
-            let needs = self.needs(*node, &sizers).nodes.into_iter();
+            let needs = self.needs(*node, &sizers).into_iter();
             let mut ops: Vec<NodeId> = needs.filter(|needed| self.op(*needed).is_some()).collect();
             ops.sort_unstable();
             ops.dedup();
@@ -82,79 +80,22 @@ impl Graph {
         order.iter().map(ops).collect()
     }
 
-    fn needs(&self, node: NodeId, sizers: &FxHashMap<Symbol, NodeId>) -> Needs {
-        let mut nodes: SmallVec<_> = self.operands(node).into_iter().flatten().map(|v| v.node).collect();
-        let operands = nodes.len();
+    /// The nodes of the operands, then those that give symbols in its attributes their values.
+    fn needs(&self, node: NodeId, sizers: &FxHashMap<Symbol, NodeId>) -> SmallVec<[NodeId; 4]> {
+        let mut needs: SmallVec<_> = self.operands(node).into_iter().flatten().map(|v| v.node).collect();
         if !sizers.is_empty() {
+            let operands = needs.len();
             self.each_read(node, &mut |dim| {
                 let found = dim.symbols().into_iter().filter_map(|symbol| {
                     let sizer = sizers.get(&symbol).filter(|sizer| **sizer != node)?;
                     self.is_without(node, &symbol).then_some(*sizer)
                 });
-                nodes.extend(found);
+                needs.extend(found);
             });
-            nodes[operands..].sort_unstable();
+            needs[operands..].sort_unstable();
         }
-        Needs { nodes, operands }
+        needs
     }
-
-    /// Shows the dimensions that a node may have to be told.
-    fn each_read(&self, node: NodeId, see: &mut dyn FnMut(&Dim)) {
-        let Some(op) = self.op(node) else { return };
-        match op.kind() {
-            // Its function reads them.
-            Kind::Call => self.results(node).flat_map(|v| &self.ty(v).dims).for_each(see),
-            kind if kind.sizes() != Sizes::Found => op.each_dim(see),
-            _ => {}
-        }
-    }
-
-    /// Who gives a symbol its value, where that is not a parameter: a node that must before one that can.
-    fn sizers(&self) -> FxHashMap<Symbol, NodeId> {
-        if self.sizers.is_empty() {
-            return FxHashMap::default();
-        }
-        let given: FxHashSet<Symbol> =
-            self.params.iter().flat_map(|v| &self.ty(*v).dims).flat_map(Dim::symbols).collect();
-        let can_only = |node: &NodeId| {
-            self.kind(*node).is_some_and(|kind| kind == Kind::Call || kind.sizes() != Sizes::Found)
-        };
-        let mut nodes: Vec<NodeId> = self.sizers.iter().copied().collect();
-        nodes.sort_unstable_by_key(|node| (can_only(node), *node));
-        let mut sizers = FxHashMap::default();
-        for node in nodes {
-            let symbols = self.results(node).flat_map(|v| self.ty(v).dims.iter().flat_map(Dim::symbols));
-            for symbol in symbols.filter(|symbol| !given.contains(symbol)) {
-                if self.is_without(node, &symbol) {
-                    sizers.entry(symbol).or_insert(node);
-                }
-            }
-        }
-        sizers
-    }
-
-    /// Whether no operand of the node has the symbol.
-    fn is_without(&self, node: NodeId, symbol: &Symbol) -> bool {
-        let has_it = |ty: &Type| ty.dims.iter().any(|dim| has(dim, symbol));
-        !self.operands(node).into_iter().flatten().any(|v| has_it(self.ty(v)))
-    }
-
-    /// Keeps the node in mind if it may give a symbol its value.
-    pub(super) fn note_sizer(&mut self, node: NodeId) {
-        let Def::Op(op) = self.def(node) else { return };
-        let symbols = || {
-            let dims = self.results(node).flat_map(|v| &self.ty(v).dims);
-            dims.filter(|dim| dim.as_const().is_none()).flat_map(Dim::symbols)
-        };
-        if op.kind().sizes() != Sizes::Read && symbols().any(|symbol| self.is_without(node, &symbol)) {
-            self.sizers.insert(node);
-        }
-    }
-}
-
-/// Whether the dimension depends on the symbol.
-fn has(dim: &Dim, symbol: &Symbol) -> bool {
-    dim.factors().any(|factor| matches!(factor, Factor::Symbol(s) if s == symbol) || factor.hides(symbol))
 }
 
 #[cfg(test)]
@@ -197,5 +138,21 @@ mod tests {
         let body = "graph @main(%x: f32[8]) -> (%b: i64[1,n]) {\n  %a = expand 0.0 {shape=[n]} : f32[n]\n  \
                     %b = nonzero %a {count=n} : i64[1,n]\n}\n";
         assert_eq!(names(body), ["a", "b"]);
+        // `range` finds the size that `top_k` reads, or finds by its operand, but runs after it.
+        let body = "graph @main(%x: f32[8], %k: i64[1]) -> (%r: i64[n]) {\n  \
+                    %v, %i = top_k %x, %k {axis=0, count=n, largest=true} : f32[n], i64[n]\n  \
+                    %s = shape %v {start=0, end=1} : i64[1]\n  %e = reshape %s {shape=[]} : i64[]\n  \
+                    %r = range 0i64, %e, 1i64 {count=n} : i64[n]\n}\n";
+        assert_eq!(names(body), ["v", "i", "s", "e", "r"]);
+    }
+
+    #[test]
+    fn of_two_that_find_a_size_the_one_is_asked_that_does_not_need_it() {
+        let first = "%f = nonzero %x {count=n} : i64[1,n]";
+        let rest = "%e = expand 1.0 {shape=[n]} : f32[n]\n  %s = nonzero %e {count=n} : i64[1,n]";
+        for body in [format!("{first}\n  {rest}"), format!("{rest}\n  {first}")] {
+            let body = format!("graph @main(%x: f32[8]) -> (%s: i64[1,n]) {{\n  {body}\n}}\n");
+            assert_eq!(names(&body), ["f", "e", "s"], "{body}");
+        }
     }
 }
