@@ -10,6 +10,7 @@ mod caches;
 mod capi;
 mod codegen;
 mod contrib;
+mod cross;
 mod defaults;
 mod dims;
 mod dumps;
@@ -37,6 +38,9 @@ mod spellings;
 mod tidy;
 mod wheel;
 
+#[cfg(not(target_arch = "aarch64"))]
+#[path = "support/aarch64.rs"]
+mod aarch64;
 #[path = "support/answers.rs"]
 mod answers;
 #[path = "support/c.rs"]

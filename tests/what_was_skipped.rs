@@ -17,7 +17,7 @@ fn main() {
     print("skipped", &recorded("skipped"));
     let here = Features::detect();
     let lacking: Vec<_> = trine_ukernel::all()
-        .filter(|kernel| !here.contains(kernel.needs))
+        .filter(|kernel| kernel.address.is_some() && !here.contains(kernel.needs))
         .map(|kernel| kernel.name.to_string())
         .collect();
     print("microkernels that this machine cannot run", &lacking);

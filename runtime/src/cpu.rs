@@ -39,7 +39,7 @@ extensions! { "x86_64", is_x86_feature_detected:
     "sse3" "ssse3" "sse4.1" "sse4.2" "cmpxchg16b" "popcnt" "avx" "avx2" "fma" "bmi1" "bmi2" "lzcnt"
     "avx512f" "avx512dq" "avx512vl" "avx512bitalg" "avx512vbmi" "avx512vnni" "avxvnni"
 }
-extensions! { "aarch64", is_aarch64_feature_detected: "lse" "paca" "fp16" "dotprod" }
+extensions! { "aarch64", is_aarch64_feature_detected: "lse" "paca" "fp16" "dotprod" "i8mm" }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const EXTENSIONS: &[&str] = &[];

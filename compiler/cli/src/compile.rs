@@ -21,6 +21,7 @@ const EXAMPLES: &str = "\
 Examples:
   trine compile model.onnx -o model.trine                      compiled for this machine; every command takes it
   trine compile model.onnx -o model.trine --cpu v2,v3,v4       one file for three kinds of CPU, with the weights once
+  trine compile model.onnx -o model.trine --cpu aarch64+dotprod    for another machine: an architecture, and what it has
   trine compile model.onnx -o build                            build/model.o and build/model.h
   trine compile model.onnx -o build --cpu v3                   for any CPU with AVX2
   trine compile model.onnx -o build --cpu native               for this machine, with all that it can do
@@ -262,8 +263,12 @@ fn parse_name(text: &str) -> Result<String, String> {
 
 /// Checks the target while the command line is read, so that a wrong one is an error of the command line.
 fn parse_target(text: &str) -> Result<String, String> {
-    if Target::named(text).is_ok() {
-        return Ok(text.into());
+    let error = match Target::named(text) {
+        Ok(_) => return Ok(text.into()),
+        Err(error) => error,
+    };
+    if text.contains('+') {
+        return Err(error.to_string());
     }
     let cpus = Target::cpus();
     let tip = suggest(text, &cpus).map_or(String::new(), |s| format!(" (did you mean `{s}`?)"));
@@ -285,14 +290,14 @@ mod tests {
 
     #[test]
     fn wrong_targets_are_answered_with_the_nearest() {
-        for good in ["native", "x86_64-unknown-linux-gnu"] {
+        for good in ["native", "x86_64-unknown-linux-gnu", "aarch64", "aarch64+dotprod", "v3+avxvnni"] {
             assert!(parse_target(good).is_ok(), "{good}");
         }
         let message = parse_target("zx81").unwrap_err();
         assert!(message.contains("`zx81` is not a target"), "{message}");
-        if cfg!(target_arch = "x86_64") {
-            let message = parse_target("x86-64-v33").unwrap_err();
-            assert!(message.contains("did you mean `x86-64-v3`?"), "{message}");
-        }
+        let message = parse_target("x86-64-v33").unwrap_err();
+        assert!(message.contains("did you mean `x86-64-v3`?"), "{message}");
+        let message = parse_target("aarch64+avx2").unwrap_err();
+        assert!(message.contains("has no extension `avx2`"), "{message}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::command::{digits, fail, json, model, succeed};
+use crate::outside;
 
 #[test]
 fn every_command_that_runs_a_model_takes_one() {
@@ -40,7 +41,7 @@ fn every_command_that_runs_a_model_takes_one() {
 fn inspect_says_what_is_in_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mlp.trine").display().to_string();
-    let cpus = if cfg!(target_arch = "x86_64") { "v2,v3" } else { "native" };
+    let cpus = "native,v3,aarch64+dotprod";
     succeed(&["compile", &model("digits/mlp.onnx"), "-o", &path, "--cpu", cpus]);
     let text = succeed(&["inspect", &path, "--full"]);
     for part in
@@ -90,4 +91,25 @@ fn mistakes_are_told() {
     assert!(message.contains("only a .trine file holds IR"), "{message}");
     let message = fail(1, &["compile", &model("digits/mlp.onnx"), "-o", "/proc/none/x.trine"]);
     assert!(message.contains("cannot write"), "{message}");
+}
+
+#[test]
+fn files_for_named_cpus_are_the_same_wherever_they_are_made() {
+    if cfg!(not(target_arch = "x86_64")) || !outside::asked("compiling on emulated processors") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here.trine"), folder.path().join("there.trine"));
+    for name in ["digits/cnn.onnx", "lm/nbits.onnx", "lm_float/f32.onnx"] {
+        let of = model(name);
+        let args = ["compile", &of, "--cpu", "v2,v3,v4,sapphirerapids,aarch64,aarch64+dotprod", "-o"];
+        succeed(&[&args[..], &[here.to_str().unwrap()]].concat());
+        // One that has no vectors of 256 bits, and one with them.
+        for processor in ["Nehalem", "Haswell"] {
+            let mut compile = outside::program("qemu-x86_64");
+            compile.args(["-cpu", processor, env!("CARGO_BIN_EXE_trine")]).args(args).arg(&there);
+            outside::success(&mut compile);
+            assert!(fs::read(&here).unwrap() == fs::read(&there).unwrap(), "{name} on {processor}");
+        }
+    }
 }

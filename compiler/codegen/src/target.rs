@@ -2,7 +2,7 @@
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable, SettingKind};
-use target_lexicon::Triple;
+use target_lexicon::{Architecture, Triple};
 use trine_runtime::cpu;
 use trine_ukernel::{Features, second_cache};
 
@@ -19,6 +19,25 @@ pub struct Target {
     pub forced: Vec<String>,
 }
 
+/// What code is made for.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
+
+/// What CPUs have and Cranelift does not say of them; of tile registers it knows nothing.
+const MORE: [(&str, &[&str]); 8] = [
+    ("alderlake", &["avx", "avx2"]),
+    ("raptorlake", &["avx", "avx2"]),
+    ("meteorlake", &["avx", "avx2"]),
+    ("sierraforest", &["avx", "avx2"]),
+    ("grandridge", &["avx", "avx2"]),
+    ("sapphirerapids", &["amxint8"]),
+    ("graniterapids", &["amxint8"]),
+    ("znver4", &["avx512vnni"]),
+];
+
+/// Extensions that Cranelift's flags, without `has_`, call otherwise than the runtime.
+const OTHER_NAMES: [(&str, &str); 4] =
+    [("sse41", "sse4.1"), ("sse42", "sse4.2"), ("avx_vnni", "avxvnni"), ("pauth", "paca")];
+
 /// The cache of a machine that does not state its own.
 const USUAL_CACHE: usize = 1 << 20;
 
@@ -29,9 +48,10 @@ impl Target {
         Ok(Target { cache: second_cache().unwrap_or(USUAL_CACHE), ..target })
     }
 
-    /// What code that is shipped is made for: `native`, this machine; `baseline`, every machine of this architecture; a CPU
-    /// of it as Cranelift names them, `x86-64-v3`, or `v3` for short; or the baseline of a triple,
-    /// `aarch64-unknown-linux-gnu`.
+    /// What code that is shipped is made for, whichever machine makes it: `native`, this machine; `baseline`, every machine
+    /// of this architecture; a CPU as Cranelift names it, `x86-64-v3` or `v3` for short; the baseline of an
+    /// architecture, `aarch64`, or of a triple, `aarch64-unknown-linux-gnu`. All but the first two may name extensions
+    /// besides: `aarch64+dotprod`.
     pub fn named(name: &str) -> Result<Target, CodegenError> {
         let host = Triple::host();
         if name == "native" {
@@ -40,30 +60,59 @@ impl Target {
         if name == "baseline" {
             return Target::object(&host.to_string(), None);
         }
-        let level = format!("x86-64-{name}");
-        if let Some(cpu) = Target::cpus().into_iter().find(|cpu| *cpu == name || *cpu == level) {
-            return Target::object(&host.to_string(), Some(cpu));
+        let (base, extensions) = name.split_once('+').unwrap_or((name, ""));
+        let level = format!("x86-64-{base}");
+        let mut cpus =
+            ARCHITECTURES.into_iter().flat_map(|a| presets(a).into_iter().map(move |cpu| (a, cpu)));
+        let mut target = match cpus.find(|(_, cpu)| *cpu == base || *cpu == level) {
+            Some((architecture, cpu)) => Target::object(&triple_of(architecture), Some(cpu))?,
+            None if ARCHITECTURES.contains(&base) => Target::object(&triple_of(base), None)?,
+            None => Target::object(base, None)?,
+        };
+        for extension in extensions.split('+').filter(|name| !name.is_empty()) {
+            target = target.with(extension)?;
         }
-        Target::object(name, None)
+        Ok(target)
     }
 
-    /// The CPUs of this architecture that have a name.
+    /// The CPUs that have a name.
     pub fn cpus() -> Vec<&'static str> {
-        let Ok(isa) = cranelift_codegen::isa::lookup(Triple::host()) else { return vec![] };
-        isa.iter().filter(|setting| setting.kind == SettingKind::Preset).map(|setting| setting.name).collect()
+        ARCHITECTURES.into_iter().flat_map(presets).collect()
     }
 
     /// The machine called `triple`, with the CPU preset `cpu` (as Cranelift names them) or its baseline, for
     /// object files.
     pub fn object(triple: &str, cpu: Option<&str>) -> Result<Target, CodegenError> {
-        let fail = |message: String| CodegenError::Target { message };
-        let triple = triple.parse().map_err(|_| fail(format!("no target `{triple}`")))?;
-        let mut isa = cranelift_codegen::isa::lookup(triple).map_err(|e| fail(e.to_string()))?;
-        if let Some(cpu) = cpu {
-            isa.enable(cpu).map_err(|e| fail(format!("CPU `{cpu}`: {e}")))?;
+        let triple: Triple = triple.parse().map_err(|_| unfit(format!("no target `{triple}`")))?;
+        let mut isa = cranelift_codegen::isa::lookup(triple).map_err(|e| unfit(e.to_string()))?;
+        let Some(cpu) = cpu else { return Target::stated(isa, Features::NONE) };
+        isa.enable(cpu).map_err(|e| unfit(format!("CPU `{cpu}`: {e}")))?;
+        let more = MORE.iter().filter(|(name, _)| *name == cpu).flat_map(|(_, more)| *more);
+        more.copied().try_fold(Target::stated(isa, Features::NONE)?, Target::with)
+    }
+
+    /// The same machine with an extension, as [`Target::extensions`] names it.
+    fn with(self, extension: &str) -> Result<Target, CodegenError> {
+        let triple = self.isa.triple().clone();
+        let mut isa = cranelift_codegen::isa::lookup(triple.clone()).map_err(|e| unfit(e.to_string()))?;
+        for flag in self.isa.isa_flags().into_iter().filter(|flag| flag.as_bool() == Some(true)) {
+            isa.enable(flag.name).map_err(|e| unfit(e.to_string()))?;
         }
-        let mut target = Target::finish(isa, Features::NONE)?;
-        target.features = target.stated_features();
+        let of_aarch64 = Features::NEON.union(Features::NEON_DOTPROD);
+        let ours = Features::from_name(extension).filter(|f| of_aarch64.contains(*f) == is_aarch64(&triple));
+        let flag =
+            OTHER_NAMES.iter().find(|(_, name)| *name == extension).map_or(extension, |(flag, _)| flag);
+        let known = isa.enable(&format!("has_{flag}")).is_ok();
+        if !known && ours.is_none() {
+            return Err(unfit(format!("`{triple}` has no extension `{extension}`")));
+        }
+        Target::stated(isa, self.features.union(ours.unwrap_or_default()))
+    }
+
+    /// A machine with what its instruction set's flags promise, and what is stated besides.
+    fn stated(isa: cranelift_codegen::isa::Builder, features: Features) -> Result<Target, CodegenError> {
+        let mut target = Target::finish(isa, features)?;
+        target.features = target.features.union(target.stated_features());
         Ok(target)
     }
 
@@ -79,11 +128,9 @@ impl Target {
             ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ];
         for (name, value) in pairs {
-            flags.set(name, value).map_err(|e| CodegenError::Target { message: e.to_string() })?;
+            flags.set(name, value).map_err(|e| unfit(e.to_string()))?;
         }
-        let isa = isa
-            .finish(settings::Flags::new(flags))
-            .map_err(|e| CodegenError::Target { message: e.to_string() })?;
+        let isa = isa.finish(settings::Flags::new(flags)).map_err(|e| unfit(e.to_string()))?;
         Ok(Target { isa, features, cache: USUAL_CACHE, forced: vec![] })
     }
 
@@ -91,9 +138,14 @@ impl Target {
     pub fn extensions(&self) -> Vec<String> {
         let flags = self.isa.isa_flags().into_iter().filter(|flag| flag.as_bool() == Some(true));
         let extension = |name: &str| {
-            let name = name.strip_prefix("has_")?;
-            let theirs = ["sse41", "sse42", "avx_vnni", "pauth"].iter().position(|known| *known == name);
-            Some(theirs.map_or(name, |i| ["sse4.1", "sse4.2", "avxvnni", "paca"][i]).to_string())
+            let flag = name.strip_prefix("has_")?;
+            Some(
+                OTHER_NAMES
+                    .iter()
+                    .find(|(theirs, _)| *theirs == flag)
+                    .map_or(flag, |(_, name)| name)
+                    .to_string(),
+            )
         };
         let mut all: Vec<String> = flags.filter_map(|flag| extension(flag.name)).collect();
         for name in self.features.names() {
@@ -114,16 +166,18 @@ impl Target {
             Some(extension) => format!("this machine lacks `{extension}`"),
             None => return Ok(()),
         };
-        Err(CodegenError::Target { message })
+        Err(unfit(message))
     }
 
     /// What the instruction set's flags promise microkernels.
     fn stated_features(&self) -> Features {
         let flags = self.isa.isa_flags();
         let has = |name: &str| flags.iter().any(|f| f.name == name && f.as_bool() == Some(true));
-        // Cranelift knows no flag for BW; every CPU with DQ and VL has it.
-        let avx512 = has("has_avx512f") && has("has_avx512dq") && has("has_avx512vl");
+        // Cranelift knows no flag for BW, and its levels do not set that for F; every CPU with DQ and VL has both.
+        let avx512 = has("has_avx512dq") && has("has_avx512vl");
         let stated = [
+            (Features::NEON, is_aarch64(self.isa.triple())),
+            (Features::NEON_DOTPROD, has("has_dotprod")),
             (Features::AVX2, has("has_avx2") && has("has_fma")),
             (Features::AVX_VNNI, has("has_avx_vnni")),
             (Features::AVX512, avx512),
@@ -137,7 +191,33 @@ impl Target {
 
 /// This machine's instruction set.
 fn native() -> Result<cranelift_codegen::isa::Builder, CodegenError> {
-    cranelift_native::builder().map_err(|e| CodegenError::Target { message: e.into() })
+    cranelift_native::builder().map_err(|e| unfit(e.into()))
+}
+
+/// The CPUs of an architecture that have a name.
+fn presets(architecture: &str) -> Vec<&'static str> {
+    let triple = triple_of(architecture).parse().ok();
+    let Some(isa) = triple.and_then(|triple| cranelift_codegen::isa::lookup(triple).ok()) else {
+        return vec![];
+    };
+    isa.iter().filter(|setting| setting.kind == SettingKind::Preset).map(|setting| setting.name).collect()
+}
+
+/// The system of this machine, or what is usual on another architecture.
+fn triple_of(architecture: &str) -> String {
+    let host = Triple::host();
+    if host.architecture.to_string() == architecture {
+        return host.to_string();
+    }
+    format!("{architecture}-unknown-linux-gnu")
+}
+
+fn is_aarch64(triple: &Triple) -> bool {
+    matches!(triple.architecture, Architecture::Aarch64(_))
+}
+
+fn unfit(message: String) -> CodegenError {
+    CodegenError::Target { message }
 }
 
 #[cfg(test)]
@@ -152,13 +232,34 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_knows_each_extension() {
-        if !cfg!(target_arch = "x86_64") {
-            return;
+    fn a_name_says_what_microkernels_may_use() {
+        for (name, has, lacks) in [
+            ("v2", Features::NONE, Features::AVX2),
+            ("v3", Features::AVX2, Features::AVX512.union(Features::NEON)),
+            ("v4", Features::AVX512.union(Features::AVX2), Features::AVX512_VNNI),
+            ("znver4", Features::AVX512_VNNI.union(Features::AVX512_VBMI), Features::AMX_INT8),
+            ("v3+avxvnni", Features::AVX_VNNI, Features::AVX512),
+            ("alderlake", Features::AVX2.union(Features::AVX_VNNI), Features::AVX512),
+            ("sapphirerapids", Features::AMX_INT8.union(Features::AVX512_VBMI), Features::NEON),
+            ("aarch64", Features::NEON, Features::NEON_DOTPROD.union(Features::AVX2)),
+            ("aarch64+dotprod", Features::NEON_DOTPROD, Features::AVX2),
+        ] {
+            let features = Target::named(name).unwrap().features;
+            assert!(features.contains(has), "{name} lacks some of {has:?}: {features:?}");
+            assert!(
+                lacks == Features::NONE || !features.contains(lacks),
+                "{name} has {lacks:?}: {features:?}"
+            );
         }
-        let asked: Vec<_> = Target::cpus().into_iter().map(|cpu| Target::named(cpu).unwrap()).collect();
+    }
+
+    #[test]
+    fn the_runtime_knows_each_extension() {
+        let here = Triple::host().architecture;
+        let all = "aarch64+dotprod+fp16+lse+paca+i8mm";
+        let asked = Target::cpus().into_iter().chain([all]).map(|cpu| Target::named(cpu).unwrap());
         let known = trine_runtime::cpu::known();
-        for extension in asked.iter().flat_map(Target::extensions) {
+        for extension in asked.filter(|t| t.isa.triple().architecture == here).flat_map(|t| t.extensions()) {
             assert!(known.contains(&&*extension), "{extension}");
         }
     }

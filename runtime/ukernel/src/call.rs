@@ -89,7 +89,7 @@ impl<'a> Call<'a, ContractI8> {
             tile_end: g.tiles,
             scratch: scratch.as_mut_ptr(),
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -129,7 +129,7 @@ impl<'a> Call<'a, ScaledI8> {
         };
         let (scales, factors) = (scales.as_ptr(), factors.map_or(null(), <[f32]>::as_ptr));
         let args = ScaledI8 { sums, scales, scales_stride: g.n_padded, factors };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -138,7 +138,7 @@ impl<'a> Call<'a, ExpF32> {
     pub fn exp_f32(variant: &Variant<ExpF32>, values: &'a mut [f32]) -> Result<Self, CallError> {
         runs_here(variant)?;
         let args = ExpF32 { x: values.as_ptr(), out: values.as_mut_ptr(), n: values.len() };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -173,7 +173,7 @@ impl<'a> Call<'a, SignSumF32> {
             tile_begin: 0,
             tile_end: g.tiles,
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -222,7 +222,7 @@ impl<'a> Call<'a, MatmulF32> {
             scratch: scratch.as_mut_ptr(),
             packed,
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -278,7 +278,7 @@ impl<'a> Call<'a, BlocksF32> {
             block,
             bits: codes.packed_bits(),
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 

@@ -3,6 +3,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
+pub(crate) mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 #[cfg(target_arch = "x86_64")]
@@ -10,7 +11,14 @@ pub(crate) mod ymm;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod zmm;
 
-use crate::{Geometry, Layout, Variant};
+use crate::{Features, Geometry, Layout, Variant};
+
+/// What processors with tiles also have, and kernels in tile registers use.
+pub(crate) const AMX: Features =
+    Features::AMX_INT8.union(Features::AVX512).union(Features::AVX512_VNNI).union(Features::AVX512_VBMI);
+
+/// What kernels for the dot products of NEON use.
+pub(crate) const DOTPROD: Features = Features::NEON.union(Features::NEON_DOTPROD);
 
 /// The arguments, with sizes as in the [`Geometry`](crate::Geometry) of the weights.
 #[repr(C)]
@@ -39,12 +47,7 @@ pub struct ContractI8 {
 /// Bytes that a call of `variant` works in, with weights of geometry `g` and so many rows; `None` if only the
 /// call knows.
 pub fn scratch(variant: &Variant<ContractI8, Layout>, g: &Geometry, rows: Option<usize>) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    if variant.needs.contains(amx::NEEDS) {
-        return amx::scratch(g, rows);
-    }
-    let _ = (variant, g, rows);
-    0
+    if variant.needs.contains(AMX) { blocks::scratch(g, rows) } else { 0 }
 }
 
 /// One group of one tile: where the kernel proper starts reading and writing.
@@ -235,7 +238,7 @@ pub(crate) mod testing {
                 scratch: scratch.as_mut_ptr(),
             };
             // SAFETY: the buffers have the sizes of `g`; callers only pass variants that run here.
-            unsafe { (v.entry)(&args) };
+            unsafe { (v.entry())(&args) };
         }
         out
     }

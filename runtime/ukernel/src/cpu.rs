@@ -25,10 +25,12 @@ impl Features {
     pub const AVX_VNNI: Self = Self(1 << 4);
     /// Tile registers that multiply int8, and the system's permission to use them.
     pub const AMX_INT8: Self = Self(1 << 5);
-    /// The dot products of NEON: `sdot`. NEON itself is part of the target.
+    /// The dot products of NEON: `sdot`.
     pub const NEON_DOTPROD: Self = Self(1 << 6);
+    /// NEON, which every aarch64 has, and no other machine.
+    pub const NEON: Self = Self(1 << 7);
 
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 8] = [
         (Self::AVX2, "avx2"),
         (Self::AVX512, "avx512"),
         (Self::AVX512_VNNI, "avx512vnni"),
@@ -36,15 +38,16 @@ impl Features {
         (Self::AVX_VNNI, "avxvnni"),
         (Self::AMX_INT8, "amxint8"),
         (Self::NEON_DOTPROD, "neondotprod"),
+        (Self::NEON, "neon"),
     ];
 
     /// The features of this machine.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         return x86_64::detect();
-        #[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+        #[cfg(target_arch = "aarch64")]
         return aarch64::detect();
-        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_os = "linux"))))]
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         Self::NONE
     }
 
@@ -231,14 +234,23 @@ mod x86_64 {
     }
 }
 
-#[cfg(all(target_arch = "aarch64", target_os = "linux"))]
+#[cfg(target_arch = "aarch64")]
 mod aarch64 {
     use super::Features;
 
-    /// ID_AA64ISAR0_EL1: the dot products.
-    const DP: u64 = 0xf << 44;
-
     pub fn detect() -> Features {
+        if has_dotprod() { Features::NEON.union(Features::NEON_DOTPROD) } else { Features::NEON }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn has_dotprod() -> bool {
+        false
+    }
+
+    #[cfg(target_os = "linux")]
+    fn has_dotprod() -> bool {
+        /// ID_AA64ISAR0_EL1: the dot products.
+        const DP: u64 = 0xf << 44;
         let isar0: u64;
         // SAFETY: Linux answers for the register, with what all cores have.
         unsafe {
@@ -248,7 +260,7 @@ mod aarch64 {
                 options(pure, nomem, nostack, preserves_flags)
             );
         }
-        if isar0 & DP != 0 { Features::NEON_DOTPROD } else { Features::NONE }
+        isar0 & DP != 0
     }
 }
 

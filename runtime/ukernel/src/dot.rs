@@ -57,7 +57,7 @@ mod tests {
                 let mut out = f32::NAN;
                 let args = DotF32 { a: a.as_ptr(), b: b.as_ptr(), n, out: &mut out };
                 // SAFETY: both vectors have `n` values, and the machine has the features.
-                unsafe { (v.entry)(&args) };
+                unsafe { (v.entry())(&args) };
                 assert_eq!(out, want, "{} n={n}", v.name());
             });
         }

@@ -21,31 +21,32 @@ pub(crate) mod avxvnni;
 mod neon;
 mod scalar;
 
-use crate::contract_i8::ContractI8;
+use crate::contract_i8::{self, ContractI8};
+use crate::variant::{on_aarch64, on_x86};
 use crate::{Features, Layout, Variant};
 
 /// One for each instruction set, preferred first.
 macro_rules! variants {
     ($layout:ident, $amx:ident, $avx512vnni:ident, $avxvnni:ident, $avx2:ident, $neon:ident, $scalar:ident) => {
         &[
-            #[cfg(target_arch = "x86_64")]
-            variant!($layout, crate::contract_i8::amx::NEEDS, amx::$amx),
-            #[cfg(target_arch = "x86_64")]
-            variant!($layout, Features::AVX512.union(Features::AVX512_VNNI), avx512vnni::$avx512vnni),
-            #[cfg(target_arch = "x86_64")]
-            variant!($layout, Features::AVX2.union(Features::AVX_VNNI), avxvnni::$avxvnni),
-            #[cfg(target_arch = "x86_64")]
-            variant!($layout, Features::AVX2, avx2::$avx2),
-            #[cfg(target_arch = "aarch64")]
-            variant!($layout, Features::NEON_DOTPROD, neon::$neon),
-            variant!($layout, Features::NONE, scalar::$scalar),
+            variant!($layout, contract_i8::AMX, $amx, on_x86!(amx::$amx)),
+            variant!(
+                $layout,
+                Features::AVX512.union(Features::AVX512_VNNI),
+                $avx512vnni,
+                on_x86!(avx512vnni::$avx512vnni)
+            ),
+            variant!($layout, Features::AVX2.union(Features::AVX_VNNI), $avxvnni, on_x86!(avxvnni::$avxvnni)),
+            variant!($layout, Features::AVX2, $avx2, on_x86!(avx2::$avx2)),
+            variant!($layout, contract_i8::DOTPROD, $neon, on_aarch64!(neon::$neon)),
+            variant!($layout, Features::NONE, $scalar, Some(scalar::$scalar)),
         ]
     };
 }
 
 macro_rules! variant {
-    ($layout:ident, $needs:expr, $module:ident::$entry:ident) => {
-        Variant { symbol: stringify!($entry), needs: $needs, layout: Layout::$layout, entry: $module::$entry }
+    ($layout:ident, $needs:expr, $symbol:ident, $entry:expr) => {
+        Variant { symbol: stringify!($symbol), needs: $needs, layout: Layout::$layout, entry: $entry }
     };
 }
 

@@ -82,7 +82,7 @@ mod tests {
             };
             // SAFETY: the buffers have the sizes that the arguments give; callers only pass variants
             // that run here.
-            unsafe { (v.entry)(&args) };
+            unsafe { (v.entry())(&args) };
         }
         out
     }

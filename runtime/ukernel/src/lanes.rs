@@ -233,32 +233,29 @@ macro_rules! variants {
     ($args:ty, $body:ident => $scalar:ident, $neon:ident, $avx2:ident, $avx512:ident) => {
         /// Preferred first.
         pub static VARIANTS: &[$crate::Variant<$args>] = &[
-            #[cfg(target_arch = "x86_64")]
             $crate::Variant {
                 symbol: stringify!($avx512),
                 needs: $crate::Features::AVX512,
                 layout: (),
-                entry: $avx512,
+                entry: $crate::variant::on_x86!($avx512),
             },
-            #[cfg(target_arch = "x86_64")]
             $crate::Variant {
                 symbol: stringify!($avx2),
                 needs: $crate::Features::AVX2,
                 layout: (),
-                entry: $avx2,
+                entry: $crate::variant::on_x86!($avx2),
             },
-            #[cfg(target_arch = "aarch64")]
             $crate::Variant {
                 symbol: stringify!($neon),
-                needs: $crate::Features::NONE,
+                needs: $crate::Features::NEON,
                 layout: (),
-                entry: $neon,
+                entry: $crate::variant::on_aarch64!($neon),
             },
             $crate::Variant {
                 symbol: stringify!($scalar),
                 needs: $crate::Features::NONE,
                 layout: (),
-                entry: $scalar,
+                entry: Some($scalar),
             },
         ];
 

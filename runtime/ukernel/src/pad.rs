@@ -76,7 +76,7 @@ mod tests {
                 group_k: 4,
             };
             // SAFETY: two rows of three groups of four.
-            unsafe { (v.entry)(&args) };
+            unsafe { (v.entry())(&args) };
             let first = [1, 2, 0, 0, 3, 4, 0, 0, 5, 0, 0, 0];
             let second = [-1, -2, 0, 0, -3, -4, 0, 0, -128, 0, 0, 0];
             assert_eq!((&out[..12], &out[12..]), (&first[..], &second[..]), "{}", v.name());
@@ -86,7 +86,7 @@ mod tests {
             (args.out, args.sums, args.k, args.group, args.group_k) =
                 (null_mut(), sums.as_mut_ptr(), 6, 6, 6);
             // SAFETY: two rows of a group of six.
-            unsafe { (v.entry)(&args) };
+            unsafe { (v.entry())(&args) };
             assert_eq!(sums, [15, -138], "{}", v.name());
         });
     }

@@ -97,7 +97,7 @@ mod tests {
         let (n, q_start) = (x.len(), q.as_mut_ptr());
         let args = QuantizeF32 { x: x.as_ptr(), q: q_start, scale: &mut scale, n, floor, reciprocal };
         // SAFETY: the buffers have `n` values; callers only pass variants that run here.
-        unsafe { (v.entry)(&args) };
+        unsafe { (v.entry())(&args) };
         (q, scale)
     }
 

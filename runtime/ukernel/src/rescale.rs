@@ -257,7 +257,7 @@ mod tests {
                     group_scales: usize::from(by_group),
                 };
                 // SAFETY: the buffers have these sizes; only variants that run here are passed.
-                unsafe { (v.entry)(&args) };
+                unsafe { (v.entry())(&args) };
                 for (row, j) in (0..rows).flat_map(|row| (0..n).map(move |j| (row, j))) {
                     let got = match in_place {
                         true => f32::from_bits(work[row * stride + j] as u32),

@@ -90,7 +90,7 @@ mod tests {
                 let (n, to) = (x.len(), out.as_mut_ptr());
                 let args = RmsNormF32 { x: x.as_ptr(), gain: gain.as_ptr(), out: to, n, eps };
                 // SAFETY: the buffers have `n` values; only variants that run here are passed.
-                unsafe { (v.entry)(&args) };
+                unsafe { (v.entry())(&args) };
                 assert!(out.iter().zip(&want).all(|(&a, &b)| same(a, b)), "{}", v.name());
             });
         }

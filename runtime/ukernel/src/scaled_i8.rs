@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use crate::contract_i8::ContractI8;
+use crate::variant::on_x86;
 use crate::{Features, Layout, Variant, dot_i8, signsum_i8};
 
 /// The arguments.
@@ -53,21 +54,23 @@ impl ScaledI8 {
 macro_rules! variants {
     ($layout:ident, $oracle:ident, $scalar:ident, [$($needs:expr, $family:ident::$module:ident::$entry:ident;)+]) => {
         &[
-            $(#[cfg(target_arch = "x86_64")]
-            Variant {
+            $(Variant {
                 symbol: stringify!($entry),
                 needs: $needs,
                 layout: Layout::$layout,
-                entry: crate::$family::$module::$entry,
+                entry: on_x86!(crate::$family::$module::$entry),
             },)+
-            Variant { symbol: stringify!($scalar), needs: Features::NONE, layout: Layout::$oracle, entry: $scalar },
+            Variant {
+                symbol: stringify!($scalar),
+                needs: Features::NONE,
+                layout: Layout::$oracle,
+                entry: Some($scalar),
+            },
         ]
     };
 }
 
-#[cfg(target_arch = "x86_64")]
 const AVX512: Features = Features::AVX512.union(Features::AVX512_VNNI);
-#[cfg(target_arch = "x86_64")]
 const AVX_VNNI: Features = Features::AVX2.union(Features::AVX_VNNI);
 
 /// Of ternary weights.
@@ -153,7 +156,7 @@ unsafe fn scalar(args: &ScaledI8, table: &'static [Variant<ContractI8, Layout>])
             let scales = args.scales_of(group, layout, tile);
             // SAFETY: the caller's; the sums are those of one tile.
             unsafe {
-                (oracle.entry)(&one);
+                (oracle.entry())(&one);
                 let factor = args.factor(row, group);
                 for (i, (output, sum)) in outputs.iter_mut().zip(sums).take(layout.tile()).enumerate() {
                     let term = sum as f32 * *scales.add(i);

@@ -28,6 +28,7 @@ mod blocks;
 mod neon;
 mod scalar;
 
+use crate::variant::{on_aarch64, on_x86};
 use crate::{Features, Geometry, Layout, Variant};
 
 /// The arguments, with sizes as in the [`Geometry`] of the weights.
@@ -59,32 +60,29 @@ pub struct SignSumF32 {
 
 /// Preferred first.
 pub static VARIANTS: &[Variant<SignSumF32, Layout>] = &[
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_f32_avx512_3in5_64",
         needs: Features::AVX512,
         layout: Layout::ThreeInFive64,
-        entry: avx512::trine_signsum_f32_avx512_3in5_64,
+        entry: on_x86!(avx512::trine_signsum_f32_avx512_3in5_64),
     },
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_f32_avx2_2bit15_32",
         needs: Features::AVX2,
         layout: Layout::TwoBitTriples32,
-        entry: avx2::trine_signsum_f32_avx2_2bit15_32,
+        entry: on_x86!(avx2::trine_signsum_f32_avx2_2bit15_32),
     },
-    #[cfg(target_arch = "aarch64")]
     Variant {
         symbol: "trine_signsum_f32_neon_3in5_64",
-        needs: Features::NONE,
+        needs: Features::NEON,
         layout: Layout::ThreeInFive64,
-        entry: neon::trine_signsum_f32_neon_3in5_64,
+        entry: on_aarch64!(neon::trine_signsum_f32_neon_3in5_64),
     },
     Variant {
         symbol: "trine_signsum_f32_scalar_trits",
         needs: Features::NONE,
         layout: Layout::Trits,
-        entry: scalar::trine_signsum_f32_scalar_trits,
+        entry: Some(scalar::trine_signsum_f32_scalar_trits),
     },
 ];
 
@@ -159,7 +157,7 @@ mod tests {
                 tile_end: range.end,
             };
             // SAFETY: the buffers have the sizes of `g`; callers only pass variants that run here.
-            unsafe { (v.entry)(&args) };
+            unsafe { (v.entry())(&args) };
         }
         out
     }

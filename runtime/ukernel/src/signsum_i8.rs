@@ -23,66 +23,60 @@ pub(crate) mod avxvnni;
 mod neon;
 mod scalar;
 
-use crate::contract_i8::ContractI8;
+use crate::contract_i8::{self, ContractI8};
+use crate::variant::{on_aarch64, on_x86};
 use crate::{Features, Layout, Variant};
 
 /// Preferred first. `5in8_16` reads a fifth fewer bytes than `2bit_32`: it wins where weights stream
 /// from memory and loses where they stay in a cache, so it is the caller's to ask for.
 pub static VARIANTS: &[Variant<ContractI8, Layout>] = &[
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_amx_2bit_32",
-        needs: crate::contract_i8::amx::NEEDS,
+        needs: contract_i8::AMX,
         layout: Layout::TwoBit32,
-        entry: amx::trine_signsum_i8_amx_2bit_32,
+        entry: on_x86!(amx::trine_signsum_i8_amx_2bit_32),
     },
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_amx_5in8_16",
-        needs: crate::contract_i8::amx::NEEDS,
+        needs: contract_i8::AMX,
         layout: Layout::FiveInEight16,
-        entry: amx::trine_signsum_i8_amx_5in8_16,
+        entry: on_x86!(amx::trine_signsum_i8_amx_5in8_16),
     },
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_avx512vnni_2bit_32",
         needs: Features::AVX512.union(Features::AVX512_VNNI),
         layout: Layout::TwoBit32,
-        entry: avx512vnni::trine_signsum_i8_avx512vnni_2bit_32,
+        entry: on_x86!(avx512vnni::trine_signsum_i8_avx512vnni_2bit_32),
     },
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_avx512vbmi_5in8_16",
         needs: Features::AVX512.union(Features::AVX512_VNNI).union(Features::AVX512_VBMI),
         layout: Layout::FiveInEight16,
-        entry: avx512vbmi::trine_signsum_i8_avx512vbmi_5in8_16,
+        entry: on_x86!(avx512vbmi::trine_signsum_i8_avx512vbmi_5in8_16),
     },
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_avxvnni_2bit_32",
         needs: Features::AVX2.union(Features::AVX_VNNI),
         layout: Layout::TwoBit32,
-        entry: avxvnni::trine_signsum_i8_avxvnni_2bit_32,
+        entry: on_x86!(avxvnni::trine_signsum_i8_avxvnni_2bit_32),
     },
-    #[cfg(target_arch = "x86_64")]
     Variant {
         symbol: "trine_signsum_i8_avx2_2bit_32",
         needs: Features::AVX2,
         layout: Layout::TwoBit32,
-        entry: avx2::trine_signsum_i8_avx2_2bit_32,
+        entry: on_x86!(avx2::trine_signsum_i8_avx2_2bit_32),
     },
-    #[cfg(target_arch = "aarch64")]
     Variant {
         symbol: "trine_signsum_i8_neon_2bit_32",
-        needs: Features::NEON_DOTPROD,
+        needs: contract_i8::DOTPROD,
         layout: Layout::TwoBit32,
-        entry: neon::trine_signsum_i8_neon_2bit_32,
+        entry: on_aarch64!(neon::trine_signsum_i8_neon_2bit_32),
     },
     Variant {
         symbol: "trine_signsum_i8_scalar_trits",
         needs: Features::NONE,
         layout: Layout::Trits,
-        entry: scalar::trine_signsum_i8_scalar_trits,
+        entry: Some(scalar::trine_signsum_i8_scalar_trits),
     },
 ];
 

@@ -55,7 +55,7 @@ mod tests {
         let mut out = vec![f32::NAN; x.len()];
         let args = SiluF32 { x: x.as_ptr(), out: out.as_mut_ptr(), n: x.len() };
         // SAFETY: both buffers have `n` values; callers only pass variants that run here.
-        unsafe { (v.entry)(&args) };
+        unsafe { (v.entry())(&args) };
         out
     }
 

@@ -119,7 +119,7 @@ mod tests {
             n,
         };
         // SAFETY: both buffers have `rows` rows; callers only pass variants that run here.
-        unsafe { (v.entry)(&args) };
+        unsafe { (v.entry())(&args) };
         out
     }
 

@@ -17,8 +17,39 @@ pub struct Variant<A: 'static, L: 'static = ()> {
     /// What the machine must have; calling without it is undefined.
     pub needs: Features,
     pub layout: L,
-    pub entry: Entry<A>,
+    /// `None` where it is of another architecture than this build.
+    pub entry: Option<Entry<A>>,
 }
+
+/// The entry point of a variant of x86-64, which other builds only list.
+#[cfg(target_arch = "x86_64")]
+macro_rules! on_x86 {
+    ($entry:expr) => {
+        Some($entry)
+    };
+}
+#[cfg(not(target_arch = "x86_64"))]
+macro_rules! on_x86 {
+    ($entry:expr) => {
+        None
+    };
+}
+pub(crate) use on_x86;
+
+/// The entry point of a variant of aarch64, which other builds only list.
+#[cfg(target_arch = "aarch64")]
+macro_rules! on_aarch64 {
+    ($entry:expr) => {
+        Some($entry)
+    };
+}
+#[cfg(not(target_arch = "aarch64"))]
+macro_rules! on_aarch64 {
+    ($entry:expr) => {
+        None
+    };
+}
+pub(crate) use on_aarch64;
 
 impl<A, L> Variant<A, L> {
     /// The name, a spec: kernel, instruction set, layout, as in `signsum_i8_avx512vnni_2bit_32`.
@@ -26,9 +57,18 @@ impl<A, L> Variant<A, L> {
         self.symbol.strip_prefix("trine_").unwrap_or(self.symbol)
     }
 
-    /// The entry point as a bare address, to define [`Variant::symbol`] with.
-    pub fn address(&self) -> *const u8 {
-        self.entry as *const u8
+    /// How it is called.
+    ///
+    /// # Panics
+    ///
+    /// Where it is of another architecture; [`Features::detect`] never has what such a one needs.
+    pub fn entry(&self) -> Entry<A> {
+        self.entry.expect("variants that this machine has the features for are of its architecture")
+    }
+
+    /// The entry point as a bare address, to define [`Variant::symbol`] with; `None` if it is of another architecture.
+    pub fn address(&self) -> Option<*const u8> {
+        Some(self.entry? as *const u8)
     }
 }
 
@@ -53,10 +93,10 @@ pub fn oracle<A, L>(variants: &'static [Variant<A, L>]) -> Option<&'static Varia
     variants.last()
 }
 
-/// Every exported symbol and its address.
+/// Every symbol that this build exports, and its address.
 pub fn symbols() -> impl Iterator<Item = (&'static str, *const u8)> {
     let others = crate::trig::SYMBOLS.iter().chain(crate::prefetch::SYMBOLS);
-    all().map(|v| (v.symbol, v.address)).chain(others.copied())
+    all().filter_map(|v| Some((v.symbol, v.address?))).chain(others.copied())
 }
 
 /// A variant of any kernel, as lists show it.
@@ -66,10 +106,11 @@ pub struct Listed {
     pub name: &'static str,
     pub symbol: &'static str,
     pub needs: Features,
-    pub address: *const u8,
+    /// `None` if it is of another architecture than this build.
+    pub address: Option<*const u8>,
 }
 
-/// Every variant of every kernel, the preferred one of each first.
+/// Every variant of every kernel on any architecture, the preferred one of each first.
 pub fn all() -> impl Iterator<Item = Listed> {
     of(signsum_i8::VARIANTS)
         .chain(of(dot_i8::VARIANTS))

@@ -59,7 +59,7 @@ mod tests {
         let mut to = vec![f32::NAN; from.len()];
         let args = WidenHalves { from: from.as_ptr(), to: to.as_mut_ptr(), n: from.len(), bf16 };
         // SAFETY: both buffers have `n` values; callers only pass variants that run here.
-        unsafe { (v.entry)(&args) };
+        unsafe { (v.entry())(&args) };
         to
     }
 

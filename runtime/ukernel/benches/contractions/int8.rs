@@ -62,7 +62,7 @@ fn contractions(
                 };
                 // SAFETY: the buffers have the sizes of `g`, no other part has these tiles or this scratch, and
                 // the machine has the features.
-                unsafe { (v.entry)(black_box(&args)) };
+                unsafe { (v.entry())(black_box(&args)) };
             };
             table.measure(group, (Some(case), v.name()), work, kernel, |share| {
                 let bytes = floor.of(share.call);

@@ -51,7 +51,7 @@ pub fn float(c: &mut Criterion<ThreadTime>, table: &mut Table) {
                 };
                 // SAFETY: the buffers have the sizes that the arguments give, the copies of the weights are
                 // aligned to lines, and the machine has the features.
-                unsafe { (v.entry)(black_box(&args)) };
+                unsafe { (v.entry())(black_box(&args)) };
             };
             table.measure(group, (Some(case), &name), work, kernel, |share| {
                 let bytes = weights.of(share.call);

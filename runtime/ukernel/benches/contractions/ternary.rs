@@ -54,7 +54,7 @@ pub fn run(c: &mut Criterion<ThreadTime>, table: &mut Table) {
                 };
                 // SAFETY: the buffers have the sizes of `g`, no other part has these tiles, and the machine has the
                 // features.
-                unsafe { (v.entry)(black_box(&args)) };
+                unsafe { (v.entry())(black_box(&args)) };
             };
             table.measure(group, (Some(case), v.name()), work, kernel, |share| {
                 let bytes = floor.of(share.call);

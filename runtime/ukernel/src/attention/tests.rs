@@ -120,7 +120,7 @@ fn run(variant: &Variant<AttentionF32>, p: &Problem) -> Vec<f32> {
     };
     // SAFETY: the buffers have the sizes that the arguments give; callers only pass variants
     // that run here.
-    unsafe { (variant.entry)(&args) };
+    unsafe { (variant.entry())(&args) };
     out
 }
 

@@ -17,7 +17,7 @@ impl<'a> Call<'a, SiluF32> {
         runs_here(variant)?;
         length("outputs", out.len(), Some(x.len()))?;
         let args = SiluF32 { x: x.as_ptr(), out: out.as_mut_ptr(), n: x.len() };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -32,7 +32,7 @@ impl<'a> Call<'a, RmsNormF32> {
         length("outputs", out.len(), Some(x.len()))?;
         let (n, out) = (x.len(), out.as_mut_ptr());
         let args = RmsNormF32 { x: x.as_ptr(), gain: gain.as_ptr(), out, n, eps };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -46,7 +46,7 @@ impl<'a> Call<'a, QuantizeF32> {
         length("outputs", q.len(), Some(x.len()))?;
         let (n, q) = (x.len(), q.as_mut_ptr());
         let args = QuantizeF32 { x: x.as_ptr(), q, scale, n, floor: 0.0, reciprocal: 0 };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -74,7 +74,7 @@ impl<'a> Call<'a, PadI8> {
             group: g.group,
             group_k: g.group_k,
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -135,7 +135,7 @@ impl<'a> Call<'a, RescaleF32> {
             floats,
             group_scales: usize::from(by_group),
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }
 
@@ -205,6 +205,6 @@ impl<'a> Call<'a, AttentionF32> {
             hidden: 0.0,
             modes: 0,
         };
-        Ok(Self { entry: variant.entry, args, buffers: PhantomData })
+        Ok(Self { entry: variant.entry(), args, buffers: PhantomData })
     }
 }

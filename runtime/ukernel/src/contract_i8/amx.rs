@@ -16,32 +16,11 @@
 //! and the buffers that fetch them are those that would wait for memory.
 
 use super::ContractI8;
-use super::tiles::{BYTES, DEPTH, ROW, SIDE, Tiles};
-use crate::{Features, Geometry, Layout};
+use super::blocks::{BLOCK, BYTES, COLUMN, DEPTH, LINE, MOST_TILES, Plan, ROW, SIDE};
+use super::tiles::Tiles;
+use crate::Layout;
 use core::arch::asm;
 use core::arch::x86_64::*;
-
-/// What processors with tiles also have, and these kernels use.
-pub const NEEDS: Features =
-    Features::AMX_INT8.union(Features::AVX512).union(Features::AVX512_VNNI).union(Features::AVX512_VBMI);
-
-/// From so many rows on tiles are faster than vectors.
-pub const ROWS: usize = 6;
-
-/// Rows of a block, and outputs of a panel.
-const BLOCK: usize = 2 * SIDE;
-
-/// Rows that share the unpacked weights, at most.
-const MOST_ROWS: usize = 128;
-
-/// Bytes of packed activations that leave room in the second cache.
-const MOST_BYTES: usize = 960 << 10;
-
-/// Tiles of a chunk, at most: two such columns fit into the first cache with room for the rest.
-const MOST_TILES: usize = 15;
-
-/// Bytes of one column of an unpacked chunk.
-const COLUMN: usize = MOST_TILES * BYTES;
 
 /// How weights are unpacked.
 pub trait Weights {
@@ -57,8 +36,28 @@ pub trait Weights {
     /// inputs. Rows are 64 bytes.
     ///
     /// # Safety
-    /// The places are valid, and the machine has what [`NEEDS`] says.
+    /// The places are valid, and the machine has what [`AMX`](super::AMX) asks for.
     unsafe fn unpack(&self, from: *const u8, to: *mut u8);
+}
+
+/// A call, for some of its rows.
+struct Pass<'a, W> {
+    weights: &'a W,
+    args: &'a ContractI8,
+    tiles: &'a Tiles,
+    plan: Plan,
+    cut: Cut,
+    /// The first row, and how many.
+    row: usize,
+    rows: usize,
+    /// Two columns of unpacked weights.
+    chunk: *mut u8,
+    /// Sums between chunks: blocks of four tiles.
+    sums: *mut u8,
+    /// Tiles that sums start from, by groups of row tiles.
+    starts: *mut u8,
+    /// Activations, by blocks, groups, tiles of inputs and row tiles.
+    x: *mut u8,
 }
 
 /// How a group of inputs is cut.
@@ -89,64 +88,6 @@ impl Cut {
     }
 }
 
-/// How many rows a call takes at once, and where it keeps what it works on.
-#[derive(Clone, Copy)]
-struct Plan {
-    /// Rows that are packed together, a multiple of [`BLOCK`].
-    rows: usize,
-    groups: usize,
-    /// Bytes of packed activations of a row.
-    row_bytes: usize,
-}
-
-impl Plan {
-    fn new(layout: Layout, groups: usize, group_k: usize) -> Self {
-        let row_bytes = groups * Cut::new(layout, group_k).tiles * DEPTH;
-        let blocks = (MOST_BYTES / (BLOCK * row_bytes)).clamp(1, MOST_ROWS / BLOCK);
-        Self { rows: blocks * BLOCK, groups, row_bytes }
-    }
-
-    /// Where the chunk, sums, starts and activations of a [`Pass`] begin, and where they end.
-    fn places(&self) -> [usize; 5] {
-        let sums = 2 * COLUMN;
-        let starts = sums + self.rows * 4 * BLOCK;
-        let x = starts + self.rows * self.groups * ROW;
-        [0, sums, starts, x, x + self.rows * self.row_bytes]
-    }
-}
-
-/// The alignment of scratch that is worth its bytes: that of a line.
-const LINE: usize = 64;
-
-/// Bytes of scratch that a call of so many rows needs.
-pub fn scratch(g: &Geometry, rows: Option<usize>) -> usize {
-    if rows.is_some_and(|rows| rows < ROWS) {
-        return 0;
-    }
-    let [.., end] = Plan::new(g.layout, g.groups, g.group_k).places();
-    LINE + end
-}
-
-/// A call, for some of its rows.
-struct Pass<'a, W> {
-    weights: &'a W,
-    args: &'a ContractI8,
-    tiles: &'a Tiles,
-    plan: Plan,
-    cut: Cut,
-    /// The first row, and how many.
-    row: usize,
-    rows: usize,
-    /// Two columns of unpacked weights.
-    chunk: *mut u8,
-    /// Sums between chunks: blocks of four tiles.
-    sums: *mut u8,
-    /// Tiles that sums start from, by groups of row tiles.
-    starts: *mut u8,
-    /// Activations, by blocks, groups, tiles of inputs and row tiles.
-    x: *mut u8,
-}
-
 /// A chunk of a panel.
 #[derive(Clone, Copy)]
 struct Piece {
@@ -159,13 +100,13 @@ struct Piece {
 /// The whole call.
 ///
 /// # Safety
-/// The arguments are as [`ContractI8`] says, with scratch; the machine has what [`NEEDS`] says.
+/// The arguments are as [`ContractI8`] says, with scratch; the machine has what [`AMX`](super::AMX) asks for.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 pub unsafe fn contract<W: Weights>(weights: &W, args: &ContractI8) {
     if args.tile_begin >= args.tile_end {
         return;
     }
-    let plan = Plan::new(W::LAYOUT, args.groups, args.group_k);
+    let plan = Plan::new(args.groups, args.group_k);
     // SAFETY: the machine has AMX.
     let tiles = unsafe { Tiles::configure() };
     let aligned = args.scratch.wrapping_add(args.scratch.align_offset(LINE));

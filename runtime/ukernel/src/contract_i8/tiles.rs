@@ -5,14 +5,7 @@
 
 use core::arch::asm;
 
-/// Rows of a tile, and its outputs.
-pub const SIDE: usize = 16;
-/// Inputs of a tile.
-pub const DEPTH: usize = 64;
-/// Bytes of a tile.
-pub const BYTES: usize = 1024;
-/// Bytes of a row of a tile in memory that holds nothing else.
-pub const ROW: usize = BYTES / SIDE;
+use super::blocks::{BYTES, ROW, SIDE};
 
 /// Tile registers while it lives: all whole, their contents undefined.
 pub struct Tiles(());

@@ -3,12 +3,13 @@
 use super::avx512vnni::{trine_dot_i8_avx512vnni_4bit_32, trine_dot_i8_avx512vnni_8bit_32};
 use crate::Layout;
 use crate::contract_i8::ContractI8;
-use crate::contract_i8::amx::{ROWS, Weights, contract, prefetch_page};
+use crate::contract_i8::amx::{Weights, contract, prefetch_page};
+use crate::contract_i8::blocks::ROWS;
 use crate::cpu::tiles_permitted;
 use core::arch::x86_64::*;
 
 /// # Safety
-/// The machine has what [`NEEDS`](crate::contract_i8::amx::NEEDS) says; the arguments are as [`ContractI8`] says.
+/// The machine has what [`AMX`](crate::contract_i8::AMX) asks for; the arguments are as [`ContractI8`] says.
 #[unsafe(no_mangle)]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")]
 pub unsafe extern "C" fn trine_dot_i8_amx_8bit_32(args: *const ContractI8) {

@@ -73,7 +73,7 @@ impl Problem {
             };
             // SAFETY: the buffers have the sizes that the arguments give; callers only pass variants
             // that run here.
-            unsafe { (variant.entry)(&args) };
+            unsafe { (variant.entry())(&args) };
         }
         c
     }
@@ -167,7 +167,7 @@ impl Problem {
                 packed: 1,
             };
             // SAFETY: as in `run`.
-            unsafe { (variant.entry)(&args) };
+            unsafe { (variant.entry())(&args) };
         }
         c
     }

@@ -186,7 +186,7 @@ mod tests {
     fn a_wrong_variant_is_found() {
         let right = oracle(silu::VARIANTS).unwrap();
         extern "C" fn nothing(_: *const SiluF32) {}
-        let wrong = Variant { entry: nothing, ..*right };
+        let wrong = Variant { entry: Some(nothing), ..*right };
         let CodegenError::Differs(difference) = super::silu(&wrong, right).unwrap_err() else {
             panic!("no difference")
         };
