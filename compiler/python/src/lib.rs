@@ -4,6 +4,7 @@
 //! they are. Whatever takes long lets go of the interpreter's lock.
 
 mod arrays;
+mod command;
 mod compiled;
 mod decoder;
 mod dtypes;
@@ -23,6 +24,7 @@ fn _trine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<session::NodeArg>()?;
     module.add_class::<compiled::CompiledModel>()?;
     module.add_class::<decoder::Decoder>()?;
+    module.add_function(wrap_pyfunction!(command::main, module)?)?;
     module.add_function(wrap_pyfunction!(options::cpus, module)?)?;
     module.add_function(wrap_pyfunction!(ternarize::ternarize, module)?)?;
     Ok(())

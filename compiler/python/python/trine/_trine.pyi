@@ -9,6 +9,12 @@ from typing_extensions import Self
 
 __version__: str
 
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command ``trine`` with arguments, the first of which is the name of the program; says what to exit with.
+
+    What the arguments themselves are answered with, as ``--help`` is or a wrong one, ends the process.
+    """
+
 def cpus() -> list[str]:
     """The CPUs of this architecture that ``trine.compile`` takes as targets."""
 
