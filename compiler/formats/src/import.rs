@@ -22,6 +22,7 @@ mod error;
 mod external;
 mod knowledge;
 mod lower;
+mod metadata;
 mod model;
 mod ops;
 pub mod proto;
@@ -32,6 +33,7 @@ mod sort;
 mod tensor;
 
 pub use error::{ImportError, Unsupported, message};
+pub use metadata::{Metadata, metadata, metadata_bytes};
 pub use tensor::elem;
 
 use crate::disk::map::Mapped;

@@ -9,6 +9,7 @@ use serde_json::json;
 use trine::codegen::image::artefact::Variant;
 use trine::codegen::{BuildError, Target};
 use trine::explain::explain;
+use trine::import::Metadata;
 use trine::pass::{Driver, Pipeline};
 use trine::passes::BEFORE_LOWERING;
 use trine::{Compiler, FileError, Module, Options};
@@ -26,6 +27,7 @@ pub struct CompiledModel {
     options: Options,
     /// As it was read; its weights are shared with what was made of it.
     imported: Module,
+    metadata: Metadata,
     targets: Vec<String>,
     variants: Vec<Variant>,
     /// What of it runs here.
@@ -47,6 +49,7 @@ impl CompiledModel {
         }
         let compiled = py.detach(|| {
             caught(|| {
+                let metadata = source.metadata();
                 let (imported, sources) = match source {
                     Source::Bytes(bytes) => (trine::load_bytes(bytes, &options)?, None),
                     Source::Path(path) => {
@@ -62,7 +65,8 @@ impl CompiledModel {
                 };
                 let variants = targets.iter().map(variant).collect::<Result<_, _>>()?;
                 sources.map_or(Ok(()), |sources| sources.check())?;
-                Ok(CompiledModel { options, imported, targets, variants, program: OnceLock::new() })
+                let program = OnceLock::new();
+                Ok(CompiledModel { options, imported, metadata, targets, variants, program })
             })
         })?;
         Ok(compiled)
@@ -106,7 +110,7 @@ impl CompiledModel {
                 }
             })
         })?;
-        Ok(Program(program))
+        Ok(Program { program, metadata: self.metadata.clone() })
     }
 
     /// What it is compiled for.

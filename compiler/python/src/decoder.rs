@@ -28,7 +28,7 @@ impl Decoder {
         genai_config: Option<&str>,
     ) -> PyResult<Decoder> {
         let threads = workers(threads);
-        let program = program.0.clone();
+        let program = program.program.clone();
         let made = py.detach(|| {
             caught(|| {
                 let names = genai_config.map_or(Ok(Names::default()), Names::of_genai_config)?;

@@ -9,6 +9,7 @@ mod compiled;
 mod decoder;
 mod dtypes;
 mod fault;
+mod metadata;
 mod options;
 mod session;
 mod source;
@@ -22,6 +23,7 @@ fn _trine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<source::Program>()?;
     module.add_class::<session::Session>()?;
     module.add_class::<session::NodeArg>()?;
+    module.add_class::<metadata::ModelMetadata>()?;
     module.add_class::<compiled::CompiledModel>()?;
     module.add_class::<decoder::Decoder>()?;
     module.add_function(wrap_pyfunction!(command::main, module)?)?;

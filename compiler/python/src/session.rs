@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use numpy::{PyArrayDescr, PyUntypedArray};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
+use trine::import::Metadata;
 use trine::{RunError, SessionOptions, View};
 use trine_ir::Dim;
 use trine_runtime::Port;
@@ -12,6 +13,7 @@ use trine_runtime::Port;
 use crate::arrays::{Given, Made};
 use crate::dtypes::{dtype, onnx_name};
 use crate::fault::{Raised, caught};
+use crate::metadata::ModelMetadata;
 use crate::options::workers;
 use crate::source::Program;
 
@@ -73,6 +75,7 @@ impl Socket {
 #[pyclass(frozen, subclass, module = "trine._trine")]
 pub struct Session {
     session: Mutex<trine::Session>,
+    metadata: Metadata,
     inputs: Vec<Socket>,
     outputs: Vec<Socket>,
 }
@@ -87,7 +90,7 @@ impl Session {
         threads: usize,
         state_capacity: Option<usize>,
     ) -> PyResult<Session> {
-        let program = &program.0;
+        let Program { program, metadata } = program;
         let threads = workers(threads);
         if state_capacity.is_some() && program.states.is_empty() {
             let message = "`state_capacity` is for models with caches or states, and this one has none";
@@ -100,7 +103,7 @@ impl Session {
         let inputs = inputs.map(|(i, port)| Socket::new(py, port, session.is_state(i))).collect();
         let outputs = program.outputs.iter().enumerate();
         let outputs = outputs.map(|(i, port)| Socket::new(py, port, is_held(&i))).collect();
-        Ok(Session { session: Mutex::new(session), inputs, outputs })
+        Ok(Session { session: Mutex::new(session), metadata: metadata.clone(), inputs, outputs })
     }
 
     /// Runs on inputs by name, and returns the outputs that are named, or all.
@@ -137,6 +140,11 @@ impl Session {
     /// What `run` gives, without what the session holds.
     fn get_outputs(&self) -> Vec<NodeArg> {
         free(&self.outputs).map(Socket::described).collect()
+    }
+
+    /// What the model says of itself.
+    fn get_modelmeta(&self) -> ModelMetadata {
+        ModelMetadata::new(&self.metadata)
     }
 
     /// How many positions the states hold.

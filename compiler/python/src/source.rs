@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use trine::artefact::{Artefact, ArtefactError, OpenOptions};
+use trine::import::{self, Metadata};
 use trine::{Error, Options};
 
 use crate::fault::{Raised, caught};
@@ -22,9 +23,25 @@ pub enum Source {
     Path(PathBuf),
 }
 
+impl Source {
+    /// What an ONNX model says of itself; models in other forms say nothing, and neither does one that cannot be read:
+    /// who compiles it tells why.
+    pub fn metadata(&self) -> Metadata {
+        let read = match self {
+            Source::Bytes(bytes) if !bytes.starts_with(COMPILED) => import::metadata_bytes(bytes),
+            Source::Path(path) if path.extension().is_some_and(|e| e == "onnx") => import::metadata(path),
+            _ => return Metadata::default(),
+        };
+        read.unwrap_or_default()
+    }
+}
+
 /// A compiled model, which sessions share.
 #[pyclass(frozen, module = "trine._trine")]
-pub struct Program(pub Arc<trine::Program>);
+pub struct Program {
+    pub program: Arc<trine::Program>,
+    pub metadata: Metadata,
+}
 
 #[pymethods]
 impl Program {
@@ -32,8 +49,9 @@ impl Program {
     #[new]
     fn new(py: Python<'_>, source: Source, options: &Bound<'_, PyDict>) -> PyResult<Program> {
         let options = options::read(options)?;
-        let program = py.detach(|| {
-            caught(|| match source {
+        let (program, metadata) = py.detach(|| {
+            let metadata = source.metadata();
+            let program = caught(|| match source {
                 Source::Bytes(bytes) if bytes.starts_with(COMPILED) => {
                     expect_usual(Path::new("<memory>"), &options)?;
                     let artefact = Artefact::from_bytes(bytes.into(), &OpenOptions::default());
@@ -45,9 +63,10 @@ impl Program {
                     open(&path)
                 }
                 Source::Path(path) => Ok(trine::compile(path, &options)?),
-            })
+            });
+            program.map(|program| (program, metadata))
         })?;
-        Ok(Program(Arc::new(program)))
+        Ok(Program { program: Arc::new(program), metadata })
     }
 }
 

@@ -6,6 +6,7 @@ import unittest
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper
 from support import LM, MLP, addition, identity, images, model, reference, same_bits
 
@@ -74,6 +75,35 @@ class Signature(unittest.TestCase):
             self.assertEqual(ours.get_inputs()[0].shape, theirs.get_inputs()[0].shape)
         self.assertEqual(ours.get_providers(), ["CPUExecutionProvider"])
         self.assertIn("CPUExecutionProvider", trine.get_available_providers())
+
+    def test_what_a_model_says_of_itself_is_what_onnxruntime_tells(self):
+        import onnxruntime
+
+        names = ("producer_name", "graph_name", "domain", "description", "graph_description", "version", "custom_metadata_map")
+
+        def told(session) -> dict[str, object]:
+            metadata = session.get_modelmeta()
+            return {name: getattr(metadata, name) for name in names}
+
+        silent = onnx.load_model_from_string(identity(TensorProto.FLOAT, [1]))
+        full = onnx.load_model_from_string(identity(TensorProto.FLOAT, [1]))
+        full.producer_name, full.domain, full.model_version = "maker", "org.example", 7
+        full.doc_string, full.graph.doc_string, full.graph.name = "what it is for", "how it is made", "main"
+        helper.set_model_props(full, {"licence": "Apache-2.0", "labels": "α,β"})
+        for made in (silent, full):
+            data = made.SerializeToString()
+            theirs = told(onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"]))
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder, "model.onnx")
+                path.write_bytes(data)
+                compiled = trine.compile(path)
+                compiled.save(Path(folder, "model.trine"))
+                for ours in (trine.InferenceSession(data), trine.InferenceSession(path), compiled.session()):
+                    self.assertEqual(told(ours), theirs)
+                saved = told(trine.InferenceSession(Path(folder, "model.trine")))
+        self.assertEqual((theirs["version"], len(theirs["custom_metadata_map"])), (7, 2))
+        nothing = dict.fromkeys(names, "") | {"version": 2**63 - 1, "custom_metadata_map": {}}
+        self.assertEqual(saved, nothing)
 
     def test_options_that_mean_the_same_are_taken_and_others_named(self):
         options = trine.SessionOptions()

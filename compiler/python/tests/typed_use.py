@@ -23,11 +23,12 @@ def run(path: Path) -> npt.NDArray[Any]:
     options.graph_optimization_level = trine.GraphOptimizationLevel.ORT_ENABLE_BASIC
     session = trine.InferenceSession(path, options, ["CPUExecutionProvider"], state_capacity=None, level=1)
     shape: list[int | str] = session.get_inputs()[0].shape
+    made_by: str = session.get_modelmeta().custom_metadata_map.get("by", session.get_modelmeta().producer_name)
     names: list[str] = [node.name for node in session.get_outputs()]
     outputs = session.run(names, {"x": np.zeros([1 if isinstance(n, str) else n for n in shape], np.float32)})
     session.truncate(session.filled)
     session.reset()
-    return outputs[0]
+    return outputs[0] if made_by else outputs[-1]
 
 
 def look(path: str) -> list[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Union
 
-from ._trine import NodeArg, __version__
+from ._trine import ModelMetadata, NodeArg, __version__
 from .comparison import Comparison, Difference, compare
 from .compiled import CompiledModel, compile_model, cpus
 from .errors import Error, Internal, InvalidArgument, InvalidInput, InvalidModel, Unsupported
@@ -44,6 +44,7 @@ __all__ = [
     "KeptLayer",
     "Layer",
     "Miss",
+    "ModelMetadata",
     "NodeArg",
     "RoundedLayer",
     "SessionOptions",

@@ -43,6 +43,32 @@ class NodeArg:
     def shape(self) -> list[int | str]:
         """Its sizes: numbers, and open ones as text."""
 
+@final
+class ModelMetadata:
+    """What an ONNX model says of itself. Text is empty where it says nothing, as all is of a model in another form."""
+
+    @property
+    def producer_name(self) -> str:
+        """What made it."""
+    @property
+    def graph_name(self) -> str:
+        """The name of its graph."""
+    @property
+    def domain(self) -> str:
+        """Its name space, such as ``org.example``."""
+    @property
+    def description(self) -> str:
+        """What it is."""
+    @property
+    def graph_description(self) -> str:
+        """What its graph is."""
+    @property
+    def version(self) -> int:
+        """Its version; where it gives none, the largest integer of 64 bits, as onnxruntime has it."""
+    @property
+    def custom_metadata_map(self) -> dict[str, str]:
+        """Whatever else its maker wrote, by name."""
+
 class Session:
     """A running instance of a program."""
 
@@ -63,6 +89,8 @@ class Session:
         """What ``run`` takes, without what the session holds."""
     def get_outputs(self) -> list[NodeArg]:
         """What ``run`` gives, without what the session holds."""
+    def get_modelmeta(self) -> ModelMetadata:
+        """What the model says of itself, if it was read from ONNX: compiled files do not keep it."""
     @property
     def filled(self) -> int:
         """How many positions the states hold."""
