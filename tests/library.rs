@@ -6,6 +6,7 @@ mod artefact;
 mod bad_files;
 mod bad_import;
 mod bad_runs;
+mod batch;
 mod caches;
 mod capi;
 mod codegen;

@@ -180,11 +180,11 @@ fn session(program: &Arc<Program>) -> Session {
 }
 
 /// An environment that has the package, and what its tests need.
-struct Environment(PathBuf);
+pub struct Environment(pub PathBuf);
 
 impl Environment {
     /// Its interpreter, in the folder of the package's tests.
-    fn python(&self) -> Command {
+    pub fn python(&self) -> Command {
         let bin = self.0.join("bin");
         let mut python = outside::program(bin.join("python"));
         python.current_dir(package().join("tests")).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -195,7 +195,8 @@ impl Environment {
         python
     }
 
-    fn pip(&self, arguments: &[&str]) -> Output {
+    /// Installs into it what `arguments` name, from the root of the tree.
+    pub fn pip(&self, arguments: &[&str]) -> Output {
         let mut python = self.python();
         // The package is built by cargo alone, into a folder that is kept.
         python.current_dir(outside::root()).env("CARGO_TARGET_DIR", target().join("wheel"));
@@ -205,7 +206,7 @@ impl Environment {
 }
 
 /// The environment, made when it is first asked for.
-fn installed() -> &'static Environment {
+pub fn installed() -> &'static Environment {
     static MADE: OnceLock<Environment> = OnceLock::new();
     MADE.get_or_init(|| {
         let folder = target().join("wheel-venv");
