@@ -257,7 +257,7 @@ impl Run<'_> {
                 rounded.round(layer, &result.weights)?;
                 self.layers.push(result);
                 let (done, total) = (self.layers.len(), self.depths.len());
-                observer.progress(Progress { doing: "rounding layers", done, total });
+                observer.progress(Progress { doing: "rounding", done, total, unit: "layers" });
             }
         }
         Ok(())

@@ -105,6 +105,11 @@ impl Sources {
         self.0.iter().map(|file| file.bytes.len()).sum()
     }
 
+    /// Where they are.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|file| file.path())
+    }
+
     /// An error if a file is no longer what was mapped, by length and time of change: what was computed from it
     /// may be neither the old model nor the new.
     pub fn check(&self) -> Result<(), Error> {

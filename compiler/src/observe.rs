@@ -38,9 +38,10 @@ impl Observer for () {}
 /// How far something is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// What is done, in the words of "rounding layers".
+    /// What is done, in the words of "rounding".
     pub doing: &'static str,
-    /// How much of it, and of how much.
+    /// How much of it, of how much, and what is counted, in the words of "layers".
     pub done: usize,
     pub total: usize,
+    pub unit: &'static str,
 }

@@ -99,7 +99,8 @@ enum Command {
 /// answered with, as `--help` is or a wrong one, ends the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     bug::catch(|| {
-        let cli = Cli::parse_from(arguments);
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let cli = Cli::parse_from(&arguments);
         let mut out = BufWriter::new(io::stdout().lock());
         let Some(command) = cli.command else {
             let outcome = version::run(cli.verbose, &mut out);
@@ -116,7 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Perplexity(args) => perplexity::run(args, &mut out),
             Command::Accuracy(args) => accuracy::run(args, &mut out),
             Command::Features(args) => features::run(args, &mut out),
-            Command::Ternarize(args) => ternarize::run(args, &mut out),
+            Command::Ternarize(args) => ternarize::run(args, &arguments, &mut out),
             Command::List(args) => list::run(args, &mut out),
             Command::Completions(args) => shell::completions(args, Cli::command(), &mut out),
             Command::Man(args) => shell::man(args, Cli::command()),

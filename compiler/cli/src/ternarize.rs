@@ -1,29 +1,31 @@
 //! `trine ternarize`: a model whose weights become {-1, 0, +1} times scales, fitted to data, and what that costs.
 
 mod data;
+mod format;
 mod html;
 mod judge;
 mod plot;
+mod provenance;
 mod report;
 mod table;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::ValueEnum;
 use trine::Module;
 use trine::calibrate::{self, CalibrateOptions, Calibrated, Data};
-use trine::export::{self, Spelling};
 use trine::pass::{Driver, Pipeline};
 use trine::ternarize::{Recipe, Refusal};
 
 use super::args::{DimArgs, ThreadArgs};
 use super::failure::{Failure, Outcome, warn};
 use super::model::load;
-use super::progress::{Bar, Spinner};
+use super::progress::{Bar, Spinner, announce};
 use super::{Out, list, write_json};
 use data::Given;
+use format::Format;
 use judge::Judge;
 use report::{Report, Rotated};
 
@@ -46,8 +48,9 @@ const DEFAULT_METHOD: &str = "gptq+cd+compensate";
 ///
 /// Every linear layer but the last is rounded to one or more planes of {-1, 0, +1} times scales, in order, each on
 /// what the already rounded ones give it; of a recurrent layer, the products with the sequence and with the states.
-/// Writes the model to DIR, as ONNX that other runtimes run too or as IR, with report.json and report.html, and copies the
-/// tokenizer and configurations that lie beside it.
+/// Writes the model to DIR, as ONNX that onnxruntime runs too or as IR, with report.json and report.html, and copies the
+/// tokenizer and configurations that lie beside it. Where nobody watches, standard error says which phase is at work and
+/// how long it will take.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -124,8 +127,8 @@ pub struct Args {
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "i8"])]
     activations: String,
 
-    /// What to write: ONNX with ternary f32 weights, ONNX with 2-bit MatMulNBits, or IR with packed trits [default: onnx,
-    /// or ir where ONNX cannot say it]
+    /// What to write: ONNX with ternary f32 weights, ONNX with 2-bit MatMulNBits, which is a fraction of the size, or IR with
+    /// packed trits [default: nbits, or ir where ONNX cannot say it]
     #[arg(long)]
     format: Option<Format>,
 
@@ -144,14 +147,8 @@ pub struct Args {
     threads: ThreadArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Onnx,
-    Nbits,
-    Ir,
-}
-
-pub fn run(args: Args, out: &mut Out) -> Outcome {
+/// `arguments` are those of the command, for the report.
+pub fn run(args: Args, arguments: &[OsString], out: &mut Out) -> Outcome {
     if args.list {
         return list::for_ternarize(args.json, out);
     }
@@ -160,29 +157,17 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     };
     let start = Instant::now();
     let recipe = recipe(&args)?;
-    let format = format(&args, &recipe, path)?;
+    let wanted = Format::wanted(&args, &recipe, path)?;
+    announce(&format!("reading {}", path.display()));
     let (mut module, sources) = load(path, &args.dims.dims)?;
-    let passes: Pipeline = calibrate::PASSES.parse()?;
-    let done = Driver::new().run(&passes, &mut module)?;
-    let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");
-    for miss in opened.flat_map(|s| &s.near_misses) {
-        warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
-    }
-    let mut rotated = module.clone();
+    let mut rotated = prepare(&mut module)?;
     let grown = args.rotate.then(|| calibrate::rotate(&mut rotated, args.seed)).transpose()?;
     let given = Given::read(&args, path, &module)?;
     let layers = calibrate::layers(&module, &args.keep)?;
-    let format = match format {
-        Format::Ir => Format::Ir,
-        onnx => match (export::refusal(path, &layers)?, args.format) {
-            (None, _) => onnx,
-            (Some(_), None) => Format::Ir,
-            (Some(refusal), Some(_)) => return Err(refusal.into()),
-        },
-    };
+    let format = wanted.settled(&args, path, &layers)?;
     std::fs::create_dir_all(folder).map_err(|e| trine::FileError::write(folder, e))?;
     let judge = Judge { given: &given, threads: args.threads.threads(), context: args.context as usize };
-    let before = judge.quality(std::mem::replace(&mut module, rotated))?;
+    let before = judge.quality("measuring the model as it was", std::mem::replace(&mut module, rotated))?;
     let options = CalibrateOptions {
         recipe,
         bits: args.bits,
@@ -193,15 +178,16 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         partial: Some(folder.join("partial")),
         max_error: args.max_error,
     };
-    let calibrated = calibrate(&module, &given.data, &options)?;
+    let calibrated = calibrate::calibrate(&module, &given.data, &options, &mut Bar::new("calibrating"))?;
     let int8 = args.activations == "i8";
     let rounded = apply(&module, &calibrated, int8)?;
-    let after = judge.quality(rounded.clone())?;
+    let after = judge.quality("measuring the model as it is now", rounded.clone())?;
     let plain = weights_only(&module, &options, &judge, int8)?;
     let mut report = Report {
+        run: provenance::of_run(&args, arguments, &options, format, &given, &sources)?,
         model: path,
         recipe: &options.recipe,
-        activations: &args.activations,
+        format,
         rotated: grown.map(|bytes| Rotated { seed: args.seed, bytes }),
         calibrated: &calibrated,
         before,
@@ -219,13 +205,27 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
         return Err(Failure::input(message, "more planes or bits, other methods or kept layers cost less"));
     }
     sources.check()?;
-    write(&args, format, path, folder, &rounded, &calibrated)?;
+    let progress = Spinner::of_phase(format!("writing {}", folder.display()));
+    format.write(&args, path, folder, &rounded, &calibrated)?;
+    drop(progress);
     copy_beside(path, folder)?;
     report.bytes[1] = model_bytes(folder)?;
     write_report(&report, folder)?;
     remove(&folder.join("partial"))?;
     warn(report.warning());
     if args.json { write_json(out, &report.json()) } else { Ok(write!(out, "{}", table::text(&report))?) }
+}
+
+/// Runs the passes that leave a module's linear layers as products, on it and on a copy.
+fn prepare(module: &mut Module) -> Result<Module, Failure> {
+    let _progress = Spinner::of_phase("finding linear layers");
+    let passes: Pipeline = calibrate::PASSES.parse()?;
+    let done = Driver::new().run(&passes, module)?;
+    let opened = done.steps.iter().filter(|s| s.pass == "open-recurrent");
+    for miss in opened.flat_map(|s| &s.near_misses) {
+        warn(format!("the recurrent layer {} stays as it is: {}", miss.place, miss.reason));
+    }
+    Ok(module.clone())
 }
 
 /// Writes `report.json` and `report.html`.
@@ -268,35 +268,6 @@ fn recipe(args: &Args) -> Result<Recipe, Failure> {
     Ok(recipe)
 }
 
-/// Scales in ONNX are found again in groups of multiples of this.
-const GROUPS: usize = 16;
-
-fn format(args: &Args, recipe: &Recipe, model: &Path) -> Result<Format, Failure> {
-    let is_ir = model.extension().is_some_and(|e| e == "ir");
-    // The rounded layers are not all that a rotation changes.
-    let writes_ir = is_ir || args.rotate;
-    let group = recipe.settings.group;
-    match args.format {
-        Some(Format::Onnx | Format::Nbits) | None if !writes_ir && !group.is_multiple_of(GROUPS) => {
-            let message = format!("ONNX cannot say that a scale serves groups of {group} weights");
-            Err(Failure::usage(message, format!("take a multiple of {GROUPS}, or write --format ir")))
-        }
-        Some(Format::Onnx | Format::Nbits) if args.rotate => {
-            let message = "a model that is rotated cannot be written as ONNX";
-            Err(Failure::usage(message, "leave --format out, or write --format ir"))
-        }
-        Some(Format::Onnx | Format::Nbits) if is_ir => {
-            Err(Failure::usage("a model that is IR cannot be written as ONNX", "leave --format out"))
-        }
-        Some(format) => Ok(format),
-        None => Ok(if writes_ir { Format::Ir } else { Format::Onnx }),
-    }
-}
-
-fn calibrate(module: &Module, data: &Data, options: &CalibrateOptions) -> Result<Calibrated, Failure> {
-    Ok(calibrate::calibrate(module, data, options, &mut Bar::new("calibrating"))?)
-}
-
 fn apply(module: &Module, calibrated: &Calibrated, int8: bool) -> Result<Module, Failure> {
     let mut rounded = module.clone();
     calibrate::apply(&mut rounded, &calibrated.layers, int8)?;
@@ -318,30 +289,11 @@ fn weights_only(
     (recipe.settings.group, recipe.settings.planes) = (settings.group, settings.planes);
     recipe.settings.scales = settings.scales;
     let options = CalibrateOptions { recipe, partial: None, max_error: None, ..options.clone() };
-    let plain = calibrate::calibrate(module, &Data::default(), &options, &mut ())?;
-    let quality = judge.quality(apply(module, &plain, int8)?)?;
+    let mut bar = Bar::new("rounding by the weights alone, to compare");
+    let plain = calibrate::calibrate(module, &Data::default(), &options, &mut bar)?;
+    drop(bar);
+    let quality = judge.quality("measuring that", apply(module, &plain, int8)?)?;
     Ok(Some(report::Point { bits: report::bits(&plain), quality }))
-}
-
-fn write(
-    args: &Args,
-    format: Format,
-    model: &Path,
-    folder: &Path,
-    rounded: &Module,
-    calibrated: &Calibrated,
-) -> Outcome {
-    let _progress = Spinner::new(format!("writing {}", folder.display()));
-    match format {
-        Format::Onnx if args.activations == "i8" => {
-            warn("ONNX does not say that activations are int8; run it with --activations i8:row");
-            export::onnx(model, &calibrated.layers, folder, Spelling::F32)?;
-        }
-        Format::Onnx => export::onnx(model, &calibrated.layers, folder, Spelling::F32)?,
-        Format::Nbits => export::onnx(model, &calibrated.layers, folder, Spelling::NBits)?,
-        Format::Ir => trine::save(rounded, folder.join("model.ir"))?,
-    }
-    Ok(())
 }
 
 /// What language models have beside them, which says how to use them and stays as it is.

@@ -115,8 +115,85 @@ fn calibration_costs_less_than_rounding_and_two_planes_next_to_nothing() {
     assert!(of_two < 0.1 && of_two < 0.5 * rise, "{before}: {rise} {of_two}");
     assert!(two["bits"].as_f64().unwrap() < 3.5, "{}", two["bits"]);
     let html = String::from_utf8(bytes(setting.path("two/report.html"))).unwrap();
-    assert_eq!(html.matches("<svg").count(), 3);
+    assert_eq!(html.matches("<svg").count(), 5);
     assert!(!html.contains("http"), "the page needs other files");
+    let (head, rest) = html.split_once("The worst layers").unwrap();
+    let (worst, rest) = rest.split_once("</table>").unwrap();
+    let mut layers: Vec<&Value> = two["layers"].as_array().unwrap().iter().collect();
+    layers.sort_by(|a, b| {
+        b["relX_held_out"].as_f64().unwrap().total_cmp(&a["relX_held_out"].as_f64().unwrap())
+    });
+    let named = |layer: &&Value| format!("<tr><td>{}</td>", layer["weights"].as_str().unwrap());
+    let at: Vec<usize> = layers[..10].iter().map(|layer| worst.find(&named(layer)).unwrap()).collect();
+    assert!(at.is_sorted() && !head.contains("<tr>") && !worst.contains(&named(&layers[10])), "{at:?}");
+    let (_, all) = rest.split_once("<table class='sortable'>").unwrap();
+    assert!(layers.iter().all(|layer| all.contains(&named(layer))) && all.contains("aria-sort"));
+}
+
+#[test]
+fn the_default_is_the_smallest_that_says_all() {
+    let setting = Setting::new();
+    let exact = ["--method", "exact", "--planes", "2"];
+    let written = |out: &str, extra: &[&str]| {
+        let report = setting.report(out, &[&exact[..], extra].concat());
+        (report["format"].as_str().unwrap().to_string(), report["bytes"]["after"].as_f64().unwrap())
+    };
+    let (format, small) = written("small", &[]);
+    let (_, named) = written("named", &["--format", "nbits"]);
+    let (_, large) = written("large", &["--format", "onnx"]);
+    assert_eq!((format.as_str(), small), ("nbits", named));
+    assert!(small < 0.3 * large, "{small} of {large} bytes");
+    // What a scale serves, or what the layers sum, is nothing that ONNX can say.
+    assert_eq!(written("groups", &["--group", "50"]).0, "ir");
+    assert_eq!(written("integers", &["--activations", "i8"]).0, "ir");
+    let (model, out) = (setting.path("model.onnx"), setting.path("told"));
+    let told = succeed(&[&["ternarize", &model, "-o", &out], &exact[..]].concat());
+    assert!(told.contains("written as ONNX with 2-bit MatMulNBits (nbits): files of "), "{told}");
+}
+
+#[test]
+fn a_report_says_how_to_make_the_same_again() {
+    let setting = Setting::new();
+    let report = setting.report("out", &["--method", "gptq{group=32}", "--seed", "3"]);
+    let run = &report["run"];
+    assert_eq!(run["arguments"][0], "ternarize");
+    assert_eq!(run["versions"]["trine"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(run["calibration"]["path"], setting.path("text.txt"));
+    assert_eq!(run["calibration"]["bytes"], TEXT.len());
+    let hash = run["calibration"]["xxh3_128"].as_str().unwrap();
+    assert!(hash.len() == 32 && hash != run["tokenizer"]["xxh3_128"].as_str().unwrap(), "{run}");
+    let files = run["model_files"].as_array().unwrap();
+    let bytes: u64 = files.iter().map(|file| file["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(report["bytes"]["before"], bytes);
+    let options = &run["options"];
+    assert_eq!(
+        (&options["seed"], &options["threads"], &options["context"]),
+        (&3.into(), &2.into(), &64.into())
+    );
+    assert_eq!((&options["recipe"], &options["format"]), (&report["recipe"], &"nbits".into()));
+    let on_disk: Value = serde_json::from_slice(&self::bytes(setting.path("out/report.json"))).unwrap();
+    assert_eq!(on_disk, report);
+}
+
+#[test]
+fn phases_are_named_where_nobody_watches() {
+    let setting = Setting::new();
+    let [_, said] = printed(setting.run("out", &["--method", "gptq"]));
+    let phases = [
+        "reading ",
+        "finding linear layers",
+        "reading ",
+        "measuring the model as it was",
+        "calibrating",
+        "measuring the model as it is now",
+        "rounding by the weights alone, to compare",
+        "measuring that",
+        "writing ",
+    ];
+    let mut lines = said.lines();
+    for phase in phases {
+        assert!(lines.any(|line| line.starts_with(phase)), "`{phase}` in {said}");
+    }
 }
 
 #[test]
@@ -151,7 +228,7 @@ fn what_is_written_is_found_ternary_again_compiles_and_keeps_its_loss() {
         let written = written.filter(|e| e.file_name().to_string_lossy().starts_with("model."));
         let written: u64 = written.map(|e| e.metadata().unwrap().len()).sum();
         assert_eq!(report["bytes"]["after"], written);
-        assert_eq!(report["arguments"][0], "ternarize");
+        assert_eq!(report["run"]["arguments"][0], "ternarize");
         let folder: Vec<_> = std::fs::read_dir(setting.path(format)).unwrap().flatten().collect();
         assert!(folder.iter().all(|f| f.file_name() != "partial"), "{folder:?}");
         let path = setting.path(&format!("{format}/{file}"));
@@ -266,7 +343,7 @@ fn mistakes_are_told_and_leave_nothing() {
     assert!(text.contains("cannot be with"), "{text}");
     let text = failed(2, setting.run("out", &["--keep", "nothing*"]));
     assert!(text.contains("`nothing*` is the name of no layer's weights"), "{text}");
-    let text = failed(2, setting.run("out", &["--group", "50"]));
+    let text = failed(2, setting.run("out", &["--group", "50", "--format", "nbits"]));
     assert!(text.contains("groups of 50 weights"), "{text}");
     let text = failed(2, setting.run("out", &["--rotate", "--format", "onnx"]));
     assert!(text.contains("rotated cannot be written as ONNX"), "{text}");

@@ -60,7 +60,7 @@ impl Biases<'_> {
                     }
                 }
                 done += 1;
-                observer.progress(Progress { doing: "judging biases", done, total });
+                observer.progress(Progress { doing: "judging biases", done, total, unit: "layers" });
             }
         }
         Ok(())

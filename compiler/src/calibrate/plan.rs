@@ -66,7 +66,8 @@ impl Unrounded<'_> {
                 let error = choices.iter().find(|c| c.depth == Depth::Ternary).map_or(0.0, |c| c.error);
                 let sensitivity = if error > 0.0 { rise / error } else { 0.0 };
                 measured.push(Measured { choices, weights: (layer.n * layer.k) as f64, sensitivity });
-                observer.progress(Progress { doing: "measuring layers", done: measured.len(), total });
+                let done = measured.len();
+                observer.progress(Progress { doing: "measuring depths", done, total, unit: "layers" });
             }
         }
         allocated(measured, bits)

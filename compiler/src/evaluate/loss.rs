@@ -63,7 +63,7 @@ pub fn loss(
         session.execute(&views)?;
         sum.total += nats(session.output(output), next, sum.tokens)?;
         sum.tokens += next.len();
-        observer.progress(Progress { doing: "reading tokens", done: sum.tokens, total });
+        observer.progress(Progress { doing: "predicting", done: sum.tokens, total, unit: "tokens" });
     }
     Ok(sum)
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use trine::evaluate::{self, Accuracy};
-use trine::{Module, Options};
+use trine::{Module, Observer, Options, Progress};
 
 use super::data::Given;
 use crate::failure::Failure;
-use crate::progress::Spinner;
+use crate::progress::Bar;
 
 /// A measure of a whole model.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,19 +25,19 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Compiles a module and measures it; none if the data says nothing about whole models.
-    pub fn quality(&self, mut module: Module) -> Result<Option<Quality>, Failure> {
+    /// Compiles a module and measures it, which is a `phase` of the work; none if the data says nothing about whole models.
+    pub fn quality(&self, phase: &str, mut module: Module) -> Result<Option<Quality>, Failure> {
         if self.given.is_blind() {
             return Ok(None);
         }
-        let _progress = Spinner::new("measuring the model");
+        let mut bar = Bar::new(phase);
         let options = Options::default();
         trine::optimize(&mut module, &options)?;
         let program = Arc::new(trine::build_program(module, &options)?);
         let data = &self.given.data;
         let Some(labels) = &self.given.labels else {
             let windows: Vec<&[u32]> = data.held_out_windows.iter().map(Vec::as_slice).collect();
-            let loss = evaluate::loss(program, &windows, self.context, self.threads, &mut ())?;
+            let loss = evaluate::loss(program, &windows, self.context, self.threads, &mut bar)?;
             return Ok(Some(Quality::Loss(loss.mean())));
         };
         let (mut sum, mut start) = (Accuracy::default(), 0);
@@ -47,6 +47,12 @@ impl Judge<'_> {
             let part = evaluate::accuracy(program.clone(), batch, labels, self.threads)?;
             sum = Accuracy { right: sum.right + part.right, examples: sum.examples + part.examples };
             start += count;
+            bar.progress(Progress {
+                doing: "classifying",
+                done: start,
+                total: labels.len(),
+                unit: "examples",
+            });
         }
         Ok(Some(Quality::Accuracy(sum.share())))
     }

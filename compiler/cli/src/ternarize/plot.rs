@@ -28,6 +28,36 @@ pub fn bars(values: &[(String, f64)]) -> String {
     svg + "</svg>"
 }
 
+/// How many of the named shares, of 0 to 1, are in each twentieth; a bar names them when pointed at.
+pub fn histogram(shares: &[(String, f64)], across: &str) -> String {
+    const BINS: usize = 20;
+    let mut bins = vec![vec![]; BINS];
+    for (name, share) in shares {
+        bins[((share * BINS as f64) as usize).min(BINS - 1)].push(name.as_str());
+    }
+    let most = bins.iter().map(Vec::len).max().unwrap_or(0).max(1) as f64;
+    let step = (WIDTH - LEFT) / BINS as f64;
+    let mut svg = open();
+    scale(&mut svg, 0.0, most);
+    for (i, names) in bins.iter().enumerate() {
+        let height = (HEIGHT - TOP - BOTTOM) * names.len() as f64 / most;
+        let (x, y) = (LEFT + i as f64 * step, HEIGHT - BOTTOM - height);
+        let (low, high) = (100 * i / BINS, 100 * (i + 1) / BINS);
+        let _ = write!(
+            svg,
+            "<rect x='{x:.1}' y='{y:.1}' width='{:.1}' height='{height:.1}'><title>{low}% to {high}%: {} layers\n{}</title></rect>",
+            step * 0.9,
+            names.len(),
+            escape(&names.join("\n"))
+        );
+        if i % 2 == 0 {
+            let _ = write!(svg, "<text x='{x:.1}' y='{:.1}'>{low}%</text>", HEIGHT - BOTTOM + 12.0);
+        }
+    }
+    let _ = write!(svg, "<text x='{LEFT:.1}' y='{:.1}'>{}</text>", HEIGHT - 3.0, escape(across));
+    svg + "</svg>"
+}
+
 /// Named points; the axis across is logarithmic.
 pub fn points(points: &[(String, f64, f64)], across: &str) -> String {
     let range = |f: &dyn Fn(&(String, f64, f64)) -> f64| {

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use trine::calibrate::Calibrated;
+use trine::calibrate::{Calibrated, Rounded};
 use trine::ternarize::Recipe;
 
+use super::format::Format;
 use super::judge::Quality;
 
 /// A model at so many bits.
@@ -24,9 +25,11 @@ pub struct Rotated {
 }
 
 pub struct Report<'a> {
+    /// What makes the same again, from `provenance`.
+    pub run: Value,
     pub model: &'a Path,
     pub recipe: &'a Recipe,
-    pub activations: &'a str,
+    pub format: Format,
     pub rotated: Option<Rotated>,
     pub calibrated: &'a Calibrated,
     pub before: Option<Quality>,
@@ -41,7 +44,7 @@ pub struct Report<'a> {
 
 /// Bits a weight of the rounded layers together, all counted.
 pub fn bits(calibrated: &Calibrated) -> f64 {
-    let sum = |f: &dyn Fn(&trine::calibrate::Rounded) -> f64| calibrated.layers.iter().map(f).sum::<f64>();
+    let sum = |f: &dyn Fn(&Rounded) -> f64| calibrated.layers.iter().map(f).sum::<f64>();
     sum(&|l| (l.n * l.k) as f64 * l.weights.bits()) / sum(&|l| (l.n * l.k) as f64).max(1.0)
 }
 
@@ -77,6 +80,24 @@ impl Report<'_> {
         };
         let count = self.calibrated.layers.len();
         format!("{count} layers are approximations now: {cost}")
+    }
+
+    /// The error of a layer that stands for it: of what it gives for held-out data, or else of its weights.
+    pub fn error(layer: &Rounded) -> f64 {
+        layer.held_out_error.unwrap_or(layer.weight_error)
+    }
+
+    /// Whether the errors of all layers are of what they give for held-out data.
+    pub fn is_measured(&self) -> bool {
+        self.calibrated.layers.iter().all(|l| l.held_out_error.is_some())
+    }
+
+    /// The layers that lost the most, the worst first.
+    pub fn worst(&self, count: usize) -> Vec<&Rounded> {
+        let mut layers: Vec<&Rounded> = self.calibrated.layers.iter().collect();
+        layers.sort_by(|a, b| Report::error(b).total_cmp(&Report::error(a)));
+        layers.truncate(count);
+        layers
     }
 
     /// The whole model at the bits it had, at those it has, and by the weights alone.
@@ -116,11 +137,10 @@ impl Report<'_> {
             .map(|(name, p)| json!({ "name": name, "bits": p.bits, "quality": quality(p.quality) }));
         json!({
             "model": self.model,
-            "trine": env!("CARGO_PKG_VERSION"),
-            "arguments": std::env::args().skip(1).collect::<Vec<_>>(),
+            "run": self.run,
+            "format": self.format.name(),
             "bytes": { "before": self.bytes[0], "after": self.bytes[1] },
             "recipe": self.recipe.to_string(),
-            "activations": self.activations,
             "rotated": self.rotated.map(|r| json!({ "seed": r.seed, "more_bytes": r.bytes })),
             "bits": bits(self.calibrated),
             "bits_with_kept": self.bits_with_kept(),

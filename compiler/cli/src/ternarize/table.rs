@@ -31,6 +31,19 @@ pub fn text(report: &Report) -> String {
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     }
+    text + &summary(report)
+}
+
+/// What the model was written as, and how large it was and is.
+pub fn written(report: &Report) -> String {
+    let [before, after] = report.bytes.map(|bytes| bytes as f64 / 1e6);
+    let (name, what) = (report.format.name(), report.format.described());
+    format!("written as {what} ({name}): files of {before:.1} MB became files of {after:.1} MB")
+}
+
+/// What became of the layers that stay, and of the whole.
+pub fn summary(report: &Report) -> String {
+    let mut text = String::new();
     for k in &report.calibrated.kept {
         text += &format!("{} {}x{}: {}, {:.2} bits\n", k.weights, k.n, k.k, k.why, k.bits);
     }
@@ -43,8 +56,7 @@ pub fn text(report: &Report) -> String {
         bits(report.calibrated),
         report.bits_with_kept()
     );
-    let [before, after] = report.bytes.map(|bytes| bytes as f64 / 1e6);
-    text += &format!("files of {before:.1} MB became files of {after:.1} MB\n");
+    text += &(written(report) + "\n");
     for (name, point) in report.points() {
         let quality = match point.quality {
             Some(Quality::Loss(loss)) => {
