@@ -5,6 +5,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bytes::Bytes;
 use trine_ir::{Module, Type, sidecar, text, verify};
@@ -65,6 +66,7 @@ pub fn parse(source: &str, dims: &[(String, usize)]) -> Result<Module, Error> {
 }
 
 fn load_given(path: &Path, given: Given) -> Result<(Module, Sources), Error> {
+    let start = Instant::now();
     let dims = given.dims;
     let fail = |source| Error::Import { path: path.into(), source: Box::new(source) };
     let (module, files) = match path.extension().and_then(|e| e.to_str()) {
@@ -79,7 +81,11 @@ fn load_given(path: &Path, given: Given) -> Result<(Module, Sources), Error> {
         }
         _ => return Err(Error::Format { path: path.into() }),
     };
-    Ok((module, Sources(files)))
+    let sources = Sources(files);
+    let (bytes, constants) = (sources.bytes(), module.consts.len());
+    let ms = start.elapsed().as_millis();
+    tracing::info!(path = %path.display(), bytes, constants, ms, "read a model");
+    Ok((module, sources))
 }
 
 /// Fixes sizes of the inputs by name.

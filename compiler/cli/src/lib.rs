@@ -26,13 +26,15 @@ mod shell;
 mod stats;
 mod ternarize;
 mod tokenizer;
+mod trace;
 mod version;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use failure::Outcome;
 
@@ -58,20 +60,22 @@ Examples:
   trine features model.onnx --data train.npz      the best threshold for ternary features
   trine list passes                               what --passes can name
 
+RUST_LOG=trine=debug says on standard error what is done, as -v does, of the parts that it names.
 Exit codes: 0 done, 1 the model or its input is at fault, 2 the command line is, 3 Trine is.";
 
 #[derive(Parser)]
 #[command(name = "trine", about = "Compiles ONNX models for CPUs, ternary ones best", long_about = LONG_ABOUT,
     after_help = EXAMPLES, override_usage = "trine <COMMAND>\n       trine --version [--verbose]",
-    arg_required_else_help = true, subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+    arg_required_else_help = true, subcommand_negates_reqs = true)]
 struct Cli {
     /// Print the version
     #[arg(short = 'V', long, required = true)]
     version: bool,
 
-    /// With --version, also print the commit, the target, CPU features, and versions of Cranelift and Rust
-    #[arg(short, long, requires = "version")]
-    verbose: bool,
+    /// Say on standard error what is done; twice, say more. With --version, also print the commit, the target, CPU features,
+    /// and versions of Cranelift and Rust
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -101,11 +105,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     bug::catch(|| {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let cli = Cli::parse_from(&arguments);
+        if cli.version && cli.command.is_some() {
+            let message = "the argument '--version' cannot be used with a command";
+            Cli::command().error(ErrorKind::ArgumentConflict, message).exit();
+        }
         let mut out = BufWriter::new(io::stdout().lock());
         let Some(command) = cli.command else {
-            let outcome = version::run(cli.verbose, &mut out);
+            let outcome = version::run(cli.verbose > 0, &mut out);
             return failure::exit_code(outcome.and_then(|()| Ok(out.flush()?)));
         };
+        trace::start(cli.verbose);
         let outcome = match command {
             Command::Run(args) => run::run(args, &mut out),
             Command::Opt(args) => opt::run(args, &mut out),

@@ -96,6 +96,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let outputs = ran?;
     let seconds = start.elapsed().as_secs_f64();
     drop(progress);
+    tracing::info!(seconds, threads = session.threads(), outputs = outputs.len(), "ran the model");
     let names: Vec<&str> = program.outputs.iter().map(|p| p.name.as_str()).collect();
     if let Some(path) = &args.output {
         write_outputs(path, &names, &outputs)?;

@@ -25,7 +25,7 @@ pub fn digits(name: &str) -> String {
 
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trine"));
-    command.args(args).env_remove("RUST_BACKTRACE");
+    command.args(args).env_remove("RUST_BACKTRACE").env_remove("RUST_LOG");
     command
 }
 

@@ -16,6 +16,7 @@ mod readme;
 mod recurrent;
 mod rotation;
 mod ternarize;
+mod trace;
 mod training;
 mod version;
 

@@ -34,9 +34,9 @@ fn a_report_of_a_bug_says_which_trine_it_was() {
 }
 
 #[test]
-fn only_the_version_is_verbose() {
+fn a_version_is_asked_for_alone() {
     assert!(fail(2, &["-v"]).contains("--version"));
-    assert!(fail(2, &["-v", "list", "passes"]).contains("cannot be used with"));
+    assert!(fail(2, &["--version", "list", "passes"]).contains("cannot be used with"));
     let output = command(&[]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("trine --version [--verbose]"));

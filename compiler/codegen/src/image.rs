@@ -14,6 +14,8 @@ pub mod program;
 mod run;
 pub mod text;
 
+use std::time::Instant;
+
 use cranelift_module::FuncId;
 use trine_runtime::{Plan, StepKind};
 
@@ -34,6 +36,7 @@ pub struct Image {
 
 impl Image {
     pub fn new(kernels: &Kernels) -> Result<Image, BuildError> {
+        let start = Instant::now();
         let (plan, consts) = run::plan(kernels)?;
         let mut functions = Functions::new(&kernels.target.isa);
         let translate = |(name, planned): (&str, &Planned)| {
@@ -45,7 +48,11 @@ impl Image {
         let mut ids = translated.iter().map(|(id, _)| *id).collect::<Vec<_>>().into_iter();
         functions.define_all(translated).map_err(|e| CodegenError::bug("code", e))?;
         let plan = plan.with_code(|()| ids.next().ok_or(CodegenError::malformed("a kernel")))?;
-        Ok(Image { target: kernels.target.clone(), plan, functions, consts })
+        let image = Image { target: kernels.target.clone(), plan, functions, consts };
+        let (compiled, steps) = (kernels.iter().count(), image.plan.steps.len());
+        let (interpreted, ms) = (image.interpreted().count(), start.elapsed().as_millis());
+        tracing::info!(kernels = compiled, steps, interpreted, ms, "compiled kernels");
+        Ok(image)
     }
 
     /// The steps that run by their meaning, as errors call them.

@@ -190,6 +190,13 @@ impl<'a> Driver<'a> {
             notes: cx.notes,
             layers: cx.layers,
         };
+        tracing::info!(pass = %step, rewrites, ms = %format_args!("{:.1}", time.as_secs_f64() * 1e3), "ran a pass");
+        for miss in &report.near_misses {
+            tracing::debug!(rule = miss.rule, place = %miss.place, reason = %miss.reason, "a rule nearly matched");
+        }
+        for note in &report.notes {
+            tracing::debug!(pass = step.pass.name, "{note}");
+        }
         if let Some(sink) = self.sink.as_mut().filter(|_| self.print_after.wants(&report)) {
             sink(Dump { step: &step.to_string(), report: &report, before: &before, module });
         }

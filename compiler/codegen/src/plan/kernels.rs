@@ -35,7 +35,24 @@ impl<'m> Kernels<'m> {
         let planned = planned.collect::<Result<_, BuildError>>()?;
         let mut kernels = Kernels { module, target: choices.target, planned };
         kernels.share_tables();
+        kernels.tell();
         Ok(kernels)
+    }
+
+    /// Tells who listens which microkernels sum the layers.
+    fn tell(&self) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
+        let mut chosen: IndexMap<_, usize> = IndexMap::new();
+        for (name, planned) in &self.planned {
+            let Some((microkernel, why)) = planned.kernel.sums() else { continue };
+            tracing::debug!(kernel = name, microkernel, "{why}");
+            *chosen.entry((microkernel, why.to_string())).or_default() += 1;
+        }
+        for ((microkernel, why), kernels) in chosen {
+            tracing::info!(microkernel, kernels, "chose a microkernel, {why}");
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<&Planned<'m>> {
