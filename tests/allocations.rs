@@ -38,7 +38,7 @@ fn decode(spelling: &str, threads: usize) {
     let program = compile(&format!("lm/{spelling}.onnx"));
     let interpreted: Vec<_> = interpreted(&program);
     assert_eq!(interpreted, Vec::<&str>::new(), "{spelling}: steps without a kernel");
-    let options = SessionOptions { threads, state_capacity: Some(64) };
+    let options = SessionOptions { threads, state_capacity: Some(64), ..SessionOptions::default() };
     let mut session = Session::new(program.clone(), &options);
     let step = |session: &mut Session, position: usize| {
         let (token, at) = ([5i64], [position as i64]);

@@ -57,7 +57,8 @@ fn same_everywhere(attributes: &str, mask: bool) {
     let module = module(attributes, mask);
     let program = program(&module);
     for threads in [1, 3] {
-        let options = |state_capacity| SessionOptions { threads, state_capacity };
+        let options =
+            |state_capacity| SessionOptions { threads, state_capacity, ..SessionOptions::default() };
         let mut dense = Session::new(program.clone(), &options(None));
         let mut guarded = Session::guarded(program.clone(), &options(None));
         let mut held = Session::new(program.clone(), &options(Some(96)));
@@ -110,7 +111,7 @@ fn windows_cut_what_is_seen() {
 fn shared_buffers_keep_their_length() {
     let module = module("softcap=0.0", false);
     let mut session =
-        Session::guarded(program(&module), &SessionOptions { threads: 2, state_capacity: None });
+        Session::guarded(program(&module), &SessionOptions { threads: 2, ..SessionOptions::default() });
     let one = |seed| noise(&[2, 2, 1, 8], seed);
     let past = [noise(&[2, 2, 9, 8], 5), noise(&[2, 2, 9, 8], 6)];
     let (q, starts, longest) =
@@ -125,7 +126,7 @@ fn shared_buffers_keep_their_length() {
 fn rows_outside_of_the_cache_are_errors() {
     let module = module("softcap=0.0", false);
     let mut session =
-        Session::guarded(program(&module), &SessionOptions { threads: 2, state_capacity: None });
+        Session::guarded(program(&module), &SessionOptions { threads: 2, ..SessionOptions::default() });
     for starts in [[3i64, 4], [-1, 0], [i64::MAX, 0], [0, i64::MIN]] {
         let one = |seed| noise(&[2, 2, 1, 8], seed);
         let inputs = [

@@ -129,7 +129,10 @@ fn c_programs_give_the_bits_of_a_session() {
 /// Tokens and the last logits, of a decoder that is always sure.
 fn decoded(program: Arc<Program>) -> (Vec<usize>, Vec<f32>) {
     let capacity = Some(PROMPT.len() + COUNT);
-    let mut session = Session::new(program.clone(), &SessionOptions { threads: 1, state_capacity: capacity });
+    let mut session = Session::new(
+        program.clone(),
+        &SessionOptions { threads: 1, state_capacity: capacity, ..SessionOptions::default() },
+    );
     let output = program.output("logits").unwrap();
     let mut read = |tokens: &[i64]| {
         let ids = Tensor::from_vec(vec![1, tokens.len()], tokens.to_vec()).unwrap();

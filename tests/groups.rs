@@ -86,7 +86,7 @@ fn compare(module: &Module, target: &Target) -> Result<(), String> {
         let want = eval::run(module, inputs.clone());
         for threads in [1, 2] {
             let mut session =
-                Session::new(program.clone(), &SessionOptions { threads, state_capacity: None });
+                Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
             let (got, want) = match (session.run(&inputs), &want) {
                 (Ok(got), Ok(want)) => (got, want),
                 (Err(_), Err(_)) => continue,

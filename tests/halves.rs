@@ -21,7 +21,9 @@ fn compiled(source: &str) -> (Module, Arc<Program>) {
 
 /// What a program gives, on as many threads.
 fn run(program: &Arc<Program>, inputs: &[Tensor], threads: usize) -> Vec<Tensor> {
-    Session::new(program.clone(), &SessionOptions { threads, state_capacity: None }).run(inputs).unwrap()
+    Session::new(program.clone(), &SessionOptions { threads, ..SessionOptions::default() })
+        .run(inputs)
+        .unwrap()
 }
 
 /// The bits of each element, all of NaN as one.

@@ -22,6 +22,7 @@ mod import_shapes;
 mod large_graphs;
 mod libraries;
 mod masks;
+mod memory;
 mod models;
 mod neon;
 mod opsets;

@@ -91,7 +91,7 @@ graph @main(%q: f32[1,4,s,8], %k: f32[1,2,t,8], %v: f32[1,2,t,8], %mask: f32[s,t
                 let want = eval::run(&module, inputs.to_vec()).unwrap();
                 unseen += usize::from(want[0].values::<f32>().unwrap()[0].is_nan());
                 for threads in [1, 2] {
-                    let options = SessionOptions { threads, state_capacity: None };
+                    let options = SessionOptions { threads, ..SessionOptions::default() };
                     let got = Session::new(program.clone(), &options).run(&inputs).unwrap();
                     let what =
                         format!("{s} by {t}, {hiding:?}, {key:?}, {value:?}, {threads} threads\n{source}");

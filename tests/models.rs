@@ -61,7 +61,7 @@ fn digits_are_recognised_as_they_were_trained() {
     for (name, accuracy) in [("mlp", 0.98), ("cnn", 0.97)] {
         let program = trine::compile(model(&format!("digits/{name}.onnx")), &Options::default()).unwrap();
         let mut session =
-            Session::new(Arc::new(program), &SessionOptions { threads: 2, state_capacity: None });
+            Session::new(Arc::new(program), &SessionOptions { threads: 2, ..SessionOptions::default() });
         let x = array(&mut data, &format!("{name}.x"));
         let want = array(&mut data, &format!("{name}.logits"));
         let got = session.run(&[x]).unwrap().remove(0);

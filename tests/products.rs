@@ -97,7 +97,10 @@ fn keeps_the_past(make: fn(Arc<Program>, &SessionOptions) -> Session) {
     form(&mut formed, &target);
     let program = Arc::new(build(formed, &target).unwrap());
     assert_eq!(program.states.len(), 2);
-    let mut session = make(program.clone(), &SessionOptions { threads: 2, state_capacity: Some(9) });
+    let mut session = make(
+        program.clone(),
+        &SessionOptions { threads: 2, state_capacity: Some(9), ..SessionOptions::default() },
+    );
     let types =
         module.main().unwrap().graph.params().iter().map(|p| module.main().unwrap().graph.ty(*p).clone());
     let types: Vec<Type> = types.collect();

@@ -117,7 +117,7 @@ fn one_seed_gives_the_same_bits_interpreted_and_compiled() {
                     assert!(kernels > 16 && interpreted <= 6, "{model} {states}: {kernels} {interpreted}");
                 }
                 let make = if threads == 1 { Session::guarded } else { Session::new };
-                let mut session = make(program, &SessionOptions { threads, state_capacity: None });
+                let mut session = make(program, &SessionOptions { threads, ..SessionOptions::default() });
                 session.run(std::slice::from_ref(x)).unwrap().remove(0).values::<f32>().unwrap().to_vec()
             };
             let want = run(Backend::Interpret, 1, &x);

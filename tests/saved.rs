@@ -44,7 +44,7 @@ fn attention(elem: &str) -> Arc<Program> {
 }
 
 fn holding(threads: usize, capacity: usize) -> SessionOptions {
-    SessionOptions { threads, state_capacity: Some(capacity) }
+    SessionOptions { threads, state_capacity: Some(capacity), ..SessionOptions::default() }
 }
 
 /// What all outputs are after `s` more positions of `b` sequences. The first of them is the `at`th.

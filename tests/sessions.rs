@@ -15,7 +15,7 @@ fn program(source: &str, backend: Backend) -> Arc<Program> {
 }
 
 fn threads(threads: usize, state_capacity: Option<usize>) -> SessionOptions {
-    SessionOptions { threads, state_capacity }
+    SessionOptions { threads, state_capacity, ..SessionOptions::default() }
 }
 
 fn values(dims: &[usize], seed: u64) -> Tensor {

@@ -56,7 +56,8 @@ fn check_case(program: &Arc<Program>, oracle: &Path, case: &str, masked: usize) 
     let mut inputs = Npz::open(oracle.join(format!("{case}.in.npz"))).unwrap();
     let mut expected = Npz::open(oracle.join(format!("{case}.out.npz"))).unwrap();
     let inputs: Vec<Tensor> = program.inputs.iter().map(|port| array(&mut inputs, &port.name)).collect();
-    let mut session = Session::new(program.clone(), &SessionOptions { threads: 2, state_capacity: None });
+    let mut session =
+        Session::new(program.clone(), &SessionOptions { threads: 2, ..SessionOptions::default() });
     let outputs = session.run(&inputs).unwrap();
     for (port, got) in program.outputs.iter().zip(&outputs) {
         let want = array(&mut expected, &port.name);

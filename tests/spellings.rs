@@ -110,9 +110,12 @@ fn decoders_run_compiled() {
             for (before, count) in [(0, 5), (5, 1)] {
                 let inputs = given(&program, before, count, &past);
                 let want = interpreted(found.name, &inputs);
-                let got = Session::new(program.clone(), &SessionOptions { threads: 1, state_capacity: None })
-                    .run(&inputs)
-                    .unwrap();
+                let got = Session::new(
+                    program.clone(),
+                    &SessionOptions { threads: 1, ..SessionOptions::default() },
+                )
+                .run(&inputs)
+                .unwrap();
                 for (got, want) in got.iter().zip(&want) {
                     assert_eq!(got.ty(), want.ty());
                     let off = distance(&floats(got), &floats(want));
@@ -156,7 +159,7 @@ fn given(program: &Program, before: usize, count: usize, past: &[Tensor]) -> Vec
 
 fn run(name: &str, options: &Options, inputs: &[Tensor]) -> Vec<Tensor> {
     let program = Arc::new(trine::compile(model(name), options).unwrap());
-    Session::new(program, &SessionOptions { threads: 1, state_capacity: None }).run(inputs).unwrap()
+    Session::new(program, &SessionOptions { threads: 1, ..SessionOptions::default() }).run(inputs).unwrap()
 }
 
 /// What the model gives as it was imported.

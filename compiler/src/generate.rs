@@ -38,6 +38,17 @@ impl Decoder {
         capacity: usize,
         names: &Names,
     ) -> Result<Decoder, DecoderError> {
+        Decoder::with_memory(program, threads, capacity, names, None)
+    }
+
+    /// The same, which refuses to read where it would have more than `max_bytes`, its weights among them.
+    pub fn with_memory(
+        program: Arc<Program>,
+        threads: usize,
+        capacity: usize,
+        names: &Names,
+        max_bytes: Option<usize>,
+    ) -> Result<Decoder, DecoderError> {
         let inputs = 0..program.inputs.len();
         let feeds: Vec<Option<usize>> = inputs.map(|i| feed(&program, names, i)).collect();
         let role = |(port, feed): (&trine_runtime::Port, &Option<usize>)| match feed {
@@ -56,7 +67,7 @@ impl Decoder {
         let outputs = program.outputs.iter().map(|p| (names.of(&p.name), &p.ty));
         let logits_output = logits(outputs)?;
         let caches = roles.contains(&Role::Past);
-        let options = SessionOptions { threads, state_capacity: Some(capacity.max(1)) };
+        let options = SessionOptions { threads, state_capacity: Some(capacity.max(1)), max_bytes };
         let past = vec![None; program.inputs.len()];
         let session = Session::new(program, &options);
         Ok(Decoder { session, roles, feeds, logits_output, tokens: vec![], caches, past, logits: vec![] })

@@ -46,14 +46,14 @@ impl AlignedBytes {
         if len == 0 {
             return Ok(AlignedBytes::empty());
         }
-        let layout = layout(len).ok_or(RunError::Memory { bytes: len })?;
+        let layout = layout(len).ok_or_else(|| RunError::memory(len))?;
         #[cfg(target_os = "linux")]
         if layout.align() == HUGE {
-            return mapped(len, layout).ok_or(RunError::Memory { bytes: len });
+            return mapped(len, layout).ok_or_else(|| RunError::memory(len));
         }
         // SAFETY: the layout has a size above zero.
         let start = unsafe { alloc_zeroed(layout) };
-        let start = NonNull::new(start).ok_or(RunError::Memory { bytes: len })?;
+        let start = NonNull::new(start).ok_or_else(|| RunError::memory(len))?;
         Ok(AlignedBytes { start, len, source: Source::Allocated(layout) })
     }
 
@@ -61,7 +61,7 @@ impl AlignedBytes {
     /// says, and on other systems than Linux they are as others are.
     pub fn at_an_edge(len: usize) -> Result<AlignedBytes, RunError> {
         #[cfg(target_os = "linux")]
-        return edge(len).ok_or(RunError::Memory { bytes: len });
+        return edge(len).ok_or_else(|| RunError::memory(len));
         #[cfg(not(target_os = "linux"))]
         AlignedBytes::zeroed(len)
     }

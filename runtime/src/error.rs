@@ -1,5 +1,7 @@
 //! What can go wrong in a run, and whose fault it is.
 
+use crate::budget::Bytes;
+
 /// An error of a run. All but `Eval`, which may be the model's, and `Overrun`, which is ours, are the caller's.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RunError {
@@ -37,6 +39,12 @@ pub enum RunError {
     /// Only of a guarded session.
     #[error("{place}: the kernel wrote outside of {memory}")]
     Overrun { place: String, memory: String },
-    #[error("{bytes} bytes of memory cannot be had")]
-    Memory { bytes: usize },
+    #[error("{what} takes {}, which cannot be had", Bytes(*bytes))]
+    Memory { what: String, bytes: usize },
+    /// More than [`SessionOptions::max_bytes`](crate::SessionOptions::max_bytes) says. `what` takes `bytes` of what is needed
+    /// in all.
+    #[error(
+        "{what} takes {}; {} are needed in all, and {} are allowed", Bytes(*bytes), Bytes(*needed), Bytes(*allowed)
+    )]
+    MemoryLimit { what: String, bytes: usize, needed: usize, allowed: usize },
 }

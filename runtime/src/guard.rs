@@ -43,7 +43,7 @@ impl Block {
             return Ok(());
         }
         let more = if self.is_guarded() { 2 * self.guard } else { bytes / 4 + (4 << 10) };
-        let total = bytes.checked_add(more).ok_or(RunError::Memory { bytes })?;
+        let total = bytes.checked_add(more).ok_or_else(|| RunError::memory(bytes))?;
         // Never both in memory.
         (self.bytes, self.len) = (AlignedBytes::empty(), 0);
         self.bytes = AlignedBytes::zeroed(total)?;

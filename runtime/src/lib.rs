@@ -5,6 +5,7 @@
 
 pub mod arena;
 pub mod artefact;
+mod budget;
 mod calls;
 mod check;
 pub mod code;

@@ -5,11 +5,14 @@
 //! be guarded (`guard.rs`).
 #![allow(unsafe_code)]
 
+mod wants;
+
 use std::sync::Arc;
 
 use trine_ir::Elem;
 
 use crate::arena::AlignedBytes;
+use crate::budget::{self, Budget};
 use crate::error::RunError;
 use crate::guard::Block;
 use crate::program::{Buffer, Parts, Place, Program, Size, Step};
@@ -74,6 +77,7 @@ enum Scratch {
 pub struct Memory {
     program: Arc<Program>,
     homes: Homes,
+    budget: Budget,
     is_guarded: bool,
     /// Slots that threads share, and after them scratch of split steps.
     slots: Slots,
@@ -103,11 +107,12 @@ pub struct Memory {
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// Of a session on `threads` threads, which holds `capacity` positions of the program's states.
+    /// Of a session on `threads` threads, which holds `capacity` positions of the program's states and has `max_bytes` at most.
     pub fn new(
         program: Arc<Program>,
         threads: usize,
         capacity: Option<usize>,
+        max_bytes: Option<usize>,
         is_guarded: bool,
         sizes: &mut Sizes,
     ) -> Memory {
@@ -131,6 +136,7 @@ impl Memory {
         let arena = |slots: &Slots| Arena::new(slots, is_guarded);
         Memory {
             homes,
+            budget: Budget::new(&program, max_bytes),
             is_guarded,
             arena: arena(&slots()),
             slots: slots(),
@@ -173,11 +179,14 @@ impl Memory {
             return Ok(());
         }
         let len = view.data.len();
+        let wanted = |program: &Parts| format!("a copy of input `{}`", program.inputs[i].name.escape_debug());
+        self.check(len.saturating_sub(self.staged[i].len()), || wanted(&self.program))?;
+        let named = |error: RunError| error.wanted_by(|| (wanted(&self.program), len));
         let staged = &mut self.staged[i];
         if self.is_guarded {
-            *staged = AlignedBytes::at_an_edge(len)?;
+            *staged = AlignedBytes::at_an_edge(len).map_err(named)?;
         } else if staged.len() < len {
-            *staged = AlignedBytes::zeroed(len)?;
+            *staged = AlignedBytes::zeroed(len).map_err(named)?;
         }
         let copy = &mut staged.as_mut_slice()[..len];
         copy.copy_from_slice(view.data);
@@ -191,7 +200,8 @@ impl Memory {
     /// Makes the states, where the session holds them, for the dimensions. Whether they moved; `filled` positions of them are
     /// still wanted.
     pub fn reserve_states(&mut self, dims: &[i64], filled: usize) -> Result<bool, RunError> {
-        self.states.reserve(&self.program, dims, filled)
+        let room = self.room();
+        self.states.reserve(&self.program, dims, filled, room)
     }
 
     /// A run begins, which may write into states whose size stays.
@@ -210,7 +220,8 @@ impl Memory {
     }
 
     pub fn make_states(&mut self, dims: Vec<usize>) -> Result<(), RunError> {
-        self.states.make(&self.program, dims)
+        let room = self.room();
+        self.states.make(&self.program, dims, room)
     }
 
     /// The memory of a state.
@@ -252,11 +263,22 @@ impl Memory {
         for (private, b) in self.private.iter_mut().zip(0..) {
             *private = schedule.is_private(b);
         }
-        self.slots.lay_out(must)?;
-        self.arena.grow(&self.slots)?;
-        self.own_slots.lay_out(must)?;
-        self.own_arenas.iter_mut().try_for_each(|arena| arena.grow(&self.own_slots))?;
+        let made = self.make_slots(must);
+        made.map_err(|error| error.wanted_by(|| self.largest(sizes)))?;
+        let bytes = self.taken().saturating_add(self.states.bytes());
+        self.budget.check(bytes, || self.largest(sizes))?;
+        self.grow_slots().map_err(|error| error.wanted_by(|| self.largest(sizes)))?;
         Ok(true)
+    }
+
+    fn make_slots(&mut self, must: bool) -> Result<(), RunError> {
+        self.slots.lay_out(must)?;
+        self.own_slots.lay_out(must)
+    }
+
+    fn grow_slots(&mut self) -> Result<(), RunError> {
+        self.arena.grow(&self.slots)?;
+        self.own_arenas.iter_mut().try_for_each(|arena| arena.grow(&self.own_slots))
     }
 
     /// Whether a step learns only when its turn comes how much scratch it needs.
@@ -272,10 +294,18 @@ impl Memory {
         }
         if self.has_late_scratch(step) {
             let bytes = self.late_scratch(step, share, dims)?;
-            match share {
-                Share::Part => self.late.grow(bytes)?,
-                Share::Whole | Share::First => self.own_late.iter_mut().try_for_each(|b| b.grow(bytes))?,
-            }
+            let wanted = || format!("the scratch of {}", program.steps[step].place);
+            let (blocks, count) = match share {
+                Share::Part => (std::slice::from_ref(&self.late), 1),
+                Share::Whole | Share::First => (&self.own_late[..], self.own_late.len()),
+            };
+            let had: usize = blocks.iter().map(Block::len).sum();
+            self.check(bytes.saturating_mul(count).saturating_sub(had), wanted)?;
+            let grown = match share {
+                Share::Part => self.late.grow(bytes),
+                Share::Whole | Share::First => self.own_late.iter_mut().try_for_each(|b| b.grow(bytes)),
+            };
+            grown.map_err(|error| error.wanted_by(|| (wanted(), bytes)))?;
         }
         Ok(())
     }
@@ -291,7 +321,10 @@ impl Memory {
     /// Makes memory for a place that is a buffer in no slot, now that its size is known.
     pub fn make(&mut self, place: Place, dims: &[i64]) -> Result<(), RunError> {
         let Home::Own(b) = self.homes.of(place) else { return Ok(()) };
-        self.single[b].grow(eval(&self.program.buffers[b].bytes, &self.program, dims)?)
+        let bytes = eval(&self.program.buffers[b].bytes, &self.program, dims)?;
+        self.check(bytes.saturating_sub(self.single[b].len()), || budget::buffer(&self.program, b))?;
+        let grown = self.single[b].grow(bytes);
+        grown.map_err(|error| error.wanted_by(|| (budget::buffer(&self.program, b), bytes)))
     }
 
     /// Start and length of the memory of a place, as `thread` sees it.
@@ -430,5 +463,5 @@ impl Memory {
 /// Bytes of scratch for so many parts.
 fn scratch_bytes(shared: usize, part: usize, parts: usize) -> Result<usize, RunError> {
     let bytes = part.checked_mul(parts).and_then(|bytes| bytes.checked_add(shared));
-    bytes.ok_or(RunError::Memory { bytes: usize::MAX })
+    bytes.ok_or_else(|| RunError::memory(usize::MAX))
 }

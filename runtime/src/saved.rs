@@ -126,7 +126,8 @@ impl Session {
     /// Another session of the same program, with the same options, that holds a copy of what this one holds. Both go on from
     /// there, and neither changes what the other holds. The error is memory that cannot be had.
     pub fn fork(&self) -> Result<Session, RunError> {
-        let options = SessionOptions { threads: self.threads(), state_capacity: self.memory.capacity() };
+        let (threads, state_capacity) = (self.threads(), self.memory.capacity());
+        let options = SessionOptions { threads, state_capacity, max_bytes: self.memory.max_bytes() };
         let mut fork = Session::build(self.program.clone(), &options, self.memory.is_guarded());
         let Some(dims) = self.held_dims() else { return Ok(fork) };
         let states = &self.program.states;
@@ -316,7 +317,8 @@ fn but_axis(dims: &[usize], axis: Option<usize>) -> Vec<usize> {
 fn zeros(bytes: Option<usize>) -> Result<Vec<u8>, RunError> {
     let bytes = bytes.unwrap_or(usize::MAX);
     let mut data = vec![];
-    data.try_reserve_exact(bytes).map_err(|_| RunError::Memory { bytes })?;
+    data.try_reserve_exact(bytes)
+        .map_err(|_| RunError::Memory { what: "a copy of the states".into(), bytes })?;
     data.resize(bytes, 0);
     Ok(data)
 }

@@ -25,11 +25,14 @@ pub struct SessionOptions {
     /// back as inputs of the next run, in place; without it states are inputs and outputs as any other. A state whose size
     /// stays begins as zeros. While anything is held the states' other dimensions cannot change.
     pub state_capacity: Option<usize>,
+    /// Bytes that the session may have, its program's weights among them: a run that takes more is refused before the memory
+    /// is taken. What ops without a kernel make on their way, and copies of outputs, are not counted.
+    pub max_bytes: Option<usize>,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        SessionOptions { threads: 1, state_capacity: None }
+        SessionOptions { threads: 1, state_capacity: None, max_bytes: None }
     }
 }
 
@@ -91,7 +94,8 @@ impl Session {
         let capacity = options.state_capacity.filter(|_| !program.states.is_empty());
         let pool = Pool::new(options.threads);
         let mut sizes = Sizes::new(&program);
-        let memory = Memory::new(program.clone(), pool.parts(), capacity, is_guarded, &mut sizes);
+        let memory =
+            Memory::new(program.clone(), pool.parts(), capacity, options.max_bytes, is_guarded, &mut sizes);
         let schedule = Schedule::new(&program, memory.homes(), &mut sizes);
         Session {
             dims: vec![-1; program.symbols.len() + 1],
@@ -210,7 +214,7 @@ impl Session {
             let bytes = count.and_then(|n| port.ty.elem.bytes(n));
             self.output_bytes[i] = match self.memory.homes().of(port.place) {
                 Home::State(_) => 0,
-                _ => bytes.ok_or(RunError::Memory { bytes: usize::MAX })?,
+                _ => bytes.ok_or_else(|| RunError::memory(usize::MAX))?,
             };
         }
         if self.holds_states() {
@@ -282,7 +286,7 @@ impl Session {
     fn prepare(&mut self, program: &Program) -> Result<(), RunError> {
         if let Some(capacity) = self.memory.capacity() {
             self.dims[program.symbols.len()] =
-                i64::try_from(capacity).map_err(|_| RunError::Memory { bytes: capacity })?;
+                i64::try_from(capacity).map_err(|_| self.memory.no_room_for_states())?;
             self.check_states(program, capacity)?;
         }
         if self.made_for == self.dims {
@@ -413,7 +417,7 @@ impl Session {
         let dims: Vec<usize> =
             shape.iter().map(|s| eval(s, program, &self.dims)).collect::<Result<_, RunError>>()?;
         let len = trine_ir::tensor::count(&dims).and_then(|count| ty.elem.bytes(count));
-        let len = len.ok_or(RunError::Memory { bytes: usize::MAX })?;
+        let len = len.ok_or_else(|| RunError::memory(usize::MAX))?;
         let data = self.memory.bytes(place, len);
         if data.len() < len {
             return Err(step.error("an operand is smaller than its type"));

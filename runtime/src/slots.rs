@@ -34,6 +34,11 @@ impl Slots {
         self.needs[slot] = self.needs[slot].max(bytes);
     }
 
+    /// Bytes of all, as they were laid out last.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
     /// Whether each has room for what is needed.
     pub fn fit(&self) -> bool {
         self.needs.iter().zip(&self.capacities).all(|(need, capacity)| need <= capacity)
@@ -42,7 +47,7 @@ impl Slots {
     /// Makes each slot as large as it must be, if `all`, or those larger that are too small: those a quarter more, so that
     /// what grows with a sequence does not move at every step of it.
     pub fn lay_out(&mut self, all: bool) -> Result<(), RunError> {
-        self.try_lay_out(all).ok_or(RunError::Memory { bytes: usize::MAX })
+        self.try_lay_out(all).ok_or_else(|| RunError::memory(usize::MAX))
     }
 
     fn try_lay_out(&mut self, all: bool) -> Option<()> {

@@ -4,10 +4,18 @@
 //! as zeros. Under other dimensions what they hold lies elsewhere: that is an error while it is wanted, and they are laid
 //! out again when it is not.
 
+use crate::budget::{self, Budget};
 use crate::error::RunError;
 use crate::program::Parts;
 use crate::sizes::eval;
 use crate::slots::{Arena, Slots};
+
+/// What a session may have, and what it has besides its states.
+#[derive(Clone, Copy)]
+pub struct Room {
+    pub budget: Budget,
+    pub others: usize,
+}
 
 pub struct States {
     /// Positions that each has room for; `None` if the session holds no states.
@@ -48,9 +56,15 @@ impl States {
         }
     }
 
-    /// Makes states for the dimensions, if they are not: `filled` says how many positions there are to lose. Whether they
-    /// moved.
-    pub fn reserve(&mut self, program: &Parts, dims: &[i64], filled: usize) -> Result<bool, RunError> {
+    /// Makes states for the dimensions, if they are not, in what `room` leaves them: `filled` says how many positions there
+    /// are to lose. Whether they moved.
+    pub fn reserve(
+        &mut self,
+        program: &Parts,
+        dims: &[i64],
+        filled: usize,
+        room: Room,
+    ) -> Result<bool, RunError> {
         if self.capacity.is_none() {
             return Ok(false);
         }
@@ -71,7 +85,7 @@ impl States {
         }
         let new = fixed_dims(program, dims).map(|(_, _, dim)| dim).collect::<Result<_, RunError>>();
         self.made_for = None;
-        self.make(program, new?)?;
+        self.make(program, new?, room)?;
         Ok(true)
     }
 
@@ -81,11 +95,33 @@ impl States {
         self.made_for.as_deref().filter(|_| filled > 0 || self.written)
     }
 
-    /// Makes states for dimensions, one state's after the other's, the axes of positions left out. What they held is lost.
-    pub fn make(&mut self, program: &Parts, new: Vec<usize>) -> Result<(), RunError> {
+    /// Makes states for dimensions, one state's after the other's, the axes of positions left out, in what `room` leaves them.
+    /// What they held is lost.
+    pub fn make(&mut self, program: &Parts, new: Vec<usize>, room: Room) -> Result<(), RunError> {
         self.made_for = None;
         let Some(capacity) = self.capacity else { return Ok(()) };
-        let mut rest = &new[..];
+        let mut total = 0usize;
+        let made = self.make_for(program, &new, capacity, room, &mut total);
+        made.map_err(|error| error.wanted_by(|| (budget::states(program, capacity), total)))?;
+        self.made_for = Some(new);
+        Ok(())
+    }
+
+    /// Bytes of all states.
+    pub fn bytes(&self) -> usize {
+        if self.made_for.is_some() { self.slots.total() } else { 0 }
+    }
+
+    /// `total` is told what all of them take.
+    fn make_for(
+        &mut self,
+        program: &Parts,
+        new: &[usize],
+        capacity: usize,
+        Room { budget, others }: Room,
+        total: &mut usize,
+    ) -> Result<(), RunError> {
+        let mut rest = new;
         self.slots.clear();
         for (s, state) in program.states.iter().enumerate() {
             let ty = &program.inputs[state.input].ty;
@@ -94,9 +130,11 @@ impl States {
             let positions = if state.axis.is_some() { capacity } else { 1 };
             let count = own.iter().try_fold(positions, |n, dim| n.checked_mul(*dim));
             let bytes = count.and_then(|count| ty.elem.bytes(count));
-            self.slots.need(s, bytes.ok_or(RunError::Memory { bytes: usize::MAX })?);
+            self.slots.need(s, bytes.ok_or_else(|| RunError::memory(usize::MAX))?);
         }
         self.slots.lay_out(true)?;
+        *total = self.slots.total();
+        budget.check(others.saturating_add(*total), || (budget::states(program, capacity), *total))?;
         self.arena.grow(&self.slots)?;
         for (s, state) in program.states.iter().enumerate() {
             let (_, len) = self.arena.at(&self.slots, s);
@@ -106,7 +144,6 @@ impl States {
                 None => {}
             }
         }
-        self.made_for = Some(new);
         Ok(())
     }
 

@@ -18,7 +18,7 @@ pub fn same_outputs(mut module: Module, inputs: &[Tensor], want: &[Tensor]) -> R
     let program = Arc::new(trine::build_program(module, &options)?);
     for threads in [1, 2] {
         let mut session =
-            Session::guarded(program.clone(), &SessionOptions { threads, state_capacity: None });
+            Session::guarded(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
         let got = session.run(inputs).map_err(|e| format!("compiled, on {threads} threads: {e}"))?;
         for (i, (got, want)) in got.iter().zip(want).enumerate() {
             if got.ty() != want.ty() || !is_near(got, want)? {

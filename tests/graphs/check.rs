@@ -87,7 +87,7 @@ pub fn try_module(module: &Module, runs: &[Vec<Tensor>], plan: &Plan) -> Result<
         fired.extend(changed);
         let program =
             build_program(after.clone(), &options).map_err(|e| format!("build at {level:?}: {e}"))?;
-        let how = SessionOptions { threads: plan.threads, state_capacity: None };
+        let how = SessionOptions { threads: plan.threads, ..SessionOptions::default() };
         let mut session = Session::new(Arc::new(program), &how);
         let mut loaded = match level {
             Level::O2 => {

@@ -83,7 +83,7 @@ pub fn compare(source: &str, symbols: &[(&str, usize)], tolerance: f32) -> Strin
     assert!(program.step_counts().0 > 0, "no step is compiled\n{dump}");
     let guards = [Session::new, Session::guarded];
     for (threads, make) in [1, 2, 3].into_iter().flat_map(|threads| guards.map(|make| (threads, make))) {
-        let mut session = make(program.clone(), &SessionOptions { threads, state_capacity: None });
+        let mut session = make(program.clone(), &SessionOptions { threads, ..SessionOptions::default() });
         let got = session.run(&inputs).unwrap_or_else(|e| panic!("{e}\n{dump}"));
         assert_eq!(got.len(), want.len(), "outputs\n{dump}");
         for (i, (got, want)) in got.iter().zip(&want).enumerate() {

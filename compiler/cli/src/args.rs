@@ -195,6 +195,41 @@ pub struct RunArgs {
     weights: WeightsArg,
 }
 
+/// How much memory a run may have.
+#[derive(Args)]
+#[command(next_help_heading = "Running")]
+pub struct MemoryArgs {
+    /// Refuse before weights, values, scratch and caches together take more, as in 512M or 4G
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_memory: Option<usize>,
+}
+
+impl MemoryArgs {
+    pub fn max_bytes(&self) -> Option<usize> {
+        self.max_memory
+    }
+}
+
+/// Reads `512M`, `4G` or `1.5GiB`: units are powers of 1024.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let wrong = || format!("`{}` is not a size with its unit, as in 512M or 4G", text.escape_debug());
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let power = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "B" => 0,
+        "K" | "KB" | "KIB" => 1,
+        "M" | "MB" | "MIB" => 2,
+        "G" | "GB" | "GIB" => 3,
+        "T" | "TB" | "TIB" => 4,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
+    if number.is_finite() && number >= 0.0 {
+        Ok((number * 1024f64.powi(power)) as usize)
+    } else {
+        Err(wrong())
+    }
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum WeightsArg {
     Map,
@@ -268,6 +303,15 @@ mod tests {
         assert!(parse_passes("ternarize{method=twn},lower-ternary").is_ok());
         assert!(parse_ternarize("absmaen").unwrap_err().ends_with("(did you mean `absmean`?)"));
         assert!(!parse_ternarize("zzz").unwrap_err().contains("did you mean"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = ["7B", "512M", "4G", "1.5 GiB", "2kb"].map(|text| parse_bytes(text).unwrap());
+        assert_eq!(sizes, [7, 512 << 20, 4 << 30, 3 << 29, 2 << 10]);
+        for wrong in ["4096", "G", "-1G", "infG", "4X", ""] {
+            assert!(parse_bytes(wrong).unwrap_err().contains("is not a size with its unit"), "{wrong}");
+        }
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::time::Instant;
 use trine::generate::{Decoder, Names, Sampler};
 
 use super::Out;
-use super::args::{CompileArgs, DimArgs, RunArgs};
+use super::args::{CompileArgs, DimArgs, MemoryArgs, RunArgs};
 use super::failure::{Failure, Outcome};
-use super::model::{compile, is_artefact};
+use super::model::{compile_within, is_artefact};
 use super::progress::Spinner;
 use super::tokenizer::TokenizerFile;
 
@@ -76,10 +76,15 @@ pub struct Args {
 
     #[command(flatten)]
     run: RunArgs,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
-    let load = || compile(&args.model, &args.compile.options_for(&args.dims), args.run.weights());
+    let max_bytes = args.memory.max_bytes();
+    let options = args.compile.options_for(&args.dims);
+    let load = || compile_within(&args.model, &options, args.run.weights(), max_bytes);
     // A compiled model is there as fast as a tokenizer; before others are compiled it is known to be right.
     let (text, program) = match is_artefact(&args.model) {
         true => std::thread::scope(|scope| {
@@ -92,7 +97,8 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     let (text, program) = (text?, Arc::new(program?));
     let prompt = text.encode(&args.prompt)?;
     let names = names_beside(&args.model)?;
-    let mut decoder = Decoder::with_names(program, args.run.threads(), prompt.len() + args.count, &names)?;
+    let (threads, capacity) = (args.run.threads(), prompt.len().saturating_add(args.count));
+    let mut decoder = Decoder::with_memory(program, threads, capacity, &names, max_bytes)?;
     let sampler = Sampler { temperature: args.temperature, top_p: args.top_p, seed: args.seed };
     let mut stream = text.file.tokenizer.decode_stream(true);
     let progress = Spinner::new("reading the prompt");

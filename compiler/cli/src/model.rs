@@ -49,7 +49,20 @@ fn load_compiled(path: &Path, options: &Options, weights: Weights) -> Result<Pro
 
 /// Compiles a model, or loads one that is compiled; what is lost on the way is said on standard error.
 pub fn compile(path: &Path, options: &Options, weights: Weights) -> Result<Program, Failure> {
+    compile_within(path, options, weights, None)
+}
+
+/// The same, which refuses before it makes weights that take more than `max_bytes`.
+pub fn compile_within(
+    path: &Path,
+    options: &Options,
+    weights: Weights,
+    max_bytes: Option<usize>,
+) -> Result<Program, Failure> {
     if is_artefact(path) {
+        // They are mapped, or copied as they lie in the file, which holds little else.
+        let bytes = std::fs::metadata(path).map_or(0, |file| file.len() as usize);
+        refuse_weights(bytes, max_bytes)?;
         return load_compiled(path, options, weights);
     }
     let progress = Spinner::new(format!("reading {}", path.display()));
@@ -59,12 +72,23 @@ pub fn compile(path: &Path, options: &Options, weights: Weights) -> Result<Progr
     let mut notes = vec![];
     let mut compiler = Compiler::new(options.clone())?.with_observer(Notes(&mut notes));
     warn_of_losses(&compiler.optimize(&mut module)?);
+    refuse_weights(trine::codegen::choice::weight_bytes(&module), max_bytes)?;
     let program = compiler.program(module)?;
     drop(compiler);
     drop(progress);
     say(&notes);
     sources.check()?;
     Ok(program)
+}
+
+fn refuse_weights(bytes: usize, allowed: Option<usize>) -> Result<(), Failure> {
+    match allowed.filter(|allowed| bytes > *allowed) {
+        Some(allowed) => {
+            let what = "the weight data".into();
+            Err(trine::RunError::MemoryLimit { what, bytes, needed: bytes, allowed }.into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Keeps notes until it is time to say them.

@@ -11,10 +11,10 @@ use trine::npz::{write_npy, write_npz};
 use trine::{Program, RunError, Session, SessionOptions, Tensor};
 use trine_ir::Type;
 
-use super::args::{CompileArgs, DimArgs, RunArgs};
+use super::args::{CompileArgs, DimArgs, MemoryArgs, RunArgs};
 use super::failure::{Failure, Outcome};
 use super::inputs::{self, Source};
-use super::model::compile;
+use super::model::compile_within;
 use super::progress::Spinner;
 use super::sample::{self, Dims};
 use super::stats::Stats;
@@ -63,6 +63,9 @@ pub struct Args {
 
     #[command(flatten)]
     run: RunArgs,
+
+    #[command(flatten)]
+    memory: MemoryArgs,
 }
 
 pub fn run(args: Args, out: &mut Out) -> Outcome {
@@ -71,13 +74,14 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     }
     let mut options = args.compile.options_for(&args.dims);
     options.fed = inputs::fed(&args.model, &args.inputs)?;
-    let mut program = Arc::new(compile(&args.model, &options, args.run.weights())?);
+    let (weights, max_bytes) = (args.run.weights(), args.memory.max_bytes());
+    let mut program = Arc::new(compile_within(&args.model, &options, weights, max_bytes)?);
     let ports: Vec<(&str, &Type)> = program.inputs.iter().map(|p| (p.name.as_str(), &p.ty)).collect();
     let tensors = match args.random {
         true => made_up(&program, inputs::read_given(&args.inputs, &ports)?)?,
         false => inputs::read(&args.inputs, &ports)?,
     };
-    let how = SessionOptions { threads: args.run.threads(), ..SessionOptions::default() };
+    let how = SessionOptions { threads: args.run.threads(), max_bytes, ..SessionOptions::default() };
     let mut session = Session::new(program.clone(), &how);
     let progress = Spinner::new(format!("running {}", args.model.display()));
     let mut start = Instant::now();
@@ -86,7 +90,7 @@ pub fn run(args: Args, out: &mut Out) -> Outcome {
     if matches!(ran, Err(RunError::Sizes(_))) && !sizes.is_empty() {
         // What was assumed of open sizes does not hold of these, for which the model may mean something else.
         options.dims.extend(sizes);
-        if let Ok(fixed) = compile(&args.model, &options, args.run.weights()) {
+        if let Ok(fixed) = compile_within(&args.model, &options, weights, max_bytes) {
             program = Arc::new(fixed);
             session = Session::new(program.clone(), &how);
             start = Instant::now();

@@ -10,6 +10,7 @@ mod exit_codes;
 mod explain;
 mod features;
 mod feeds;
+mod memory;
 mod norms;
 mod opt;
 mod readme;

@@ -80,14 +80,19 @@ pub struct Choices<'t> {
     pub tuned: FxHashMap<Layer, String>,
 }
 
+/// Bytes of a module's weights as kernels read them, about: what packing adds is left out.
+pub fn weight_bytes(module: &Module) -> usize {
+    let bytes = module.consts.values().map(|tensor| match tensor.elem() {
+        Elem::Trit => tensor.dims().iter().product::<usize>() / 4,
+        _ => tensor.bytes().len(),
+    });
+    bytes.fold(0, usize::saturating_add)
+}
+
 impl Choices<'_> {
     /// For programs of `module`, before anything is measured.
     pub fn new<'t>(target: &'t Target, module: &Module) -> Choices<'t> {
-        let bytes = module.consts.values().map(|tensor| match tensor.elem() {
-            Elem::Trit => tensor.dims().iter().product::<usize>() / 4,
-            _ => tensor.bytes().len(),
-        });
-        let streams = bytes.fold(0, usize::saturating_add) > target.cache;
+        let streams = weight_bytes(module) > target.cache;
         Choices { target, streams, tuned: FxHashMap::default() }
     }
 

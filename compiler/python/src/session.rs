@@ -96,7 +96,7 @@ impl Session {
             let message = "`state_capacity` is for models with caches or states, and this one has none";
             return Err(Raised::argument(message).into());
         }
-        let options = SessionOptions { threads, state_capacity };
+        let options = SessionOptions { threads, state_capacity, max_bytes: None };
         let session = py.detach(|| caught(|| Ok(trine::Session::new(program.clone(), &options))))?;
         let is_held = |i: &usize| session.holds_states() && program.states.iter().any(|s| s.output == *i);
         let inputs = program.inputs.iter().enumerate();

@@ -209,7 +209,7 @@ pub unsafe extern "C" fn trine_session_open(
         // SAFETY: the caller's.
         let known = unsafe { options(session_options) }?;
         let state_capacity = Some(known.state_capacity).filter(|capacity| *capacity > 0);
-        let made_of = SessionOptions { threads: known.threads, state_capacity };
+        let made_of = SessionOptions { threads: known.threads, state_capacity, max_bytes: None };
         let made = Session::new(shared.program.clone(), &made_of);
         session.write(Some(Box::new(Handle::new(made, shared))));
         Ok(())

@@ -85,7 +85,7 @@ impl From<RunError> for Failure {
             | RunError::StatesDiffer { .. }
             | RunError::SavedState { .. } => STATE,
             RunError::Eval { .. } => RUN,
-            RunError::Memory { .. } => MEMORY,
+            RunError::Memory { .. } | RunError::MemoryLimit { .. } => MEMORY,
             RunError::Overrun { .. } => INTERNAL,
         };
         Failure::new(status, error.to_string())

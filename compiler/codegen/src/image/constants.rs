@@ -213,7 +213,7 @@ fn malformed(error: impl Display) -> BuildError {
 }
 
 fn too_large() -> BuildError {
-    RunError::Memory { bytes: usize::MAX }.into()
+    RunError::memory(usize::MAX).into()
 }
 
 #[cfg(test)]
