@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_model_is_an_error() {
+    fn what_is_not_a_model_is_an_error() {
         assert!(matches!(metadata_bytes(&[0xff; 99]), Err(ImportError::Decode(_))));
         assert!(matches!(metadata("none.onnx"), Err(ImportError::Io { .. })));
     }
