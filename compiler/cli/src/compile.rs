@@ -35,7 +35,8 @@ An object holds code, microkernels and weights; whatever links it needs nothing 
 inputs, outputs and open sizes there are, and declares
   int64_t NAME_check_cpu(void);
   int64_t NAME_arena_size(const int64_t *dims);
-  int64_t NAME_run(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena);";
+  int64_t NAME_run(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena);
+and, where there are caches, NAME_state_bytes and NAME_run_held, which keeps them in place.";
 
 /// Compile a model to a file that is loaded at once, or to an object file for C, or show its kernels
 ///

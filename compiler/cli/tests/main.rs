@@ -16,6 +16,7 @@ mod opt;
 mod readme;
 mod recurrent;
 mod rotation;
+mod shared;
 mod ternarize;
 mod trace;
 mod training;

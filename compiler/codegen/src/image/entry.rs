@@ -3,6 +3,8 @@
 //! What a session does at run time for any program is code here for one: no loops, no tables, no heap. Sizes
 //! are polynomials of the caller's dimensions; one that is negative or overflows is a status, never an address.
 
+mod sizes;
+
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
@@ -11,17 +13,19 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use trine_ir::dim::AtomOp;
-use trine_runtime::{Buffer, Derived, Place, Plan, Port, Size, Step, StepKind};
+use trine_runtime::{Buffer, Place, Plan, Port, State, Step, StepKind};
 use trine_ukernel::Features;
 
 use crate::emit::Result;
 use crate::error::CodegenError;
+use sizes::Sizes;
 
 /// A dimension is negative, or some size overflows.
 pub const STATUS_DIMS: i64 = -1;
 /// The machine lacks instructions that the code uses.
 pub const STATUS_CPU: i64 = -2;
+/// States have fewer positions than they were to hold.
+pub const STATUS_FULL: i64 = -3;
 
 /// Where slots of the arena start.
 const ALIGN: i64 = 64;
@@ -72,6 +76,30 @@ pub fn define_bytes(module: &mut dyn Module, name: &str, parts: &Parts, ports: &
     })
 }
 
+/// Writes `int64_t NAME(int64_t state, const int64_t *dims, int64_t capacity)`: bytes of a state that has room for so many
+/// positions, or [`STATUS_DIMS`].
+pub fn define_state_bytes(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
+    define(module, name, 3, |f, params| {
+        let arena = f.lay_out(parts.plan, params[1]);
+        let mut sizes = Sizes { values: arena.dims, bad: arena.bad };
+        sizes.refuse_negative(f, params[2]);
+        let mut bytes = f.b.ins().iconst(I64, STATUS_DIMS);
+        for (i, state) in parts.plan.states.iter().enumerate() {
+            let port = &parts.plan.inputs[state.input];
+            let element = port.ty.elem.bytes(1).ok_or(CodegenError::malformed("a state"))?;
+            let mut own = f.b.ins().iconst(I64, element as i64);
+            for (axis, size) in port.shape.iter().enumerate() {
+                let length = if state.axis == Some(axis) { params[2] } else { sizes.eval(f, size) };
+                own = sizes.multiply(f, own, length);
+            }
+            let is_this = f.b.ins().icmp_imm_s(IntCC::Equal, params[0], i as i64);
+            bytes = f.b.ins().select(is_this, own, bytes);
+        }
+        let bad = f.b.ins().iconst(I64, STATUS_DIMS);
+        Ok(f.b.ins().select(sizes.bad, bad, bytes))
+    })
+}
+
 /// Writes `int64_t NAME(const int64_t *dims)`: bytes of the arena.
 pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
     define(module, name, 1, |f, params| {
@@ -82,16 +110,24 @@ pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> 
 }
 
 /// Writes `int64_t NAME(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena)`, with
-/// `const void *weights` before these where constants are outside of the object.
-pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
+/// `const void *weights` before these where constants are outside of the object, and `void *const *states, int64_t capacity`
+/// after these where states stay in memory of theirs.
+pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts, holds_states: bool) -> Result<FuncId> {
     let first = usize::from(matches!(parts.consts, Consts::Outside(_)));
-    define(module, name, first + 4, |f, params| {
+    define(module, name, first + if holds_states { 6 } else { 4 }, |f, params| {
         let (weights, params) = params.split_at(first);
-        let arena = f.lay_out(parts.plan, params[2]);
+        let mut arena = f.lay_out(parts.plan, params[2]);
+        let held = holds_states.then(|| Held { states: params[4], capacity: params[5] });
+        let full = held.as_ref().map(|held| held.is_full(f, parts.plan, &mut arena));
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         f.return_if(arena.bad, bad);
+        if let Some(is_full) = full {
+            let status = f.b.ins().iconst(I64, STATUS_FULL);
+            f.return_if(is_full, status);
+        }
         let weights = weights.first().copied();
-        let run = Run { parts, weights, inputs: params[0], outputs: params[1], start: params[3], arena };
+        let run =
+            Run { parts, weights, inputs: params[0], outputs: params[1], start: params[3], held, arena };
         run.emit(f)?;
         Ok(f.b.ins().iconst(I64, 0))
     })
@@ -226,97 +262,28 @@ impl Function<'_> {
     }
 }
 
-/// Checked arithmetic over the dimensions.
-struct Sizes {
-    values: Vec<Value>,
-    bad: Value,
+/// Memory of the caller's in which states stay from run to run.
+struct Held {
+    /// Where there are pointers, one a state.
+    states: Value,
+    capacity: Value,
 }
 
-impl Sizes {
-    /// Works out the next derived size, which `Derived::eval` does in a session.
-    fn derive(&mut self, f: &mut Function, derived: &Derived) {
-        let args: Vec<Value> = derived.args.iter().map(|a| self.sum(f, a)).collect();
-        let value = match (derived.op, args.as_slice()) {
-            (AtomOp::FloorDiv, [p, q]) => {
-                let divisor = f.b.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, *q, 0);
-                self.refuse(f, divisor);
-                let one = f.b.ins().iconst(I64, 1);
-                // What is not negative is divided alike either way; what is has no size.
-                self.refuse_negative(f, *p);
-                let q = f.b.ins().smax(*q, one);
-                f.b.ins().udiv(*p, q)
-            }
-            (op, args) => {
-                let mut args = args.iter().copied();
-                let first = args.next().unwrap_or_else(|| f.b.ins().iconst(I64, 1));
-                args.fold(first, |all, arg| match op {
-                    AtomOp::Min => f.b.ins().smin(all, arg),
-                    AtomOp::Max => f.b.ins().smax(all, arg),
-                    _ => {
-                        // Sizes broadcast where they are equal, or one of them is 1.
-                        let one = f.b.ins().icmp_imm_s(IntCC::Equal, arg, 1);
-                        let other = f.b.ins().icmp_imm_s(IntCC::Equal, all, 1);
-                        let differ = f.b.ins().icmp(IntCC::NotEqual, all, arg);
-                        let either = f.b.ins().bor(one, other);
-                        let neither = f.b.ins().icmp_imm_s(IntCC::Equal, either, 0);
-                        let bad = f.b.ins().band(differ, neither);
-                        self.refuse(f, bad);
-                        f.b.ins().select(one, all, arg)
-                    }
-                })
-            }
-        };
-        self.refuse_negative(f, value);
-        self.values.push(value);
-    }
-
-    fn eval(&mut self, f: &mut Function, size: &Size) -> Value {
-        let sum = self.sum(f, size);
-        self.refuse_negative(f, sum);
-        sum
-    }
-
-    /// The value of a size, which may be negative.
-    fn sum(&mut self, f: &mut Function, size: &Size) -> Value {
-        let mut sum = f.b.ins().iconst(I64, 0);
-        for (coefficient, symbols) in size.terms() {
-            let mut product = f.b.ins().iconst(I64, *coefficient);
-            for symbol in symbols {
-                let value = self.values[*symbol as usize];
-                self.refuse_negative(f, value);
-                let (result, overflow) = f.b.ins().smul_overflow(product, value);
-                product = self.checked(f, result, overflow);
-            }
-            sum = self.add(f, sum, product);
+impl Held {
+    /// Whether some state has no room for its positions. A capacity that cannot be makes the arena a bad one.
+    fn is_full(&self, f: &mut Function, plan: &Plan<FuncId>, arena: &mut Arena) -> Value {
+        let mut sizes = Sizes { values: arena.dims.clone(), bad: arena.bad };
+        sizes.refuse_negative(f, self.capacity);
+        let mut full = f.b.ins().iconst(I64, 0);
+        for state in &plan.states {
+            let Some(axis) = state.axis else { continue };
+            let positions = sizes.eval(f, &plan.outputs[state.output].shape[axis]);
+            let more = f.b.ins().icmp(IntCC::SignedGreaterThan, positions, self.capacity);
+            let more = f.b.ins().uextend(I64, more);
+            full = f.b.ins().bor(full, more);
         }
-        sum
-    }
-
-    fn add(&mut self, f: &mut Function, a: Value, b: Value) -> Value {
-        let (result, overflow) = f.b.ins().sadd_overflow(a, b);
-        self.checked(f, result, overflow)
-    }
-
-    fn round_up(&mut self, f: &mut Function, bytes: Value) -> Value {
-        let rest = f.b.ins().iconst(I64, ALIGN - 1);
-        let end = self.add(f, bytes, rest);
-        f.b.ins().band_imm_s(end, -ALIGN)
-    }
-
-    fn checked(&mut self, f: &mut Function, result: Value, overflow: Value) -> Value {
-        let overflow = f.b.ins().uextend(I64, overflow);
-        self.bad = f.b.ins().bor(self.bad, overflow);
-        result
-    }
-
-    fn refuse_negative(&mut self, f: &mut Function, value: Value) {
-        let negative = f.b.ins().icmp_imm_s(IntCC::SignedLessThan, value, 0);
-        self.refuse(f, negative);
-    }
-
-    fn refuse(&mut self, f: &mut Function, bad: Value) {
-        let bad = f.b.ins().uextend(I64, bad);
-        self.bad = f.b.ins().bor(self.bad, bad);
+        arena.bad = sizes.bad;
+        full
     }
 }
 
@@ -327,6 +294,7 @@ struct Run<'a> {
     inputs: Value,
     outputs: Value,
     start: Value,
+    held: Option<Held>,
     arena: Arena,
 }
 
@@ -338,9 +306,10 @@ impl Run<'_> {
         for (i, value) in self.arena.dims.iter().enumerate() {
             f.store(*value, dims, i);
         }
-        // Behind the symbols stands the capacity of states: they are dense here.
-        let dense = f.b.ins().iconst(I64, -1);
-        f.store(dense, dims, count);
+        // After the symbols stands the capacity of states, -1 where these are dense.
+        let capacity = self.held.as_ref().map(|held| held.capacity);
+        let capacity = capacity.unwrap_or_else(|| f.b.ins().iconst(I64, -1));
+        f.store(capacity, dims, count);
         let mut sizes = Sizes { values: self.arena.dims.clone(), bad: self.arena.bad };
         let widest = plan.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
         let args = f.stack(widest);
@@ -390,6 +359,14 @@ impl Run<'_> {
     }
 
     fn locate(&self, f: &mut Function, place: Place) -> Result<Value> {
+        let plan = self.parts.plan;
+        let is_it =
+            |state: &State| [Place::Input(state.input), plan.outputs[state.output].place].contains(&place);
+        if let Some(held) = &self.held
+            && let Some(state) = plan.states.iter().position(is_it)
+        {
+            return Ok(f.load(held.states, state));
+        }
         Ok(match place {
             Place::Input(i) => f.load(self.inputs, i),
             Place::Const(c) => match (self.parts.consts, self.weights) {
@@ -400,7 +377,7 @@ impl Run<'_> {
                 (Consts::Outside(starts), Some(weights)) => f.b.ins().iadd_imm_s(weights, starts[c] as i64),
                 (Consts::Outside(_), None) => return Err(CodegenError::malformed("a constant")),
             },
-            Place::Buffer(b) => match (output_of(self.parts.plan, b), self.parts.plan.buffers[b].slot) {
+            Place::Buffer(b) => match (output_of(plan, b), plan.buffers[b].slot) {
                 (Some(output), _) => f.load(self.outputs, output),
                 (None, Some(slot)) => f.b.ins().iadd(self.start, self.arena.slots[slot]),
                 (None, None) => return Err(CodegenError::malformed("a buffer")),

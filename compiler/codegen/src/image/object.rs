@@ -57,13 +57,18 @@ pub fn object(kernels: &Kernels, name: &str, weights: Weights) -> Result<Object,
     let named = |function: &str| format!("{name}_{function}");
     let [check, arena, inputs, outputs, run] =
         ["check_cpu", "arena_size", "input_bytes", "output_bytes", "run"].map(named);
-    let exported = [
+    let mut exported = vec![
         (entry::define_check_cpu(functions, &check, kernels.target.features)?, check),
         (entry::define_arena_size(functions, &arena, &parts)?, arena),
         (entry::define_bytes(functions, &inputs, &parts, &image.plan.inputs)?, inputs),
         (entry::define_bytes(functions, &outputs, &parts, &image.plan.outputs)?, outputs),
-        (entry::define_run(functions, &run, &parts)?, run),
+        (entry::define_run(functions, &run, &parts, false)?, run),
     ];
+    if !image.plan.states.is_empty() {
+        let [bytes, held] = ["state_bytes", "run_held"].map(named);
+        exported.push((entry::define_state_bytes(functions, &bytes, &parts)?, bytes));
+        exported.push((entry::define_run(functions, &held, &parts, true)?, held));
+    }
     let code = image.functions.link()?;
     refuse_unknown_symbols(&code.imports)?;
     let needs_math = code.imports.iter().any(|name| code::is_math(name));

@@ -2,20 +2,21 @@
 
 use std::fmt::Write as _;
 
-use trine_runtime::Port;
 use trine_runtime::kernel::{STATUS_INDEX, STATUS_SHAPE};
+use trine_runtime::{Port, State};
 
 use super::super::Image;
-use super::super::entry::{STATUS_CPU, STATUS_DIMS};
+use super::super::entry::{STATUS_CPU, STATUS_DIMS, STATUS_FULL};
 
 /// Statuses of a run that are not 0, with what they mean.
-const STATUSES: [(&str, i64, &str); 4] = [
+const STATUSES: [(&str, i64, &str); 5] = [
     (
         "DIMS",
         STATUS_DIMS,
         "a dimension is negative, a size overflows, or sizes that have to be equal are not",
     ),
     ("CPU", STATUS_CPU, "the machine lacks instructions that the code uses"),
+    ("FULL", STATUS_FULL, "the states have no room for so many positions"),
     ("INDEX", STATUS_INDEX, "an index points outside of the axis that it indexes"),
     ("SHAPE", STATUS_SHAPE, "dimensions that have to be equal are not"),
 ];
@@ -48,6 +49,7 @@ pub fn write(name: &str, image: &Image, weights: Option<usize>) -> String {
     }
     ports(&mut out, &upper, "INPUT", &image.plan.inputs);
     ports(&mut out, &upper, "OUTPUT", &image.plan.outputs);
+    states(&mut out, &upper, &image.plan.states);
     let _ = writeln!(out, "\n/* What functions return instead of 0, or of bytes. */");
     for (status, value, _) in STATUSES {
         let _ = writeln!(out, "#define {upper}_STATUS_{status} ({value})");
@@ -73,10 +75,43 @@ pub fn write(name: &str, image: &Image, weights: Option<usize>) -> String {
          /* Runs the model: 0 or a status. The arena is aligned to 64 bytes and belongs to one run at a time; outputs\n   \
          overlap nothing. Inputs are aligned to their elements, and a bool is 0 or 1. */\n\
          int64_t {name}_run({first}const void *const *inputs, void *const *outputs, const int64_t *dims,\n    \
-         void *arena);\n\n\
-         #ifdef __cplusplus\n}}\n#endif\n\n#endif\n"
+         void *arena);\n\n"
     );
-    out
+    if !image.plan.states.is_empty() {
+        let _ = write!(
+            out,
+            "/* Bytes of a state, by its number, with room for `capacity` positions. */\n\
+             int64_t {name}_state_bytes(int64_t state, const int64_t *dims, int64_t capacity);\n\n\
+             /* As {name}_run, where states stay in memory of their own, aligned to their elements, and are neither given as\n   \
+             inputs nor copied to outputs. The positions that `dims` says are there are read, and the run's own are written\n   \
+             after them. While states hold anything, capacity and their other dimensions are the same. */\n\
+             int64_t {name}_run_held({first}const void *const *inputs, void *const *outputs, const int64_t *dims,\n    \
+             void *arena, void *const *states, int64_t capacity);\n\n"
+        );
+    }
+    out + "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"
+}
+
+/// What may stay from run to run.
+fn states(out: &mut String, upper: &str, states: &[State]) {
+    if states.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n/* States: an input, the output that it becomes, and its axis of positions. Where that is -1 its size stays, and it\n   \
+         begins as zeros. */\n#define {upper}_STATES {}",
+        states.len()
+    );
+    for (i, state) in states.iter().enumerate() {
+        let axis = state.axis.map_or(-1, |axis| axis as i64);
+        let (input, output) = (state.input, state.output);
+        let _ = write!(
+            out,
+            "#define {upper}_STATE_{i}_INPUT {input}\n#define {upper}_STATE_{i}_OUTPUT {output}\n\
+             #define {upper}_STATE_{i}_AXIS ({axis})\n"
+        );
+    }
 }
 
 fn ports(out: &mut String, upper: &str, kind: &str, ports: &[Port]) {
