@@ -37,5 +37,6 @@ pub use program::{
     Buffer, Constant, Derived, Parts, Place, Plan, Port, Program, Required, Size, State, Step, StepKind,
 };
 pub use saved::{Saved, SavedError};
+pub use schedule::MIN_SPLIT_WORK;
 pub use session::{MAX_THREADS, Session, SessionOptions, View};
 pub use trine_ir::{DimEnv, Elem, Tensor, Type};

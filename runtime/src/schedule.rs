@@ -9,7 +9,7 @@ use crate::program::{Parts, Place, Step, StepKind};
 use crate::sizes::{Known, SizeId, Sizes};
 
 /// Below this much work a step is not split among threads.
-const MIN_SPLIT_WORK: usize = 16_384;
+pub const MIN_SPLIT_WORK: usize = 16_384;
 
 /// Who runs a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

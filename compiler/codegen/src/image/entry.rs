@@ -3,6 +3,7 @@
 //! What a session does at run time for any program is code here for one: no loops, no tables, no heap. Sizes
 //! are polynomials of the caller's dimensions; one that is negative or overflows is a status, never an address.
 
+mod run;
 mod sizes;
 
 use cranelift_codegen::Context;
@@ -13,11 +14,12 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataId, FuncId, Linkage, Module};
-use trine_runtime::{Buffer, Place, Plan, Port, State, Step, StepKind};
+use trine_runtime::{Buffer, Place, Plan, Port};
 use trine_ukernel::Features;
 
 use crate::emit::Result;
 use crate::error::CodegenError;
+use run::{Held, Run, Threads};
 use sizes::Sizes;
 
 /// A dimension is negative, or some size overflows.
@@ -61,7 +63,7 @@ pub fn define_check_cpu(module: &mut dyn Module, name: &str, needs: Features) ->
 /// Writes `int64_t NAME(int64_t port, const int64_t *dims)`: bytes of an input or output, or [`STATUS_DIMS`].
 pub fn define_bytes(module: &mut dyn Module, name: &str, parts: &Parts, ports: &[Port]) -> Result<FuncId> {
     define(module, name, 2, |f, params| {
-        let arena = f.lay_out(parts.plan, params[1]);
+        let arena = f.lay_out(parts.plan, params[1], None);
         let mut sizes = Sizes { values: arena.dims, bad: arena.bad };
         let mut bytes = f.b.ins().iconst(I64, STATUS_DIMS);
         for (i, port) in ports.iter().enumerate() {
@@ -80,7 +82,7 @@ pub fn define_bytes(module: &mut dyn Module, name: &str, parts: &Parts, ports: &
 /// positions, or [`STATUS_DIMS`].
 pub fn define_state_bytes(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
     define(module, name, 3, |f, params| {
-        let arena = f.lay_out(parts.plan, params[1]);
+        let arena = f.lay_out(parts.plan, params[1], None);
         let mut sizes = Sizes { values: arena.dims, bad: arena.bad };
         sizes.refuse_negative(f, params[2]);
         let mut bytes = f.b.ins().iconst(I64, STATUS_DIMS);
@@ -100,24 +102,47 @@ pub fn define_state_bytes(module: &mut dyn Module, name: &str, parts: &Parts) ->
     })
 }
 
-/// Writes `int64_t NAME(const int64_t *dims)`: bytes of the arena.
-pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts) -> Result<FuncId> {
-    define(module, name, 1, |f, params| {
-        let arena = f.lay_out(parts.plan, params[0]);
+/// Writes `int64_t NAME(const int64_t *dims, int64_t parts)`: bytes of the arena of so many threads; or without `parts`, of
+/// one.
+pub fn define_arena_size(module: &mut dyn Module, name: &str, parts: &Parts, many: bool) -> Result<FuncId> {
+    define(module, name, if many { 2 } else { 1 }, |f, params| {
+        let arena = f.lay_out(parts.plan, params[0], params.get(1).copied());
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         Ok(f.b.ins().select(arena.bad, bad, arena.bytes))
     })
 }
 
+/// What is asked of a run function besides a run.
+#[derive(Clone, Copy, Default)]
+pub struct Ways {
+    /// States stay in memory of theirs.
+    pub holds_states: bool,
+    /// Threads of the caller's run it together.
+    pub has_parts: bool,
+}
+
 /// Writes `int64_t NAME(const void *const *inputs, void *const *outputs, const int64_t *dims, void *arena)`, with
-/// `const void *weights` before these where constants are outside of the object, and `void *const *states, int64_t capacity`
-/// after these where states stay in memory of theirs.
-pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts, holds_states: bool) -> Result<FuncId> {
+/// `const void *weights` before these where constants are outside of the object, `void *const *states, int64_t capacity`
+/// after these where it holds states, and last `int64_t part, int64_t parts, void (*meet)(void *), void *context` where it
+/// has parts.
+pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts, ways: Ways) -> Result<FuncId> {
     let first = usize::from(matches!(parts.consts, Consts::Outside(_)));
-    define(module, name, first + if holds_states { 6 } else { 4 }, |f, params| {
+    let (after, last) = (if ways.holds_states { 2 } else { 0 }, if ways.has_parts { 4 } else { 0 });
+    define(module, name, first + 4 + after + last, |f, params| {
         let (weights, params) = params.split_at(first);
-        let mut arena = f.lay_out(parts.plan, params[2]);
-        let held = holds_states.then(|| Held { states: params[4], capacity: params[5] });
+        let (params, rest) = params.split_at(4);
+        let (held, threads) = rest.split_at(after);
+        let held = ways.holds_states.then(|| Held { states: held[0], capacity: held[1] });
+        let threads = ways.has_parts.then(|| Threads {
+            part: threads[0],
+            parts: threads[1],
+            meet: threads[2],
+            context: threads[3],
+        });
+        let mut arena = f.lay_out(parts.plan, params[2], threads.as_ref().map(|threads| threads.parts));
+        if let Some(threads) = &threads {
+            threads.check(f, &mut arena);
+        }
         let full = held.as_ref().map(|held| held.is_full(f, parts.plan, &mut arena));
         let bad = f.b.ins().iconst(I64, STATUS_DIMS);
         f.return_if(arena.bad, bad);
@@ -126,10 +151,8 @@ pub fn define_run(module: &mut dyn Module, name: &str, parts: &Parts, holds_stat
             f.return_if(is_full, status);
         }
         let weights = weights.first().copied();
-        let run =
-            Run { parts, weights, inputs: params[0], outputs: params[1], start: params[3], held, arena };
-        run.emit(f)?;
-        Ok(f.b.ins().iconst(I64, 0))
+        let (inputs, outputs, start) = (params[0], params[1], params[3]);
+        Run { parts, weights, inputs, outputs, start, held, threads, arena }.emit(f)
     })
 }
 
@@ -186,8 +209,8 @@ fn define(
 }
 
 impl Function<'_> {
-    /// Lays out the arena: each slot as large as its largest buffer, then scratch for the hungriest kernel.
-    fn lay_out(&mut self, plan: &Plan<FuncId>, dims: Value) -> Arena {
+    /// Lays out the arena: each slot as large as its largest buffer, then scratch for the hungriest kernel, in so many parts.
+    fn lay_out(&mut self, plan: &Plan<FuncId>, dims: Value, parts: Option<Value>) -> Arena {
         let zero = self.b.ins().iconst(I64, 0);
         let plain = plan.plain_symbols();
         let mut sizes = Sizes { values: (0..plain).map(|i| self.load(dims, i)).collect(), bad: zero };
@@ -212,10 +235,15 @@ impl Function<'_> {
             *slot = end;
             end = sizes.add(self, end, bytes);
         }
+        if let Some(parts) = parts {
+            let few = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, parts, 1);
+            sizes.refuse(self, few);
+        }
         let mut scratch = zero;
         for kernel in &plan.kernels {
             let (shared, part) =
                 (sizes.eval(self, &kernel.scratch_shared), sizes.eval(self, &kernel.scratch_part));
+            let part = parts.map_or(part, |parts| sizes.multiply(self, part, parts));
             let both = sizes.add(self, shared, part);
             scratch = self.b.ins().smax(scratch, both);
         }
@@ -259,130 +287,6 @@ impl Function<'_> {
     /// Calls `memcpy` of the C library.
     fn copy(&mut self, to: Value, from: Value, bytes: Value) -> Result<()> {
         self.import("memcpy", &[to, from, bytes]).map(|_| ())
-    }
-}
-
-/// Memory of the caller's in which states stay from run to run.
-struct Held {
-    /// Where there are pointers, one a state.
-    states: Value,
-    capacity: Value,
-}
-
-impl Held {
-    /// Whether some state has no room for its positions. A capacity that cannot be makes the arena a bad one.
-    fn is_full(&self, f: &mut Function, plan: &Plan<FuncId>, arena: &mut Arena) -> Value {
-        let mut sizes = Sizes { values: arena.dims.clone(), bad: arena.bad };
-        sizes.refuse_negative(f, self.capacity);
-        let mut full = f.b.ins().iconst(I64, 0);
-        for state in &plan.states {
-            let Some(axis) = state.axis else { continue };
-            let positions = sizes.eval(f, &plan.outputs[state.output].shape[axis]);
-            let more = f.b.ins().icmp(IntCC::SignedGreaterThan, positions, self.capacity);
-            let more = f.b.ins().uextend(I64, more);
-            full = f.b.ins().bor(full, more);
-        }
-        arena.bad = sizes.bad;
-        full
-    }
-}
-
-/// The body of the run function.
-struct Run<'a> {
-    parts: &'a Parts<'a>,
-    weights: Option<Value>,
-    inputs: Value,
-    outputs: Value,
-    start: Value,
-    held: Option<Held>,
-    arena: Arena,
-}
-
-impl Run<'_> {
-    fn emit(&self, f: &mut Function) -> Result<()> {
-        let plan = self.parts.plan;
-        let count = plan.symbols.len();
-        let dims = f.stack(count + 1);
-        for (i, value) in self.arena.dims.iter().enumerate() {
-            f.store(*value, dims, i);
-        }
-        // After the symbols stands the capacity of states, -1 where these are dense.
-        let capacity = self.held.as_ref().map(|held| held.capacity);
-        let capacity = capacity.unwrap_or_else(|| f.b.ins().iconst(I64, -1));
-        f.store(capacity, dims, count);
-        let mut sizes = Sizes { values: self.arena.dims.clone(), bad: self.arena.bad };
-        let widest = plan.steps.iter().map(|s| s.args.len() + s.results.len() + 1).max().unwrap_or(1);
-        let args = f.stack(widest);
-        for step in &plan.steps {
-            match step.kind {
-                StepKind::Kernel(kernel) => self.call(f, step, plan.kernels[kernel].function, args, dims)?,
-                StepKind::Interpret(_) => {
-                    let [Some(from)] = step.args[..] else { return Err(CodegenError::malformed("a copy")) };
-                    let [to @ Place::Buffer(b)] = step.results[..] else {
-                        return Err(CodegenError::malformed("a copy"));
-                    };
-                    let bytes = sizes.eval(f, &plan.buffers[b].bytes);
-                    let (to, from) = (self.locate(f, to)?, self.locate(f, from)?);
-                    f.copy(to, from, bytes)?;
-                }
-            }
-        }
-        // A value that is several outputs was written to the first.
-        for (i, port) in plan.outputs.iter().enumerate() {
-            let Place::Buffer(b) = port.place else { continue };
-            if output_of(plan, b) != Some(i) {
-                let bytes = sizes.eval(f, &plan.buffers[b].bytes);
-                let (to, from) = (f.load(self.outputs, i), self.locate(f, port.place)?);
-                f.copy(to, from, bytes)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn call(&self, f: &mut Function, step: &Step, kernel: FuncId, args: Value, dims: Value) -> Result<()> {
-        let absent = f.b.ins().iconst(I64, 0);
-        let places = step.args.iter().copied().chain(step.results.iter().copied().map(Some));
-        let mut count = 0;
-        for place in places {
-            let pointer = place.map_or(Ok(absent), |p| self.locate(f, p))?;
-            f.store(pointer, args, count);
-            count += 1;
-        }
-        let scratch = f.b.ins().iadd(self.start, self.arena.scratch);
-        f.store(scratch, args, count);
-        let kernel = f.module.declare_func_in_func(kernel, f.b.func);
-        let (part, parts) = (f.b.ins().iconst(I64, 0), f.b.ins().iconst(I64, 1));
-        let call = f.b.ins().call(kernel, &[args, dims, part, parts]);
-        let status = f.b.inst_results(call)[0];
-        f.return_if(status, status);
-        Ok(())
-    }
-
-    fn locate(&self, f: &mut Function, place: Place) -> Result<Value> {
-        let plan = self.parts.plan;
-        let is_it =
-            |state: &State| [Place::Input(state.input), plan.outputs[state.output].place].contains(&place);
-        if let Some(held) = &self.held
-            && let Some(state) = plan.states.iter().position(is_it)
-        {
-            return Ok(f.load(held.states, state));
-        }
-        Ok(match place {
-            Place::Input(i) => f.load(self.inputs, i),
-            Place::Const(c) => match (self.parts.consts, self.weights) {
-                (Consts::Inside(data), _) => {
-                    let data = f.module.declare_data_in_func(data[c], f.b.func);
-                    f.b.ins().symbol_value(I64, data)
-                }
-                (Consts::Outside(starts), Some(weights)) => f.b.ins().iadd_imm_s(weights, starts[c] as i64),
-                (Consts::Outside(_), None) => return Err(CodegenError::malformed("a constant")),
-            },
-            Place::Buffer(b) => match (output_of(plan, b), plan.buffers[b].slot) {
-                (Some(output), _) => f.load(self.outputs, output),
-                (None, Some(slot)) => f.b.ins().iadd(self.start, self.arena.slots[slot]),
-                (None, None) => return Err(CodegenError::malformed("a buffer")),
-            },
-        })
     }
 }
 

@@ -12,7 +12,7 @@ use trine_ir::Op;
 use trine_runtime::{Place, Plan, Size, Step, StepKind, code};
 
 use super::constants::Pieces;
-use super::entry::{self, Consts, Parts};
+use super::entry::{self, Consts, Parts, Ways};
 use super::{Image, object_file};
 use crate::error::{BuildError, CodegenError, ObjectError};
 use crate::plan::Kernels;
@@ -55,19 +55,26 @@ pub fn object(kernels: &Kernels, name: &str, weights: Weights) -> Result<Object,
     let parts = Parts { plan: &image.plan, consts: &consts };
     let functions = &mut image.functions;
     let named = |function: &str| format!("{name}_{function}");
-    let [check, arena, inputs, outputs, run] =
-        ["check_cpu", "arena_size", "input_bytes", "output_bytes", "run"].map(named);
+    let [check, arena, arena_parts, inputs, outputs, run, run_part] =
+        ["check_cpu", "arena_size", "arena_size_parts", "input_bytes", "output_bytes", "run", "run_part"]
+            .map(named);
+    let holds_states = !image.plan.states.is_empty();
     let mut exported = vec![
         (entry::define_check_cpu(functions, &check, kernels.target.features)?, check),
-        (entry::define_arena_size(functions, &arena, &parts)?, arena),
+        (entry::define_arena_size(functions, &arena, &parts, false)?, arena),
+        (entry::define_arena_size(functions, &arena_parts, &parts, true)?, arena_parts),
         (entry::define_bytes(functions, &inputs, &parts, &image.plan.inputs)?, inputs),
         (entry::define_bytes(functions, &outputs, &parts, &image.plan.outputs)?, outputs),
-        (entry::define_run(functions, &run, &parts, false)?, run),
+        (entry::define_run(functions, &run, &parts, Ways::default())?, run),
+        (entry::define_run(functions, &run_part, &parts, Ways { holds_states, has_parts: true })?, run_part),
     ];
-    if !image.plan.states.is_empty() {
+    if holds_states {
         let [bytes, held] = ["state_bytes", "run_held"].map(named);
         exported.push((entry::define_state_bytes(functions, &bytes, &parts)?, bytes));
-        exported.push((entry::define_run(functions, &held, &parts, true)?, held));
+        exported.push((
+            entry::define_run(functions, &held, &parts, Ways { holds_states, has_parts: false })?,
+            held,
+        ));
     }
     let code = image.functions.link()?;
     refuse_unknown_symbols(&code.imports)?;

@@ -89,6 +89,19 @@ pub fn write(name: &str, image: &Image, weights: Option<usize>) -> String {
              void *arena, void *const *states, int64_t capacity);\n\n"
         );
     }
+    let (alike, held) = match image.plan.states.is_empty() {
+        true => ("run", ""),
+        false => ("run_held", "void *const *states, int64_t capacity, "),
+    };
+    let _ = write!(
+        out,
+        "/* As {name}_{alike}, by threads of the caller's: each calls it once, as `part` of `parts` from 0 up and with the same\n   \
+         arguments otherwise, and the run is done when all have returned, and done well where all return 0. meet(context)\n   \
+         returns once all have called it. */\n\
+         int64_t {name}_arena_size_parts(const int64_t *dims, int64_t parts);\n\
+         int64_t {name}_run_part({first}const void *const *inputs, void *const *outputs, const int64_t *dims,\n    \
+         void *arena, {held}int64_t part, int64_t parts,\n    void (*meet)(void *), void *context);\n\n"
+    );
     out + "#ifdef __cplusplus\n}\n#endif\n\n#endif\n"
 }
 
