@@ -52,6 +52,9 @@ impl ExportError {
     }
 }
 
+/// Scales in ONNX are found again in groups of multiples of this, and blocks of `MatMulNBits` are no smaller.
+pub const GROUPS: usize = 16;
+
 /// Why the ONNX model at `source` could not be written with these of its layers rounded, if it could not.
 pub fn refusal(source: &Path, layers: &[Linear]) -> Result<Option<ExportError>, ExportError> {
     let fail = |error| ExportError::Import { path: source.into(), source: Box::new(error) };

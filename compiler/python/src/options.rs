@@ -28,7 +28,7 @@ const NAMES: [&str; 15] = [
     "cache",
 ];
 
-/// The CPUs of this architecture that `trine.compile` takes as targets, besides `native` and `baseline`.
+/// The CPUs that `trine.compile` takes as targets by name, besides `native`, `baseline` and architectures.
 #[pyfunction]
 pub fn cpus() -> Vec<&'static str> {
     Target::cpus()

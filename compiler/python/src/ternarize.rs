@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use serde_json::{Value, json};
 use trine::calibrate::{self, CalibrateOptions, Data, Kept, Rounded};
-use trine::export::{self, Spelling};
+use trine::export::{self, GROUPS, Spelling};
 use trine::pass::{Driver, Pipeline};
 use trine::{FileError, Module, Tensor};
 use trine_ir::Type;
@@ -88,7 +88,7 @@ pub fn ternarize(
                 Read::Arrays(tensors) => Data::arrays(&module, &tensors)?,
             };
             let layers = calibrate::layers(&module, &options.keep)?;
-            let spelling = spelling.settled(&model, &layers)?;
+            let spelling = spelling.settled(&model, &layers, options.recipe.settings.group)?;
             let calibrated = calibrate::calibrate(&module, &data, &options, &mut ())?;
             sources.check()?;
             std::fs::create_dir_all(&output).map_err(|e| FileError::write(&output, e))?;
@@ -110,7 +110,7 @@ enum Read {
 /// What is to be written.
 #[derive(Clone, Copy)]
 enum Format {
-    /// ONNX, or IR where ONNX cannot say it.
+    /// The smallest: 2-bit ONNX, or IR where ONNX cannot say it.
     Any,
     Onnx(Spelling),
     Ir,
@@ -118,11 +118,17 @@ enum Format {
 
 impl Format {
     /// How the layers are written of the model at a path; none for IR.
-    fn settled(self, model: &Path, layers: &[calibrate::Linear]) -> Result<Option<Spelling>, Raised> {
+    fn settled(
+        self,
+        model: &Path,
+        layers: &[calibrate::Linear],
+        group: usize,
+    ) -> Result<Option<Spelling>, Raised> {
         let (spelling, is_asked) = match self {
             Format::Ir => return Ok(None),
             Format::Any if model.extension().is_some_and(|e| e == "ir") => return Ok(None),
-            Format::Any => (Spelling::F32, false),
+            Format::Any if !group.is_multiple_of(GROUPS) => return Ok(None),
+            Format::Any => (Spelling::NBits, false),
             Format::Onnx(spelling) => (spelling, true),
         };
         match export::refusal(model, layers)? {

@@ -5,14 +5,11 @@ use std::path::Path;
 use clap::ValueEnum;
 use trine::Module;
 use trine::calibrate::{Calibrated, Linear};
-use trine::export::{self, ExportError, Spelling};
+use trine::export::{self, ExportError, GROUPS, Spelling};
 use trine::ternarize::Recipe;
 
 use super::Args;
 use crate::failure::{Failure, Outcome, warn};
-
-/// Scales in ONNX are found again in groups of multiples of this, and blocks of `MatMulNBits` are no smaller.
-const GROUPS: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {

@@ -67,8 +67,8 @@ __all__ = [
 def compile(path: Source, target: Union[str, Sequence[str]] = "native", **options: Any) -> CompiledModel:
     """Compiles a model: an ``.onnx`` or ``.ir`` file, a folder as for ``InferenceSession``, or the bytes of an ONNX model.
 
-    ``target`` is one or several of ``native``, this machine; ``baseline``, every machine of this architecture; and
-    ``trine.cpus()``, such as ``x86-64-v3`` or ``v3`` for short. The options, none of which approximates anything unless it
+    ``target`` is one or several of ``native``, this machine; ``baseline``, every machine of this architecture;
+    ``trine.cpus()``, such as ``x86-64-v3`` or ``v3`` for short; and other architectures, such as ``aarch64+dotprod``. The options, none of which approximates anything unless it
     says so:
 
     - ``dims``: a dictionary of open sizes to fix.

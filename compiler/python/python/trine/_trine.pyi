@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
     """
 
 def cpus() -> list[str]:
-    """The CPUs of this architecture that ``trine.compile`` takes as targets."""
+    """The CPUs that ``trine.compile`` takes as targets by name."""
 
 def ternarize(
     model: str, output: str, data: dict[str, npt.ArrayLike] | list[int] | None, asked: dict[str, Any]

@@ -60,7 +60,7 @@ class CompiledModel:
 
 
 def cpus() -> list[str]:
-    """The CPUs of this architecture that ``trine.compile`` takes as targets, besides ``native`` and ``baseline``."""
+    """The CPUs that ``trine.compile`` takes as targets by name, besides ``native``, ``baseline`` and architectures."""
     return _trine.cpus()
 
 

@@ -89,6 +89,9 @@ def ternarize(
     ``recipe`` is a method of ``trine list methods``, with options in braces. ``bits`` chooses the depth of each layer so that
     all take so many bits a weight. Weights whose names match one of ``keep``, ``*`` standing for anything, stay, and so does
     the last layer unless ``keep`` has ``none``. ``max_memory`` is in bytes.
+
+    ``format`` is ``nbits``, ONNX with 2-bit ``MatMulNBits`` of onnxruntime, or ``ir`` where ONNX cannot say the result, unless
+    another is asked for; ``onnx`` is plain f32 weights, which any runtime runs and which are many times the size.
     """
     path = source(model)
     if isinstance(path, bytes):
