@@ -38,6 +38,45 @@ graph @main(%x: f32[b,s,{k}], %r: f32[b,s,{n}]) -> (%y: f32[b,s,{n}]) {{
     }
 }
 
+/// A constant that something else in the kernel reads too cannot lie as the product wants it.
+#[test]
+fn weights_that_are_read_twice_stay_as_they_are() {
+    for body in [
+        "%t = transpose @w {perm=[1,0]} : f32[24,40]\n  %u = transpose %t {perm=[1,0]} : f32[40,24]\n  \
+         %y = matmul %t, %u {trans_b=false} : f32[24,24]",
+        "%u = transpose @w {perm=[1,0]} : f32[24,40]\n  %y = matmul %u, @w {trans_b=false} : f32[24,24]",
+        "%u = reshape @w {shape=[24,40]} : f32[24,40]\n  %m = matmul %u, @w {trans_b=false} : f32[24,24]\n  \
+         %y = add %m, %x : f32[24,24]",
+        "%u = transpose @w {perm=[1,0]} : f32[24,40]\n  %m = matmul %x, %u {trans_b=false} : f32[24,40]\n  \
+         %y = add %m, %u : f32[24,40]",
+    ] {
+        let ty = body.rsplit(": ").next().unwrap();
+        close(
+            &format!("const @w: f32[40,24]\ngraph @main(%x: f32[24,24]) -> (%y: {ty}) {{\n  {body}\n}}\n"),
+            &[],
+        );
+    }
+}
+
+/// Weights and scales that are inputs, or that something else reads, cannot be packed.
+#[test]
+fn ternary_layers_that_cannot_be_packed_are_right() {
+    let layer = "%p = sign_select %x, WEIGHTS : f32[2,48,64]\n  %t = group_sum %p {group=32} : f32[2,48,2]\n  \
+                 %r = rescale %t, SCALE : f32[2,48]";
+    for (weights, scale, after) in [
+        ("%w", "@s", "%y = relu %r : f32[2,48]"),
+        ("@w", "%z", "%y = relu %r : f32[2,48]"),
+        ("@w", "@s", "%u = reshape @s {shape=[2,48]} : f32[2,48]\n  %y = add %r, %u : f32[2,48]"),
+    ] {
+        let layer = layer.replace("WEIGHTS", weights).replace("SCALE", scale);
+        let source = format!(
+            "stage lowered\nconst @w: trit[48,64]\nconst @s: f32[48,2]\n\
+             graph @main(%x: f32[2,64], %w: trit[48,64], %z: f32[48,2]) -> (%y: f32[2,48]) {{\n  {layer}\n  {after}\n}}\n"
+        );
+        close(&source, &[]);
+    }
+}
+
 #[test]
 fn batched_products_read_views() {
     let source = "\

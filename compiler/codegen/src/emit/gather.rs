@@ -10,7 +10,7 @@ use trine_runtime::kernel::STATUS_INDEX;
 use trine_ukernel::matmul::{Panels, WIDTH};
 
 use super::function::{ClifValue, Emit, Result};
-use super::view::View;
+use super::view::{View, packable};
 use super::{ArgLayout, CodegenError, Kernel, Shape, Table};
 
 pub struct GatherKernel<'g> {
@@ -56,6 +56,15 @@ impl<'g> GatherKernel<'g> {
         Dim::product(&self.table.dims[..self.axis])
     }
 
+    /// How a product that reads rows of the table as columns would pack it.
+    fn panels_of_table(&self) -> Option<Panels> {
+        let (graph, [output]) = (self.graph, self.graph.outputs()) else { return None };
+        let param = graph.params()[self.table.arg];
+        let [n, k] = graph.ty(param).static_dims()?.try_into().ok()?;
+        packable(graph, graph.operand(output.node, Gather::x)?, param)?;
+        (self.table.elem == Elem::F32).then_some(Panels { k, n, transposed: true })
+    }
+
     /// How many indices there are.
     fn rows(&self) -> Option<Dim> {
         match &self.indices {
@@ -84,7 +93,7 @@ impl Kernel for GatherKernel<'_> {
     }
 
     fn table(&self) -> Option<Table> {
-        let panels = panels(self.graph, &self.table).filter(|_| self.axis == 0);
+        let panels = self.panels_of_table().filter(|_| self.axis == 0);
         Some(Table { arg: self.table.arg, panels })
     }
 
@@ -158,14 +167,6 @@ impl Kernel for GatherKernel<'_> {
         })?;
         Ok(status[0])
     }
-}
-
-/// How a product that reads rows of the table as columns would pack it.
-fn panels(graph: &Graph, table: &View) -> Option<Panels> {
-    let param = graph.params()[table.arg];
-    let [n, k] = graph.ty(param).static_dims()?.try_into().ok()?;
-    let alone = graph.is_constant_param(param) && graph.use_count(param) == 1;
-    (alone && table.elem == Elem::F32).then_some(Panels { k, n, transposed: true })
 }
 
 /// Copies so many bytes.

@@ -17,7 +17,7 @@ use trine_ukernel::{best, matmul, silu};
 use super::arguments::arguments;
 use super::function::{ClifValue, Emit, Result};
 use super::rows::{self, Region, RowsKernel, Source, outer_offset};
-use super::view::View;
+use super::view::{View, packable};
 use super::{ArgLayout, CodegenError, Family, Kernel, Microkernel, Scratch, Shape};
 use crate::Target;
 use blocks::Blocks;
@@ -289,8 +289,8 @@ fn panels(graph: &Graph, b: Value, view: &View, trans_b: bool) -> Option<Panels>
         _ => return None,
     };
     let (k, n) = if trans_b { (columns, rows) } else { (rows, columns) };
-    let alone = graph.is_constant_param(param) && graph.use_count(param) == 1;
-    (alone && graph.ty(param).elem == Elem::F32).then_some(Panels { k, n, transposed: trans_b != turned })
+    packable(graph, b, param).filter(|_| graph.ty(param).elem == Elem::F32)?;
+    Some(Panels { k, n, transposed: trans_b != turned })
 }
 
 fn view(graph: &Graph, node: NodeId, slot: usize) -> Option<View> {

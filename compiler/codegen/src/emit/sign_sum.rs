@@ -17,7 +17,7 @@ use trine_ukernel::{Geometry, best, pad, rescale, signsum_f32};
 use super::arguments::arguments;
 use super::function::{ClifValue, Emit, Result};
 use super::matmul::ceil_div;
-use super::view::View;
+use super::view::{View, packable};
 use super::{ArgLayout, CodegenError, Family, Kernel, Microkernel, Scratch, Shape, contraction};
 use crate::choice::{self, Choice, Choices, Contraction, Layer, Product, Why};
 use finish::Parts;
@@ -112,6 +112,7 @@ impl<'g> SignSumKernel<'g> {
             Some(s) => graph.ty(s).back(0)?.as_const()?,
             None => 1,
         };
+        let scale = graph.operand(rescale, Rescale::scale)?;
         let bias = match graph.operand(rescale, Rescale::bias) {
             Some(b) => Some(param(b)?),
             None => None,
@@ -124,8 +125,8 @@ impl<'g> SignSumKernel<'g> {
             graph,
             int8: x.elem == Elem::I8,
             x,
-            weights: param(weights)?,
-            scale: param(graph.operand(rescale, Rescale::scale)?)?,
+            weights: packable(graph, weights, weights)?,
+            scale: packable(graph, scale, scale)?,
             row_scale,
             row_scales,
             bias,

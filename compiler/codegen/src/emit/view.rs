@@ -3,6 +3,18 @@
 pub use trine_ir::domain::is_view;
 use trine_ir::{Dim, Elem, Graph, Op, Type, Value};
 
+/// The number of `param`, if it is a constant that nothing in the kernel reads but the reader of `v`, a view of it: only then
+/// may it lie as that reader wants it.
+pub fn packable(graph: &Graph, v: Value, param: Value) -> Option<usize> {
+    let mut read = v;
+    while read != param {
+        let uses: usize = graph.results(read.node).map(|result| graph.use_count(result)).sum();
+        read = graph.operand(read.node, 0).filter(|_| uses == 1)?;
+    }
+    let alone = graph.is_constant_param(param) && graph.use_count(param) == 1;
+    graph.params().iter().position(|p| *p == param).filter(|_| alone)
+}
+
 /// An affine walk over an argument: element `(i0, i1, …)` lies `offset + Σ i·stride` elements from its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {

@@ -8,6 +8,7 @@ use trine_ukernel::matmul::{Codes, MatmulF32, WIDTH, blocks};
 use super::super::ArgLayout;
 use super::super::arguments::{Arguments, arguments};
 use super::super::function::Emit;
+use super::super::view::packable;
 use crate::Target;
 
 /// Constants that together are the right-hand side of a product.
@@ -25,10 +26,7 @@ impl Blocks {
     pub fn of(graph: &Graph, product: NodeId, target: &Target) -> Option<(NodeId, Blocks)> {
         let weights = graph.operand(product, Matmul::b)?;
         let Some(Op::DequantizeBlocks(op)) = graph.op(weights.node) else { return None };
-        let constant = |v: Value| {
-            let alone = graph.is_constant_param(v) && graph.use_count(v) == 1;
-            graph.params().iter().position(|p| *p == v).filter(|_| alone)
-        };
+        let constant = |v: Value| packable(graph, v, v);
         let zero = match graph.operand(weights.node, DequantizeBlocks::zero) {
             Some(zero) => Some(constant(zero)?),
             None => None,
