@@ -26,23 +26,31 @@ use super::target::Target;
 /// What a layer multiplies: its weights by its activations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Product {
+    /// Trits by f32.
     TritsF32,
+    /// Trits by int8.
     TritsInt8,
+    /// Int8 by int8.
     Int8Int8,
+    /// Int4 by int8.
     Int4Int8,
 }
 
 /// The microkernels for a product, the best first and the scalar oracle last.
 #[derive(Clone, Copy)]
 pub enum Table {
+    /// Those that take int8 activations.
     Int8(&'static [Variant<ContractI8, Layout>]),
+    /// Those that take f32 activations.
     F32(&'static [Variant<SignSumF32, Layout>]),
 }
 
 impl Product {
+    /// All of them.
     pub const ALL: [Product; 4] =
         [Product::TritsInt8, Product::TritsF32, Product::Int8Int8, Product::Int4Int8];
 
+    /// The microkernels for it.
     pub fn table(self) -> Table {
         match self {
             Product::TritsInt8 => Table::Int8(signsum_i8::VARIANTS),
@@ -56,23 +64,28 @@ impl Product {
 /// A quantized layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
+    /// What it multiplies.
     pub product: Product,
     /// Rows of activations, where they are known.
     pub rows: Option<usize>,
-    /// Outputs and inputs.
+    /// Outputs of a row.
     pub n: usize,
+    /// Inputs of a row.
     pub k: usize,
     /// Inputs that share a sum.
     pub group: usize,
 }
 
-/// The code of this compiler's own that sums int8, as it is called among the microkernels, and the weights that it reads.
+/// The code of this compiler's own that sums int8, as it is called among the microkernels.
 pub const OWN: &str = "signsum_i8_cranelift_2bit_8";
+
+/// How the weights lie that [`OWN`] reads.
 pub const OWN_LAYOUT: Layout = Layout::TwoBit8;
 
 /// What decides, besides a layer, which microkernel it gets.
 #[derive(Clone)]
 pub struct Choices<'t> {
+    /// The machine that code is made for, and what was asked for by name.
     pub target: &'t Target,
     /// Whether a run finds its weights in memory, or in a cache that is shared, because together they exceed its own.
     pub streams: bool,
@@ -108,17 +121,24 @@ impl Choices<'_> {
 pub struct Choice {
     /// How its weights are packed.
     pub geometry: Geometry,
+    /// What computes its sums.
     pub contraction: Contraction,
+    /// Why this one.
     pub why: Why,
 }
 
 /// Why a layer gets its microkernel, and not another that the target can run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Why {
+    /// Its name is among [`Target::forced`].
     Asked,
+    /// Its name is among [`Choices::tuned`].
     Measured,
+    /// The layer waits for its weights, and this packing of them is the smallest.
     FewestBytes,
+    /// Of those that the target can run, the table lists it first.
     Cheapest,
+    /// The target can run none but the oracle, which is slower than code of this compiler.
     NoVectors,
 }
 
@@ -158,14 +178,27 @@ const MANY_ROWS: usize = 3;
 /// What computes the sums of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contraction {
-    /// A microkernel on int8, by its symbol, and the bytes that it works in.
-    Int8 { symbol: &'static str, scratch: usize },
-    /// One that scales the sums of groups as it adds them, which `sums` gives as they are.
-    Scaled { symbol: &'static str, sums: &'static str },
+    /// A microkernel on int8.
+    Int8 {
+        /// Its symbol.
+        symbol: &'static str,
+        /// Bytes that it works in; 0 where it needs none.
+        scratch: usize,
+    },
+    /// One that scales the sums of groups as it adds them.
+    Scaled {
+        /// Its symbol.
+        symbol: &'static str,
+        /// The symbol of the one that gives the same sums as they are.
+        sums: &'static str,
+    },
     /// Code of this compiler, on int8.
     Own,
     /// A microkernel on f32.
-    F32 { symbol: &'static str },
+    F32 {
+        /// Its symbol.
+        symbol: &'static str,
+    },
 }
 
 /// The name of the microkernel with a symbol.

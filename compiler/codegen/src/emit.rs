@@ -5,7 +5,7 @@
 //! over any `cranelift_module::Module`. Weights and state reach code as arguments, other code by symbols.
 
 mod arguments;
-pub mod attention;
+pub(crate) mod attention;
 mod checks;
 mod concat;
 mod contraction;
@@ -18,12 +18,12 @@ mod kernel;
 mod matmul;
 mod reduce;
 mod rotary;
-pub mod rows;
+pub(crate) mod rows;
 mod sign_sum;
 mod sizes;
 mod tensor_scatter;
 mod terms;
-pub mod view;
+pub(crate) mod view;
 
 use cranelift_module::{FuncId, Module};
 use trine_ir::{Graph, NodeId, Op};

@@ -12,16 +12,37 @@ use trine_ir::Fault;
 pub enum CodegenError {
     /// What a user names: a triple, a CPU or a microkernel.
     #[error("target: {message}")]
-    Target { message: String },
+    Target {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Code needs a size that the program does not work out.
     #[error("kernel code has no value for `{symbol}`")]
-    Symbol { symbol: String },
+    Symbol {
+        /// The size: a symbol, or a derived size as it prints.
+        symbol: String,
+    },
     /// A size of the model's.
     #[error("{what} overflows")]
-    Overflow { what: String },
+    Overflow {
+        /// The size, such as `the number of rows`.
+        what: String,
+    },
+    /// An emitter or a linker meets what the plan ruled out.
     #[error("{what} is not what its plan says")]
-    Malformed { what: &'static str },
+    Malformed {
+        /// The part of the code or of the kernel.
+        what: &'static str,
+    },
+    /// Cranelift, or what else code is made with, refuses what it was given.
     #[error("{what}: {message}")]
-    Cranelift { what: String, message: String },
+    Cranelift {
+        /// What was being made, such as a kernel by its name.
+        what: String,
+        /// The library's error, as it prints for debugging.
+        message: String,
+    },
+    /// A microkernel that was chosen gives other bits than its oracle.
     #[error(transparent)]
     Differs(Box<Difference>),
 }
@@ -33,20 +54,30 @@ pub enum CodegenError {
      {group}, output {output} of group {in_group} and row {row} is {got} instead of {want}"
 )]
 pub struct Difference {
+    /// The microkernel's name, as `trine list kernels` calls it.
     pub name: &'static str,
+    /// Rows of activations in the call that went wrong.
     pub rows: usize,
+    /// Outputs of a row.
     pub n: usize,
+    /// Inputs of a row.
     pub k: usize,
+    /// Inputs that share a sum.
     pub group: usize,
-    /// Where the first wrong output is.
+    /// The row of the first wrong output, among those of the call.
     pub row: usize,
+    /// The group that it is the sum of.
     pub in_group: usize,
+    /// Which of the `n` outputs it is.
     pub output: usize,
+    /// What the microkernel gave there.
     pub got: String,
+    /// What its oracle gave there.
     pub want: String,
 }
 
 impl CodegenError {
+    /// Who can do something about it.
     pub fn fault(&self) -> Fault {
         match self {
             CodegenError::Target { .. } => Fault::Usage,
@@ -80,8 +111,10 @@ impl CodegenError {
 /// Why a file was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    /// There is nothing to write.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The system refuses the bytes.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
@@ -89,19 +122,29 @@ pub enum WriteError {
 /// Why a module has no program.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// No code came out of a kernel.
     #[error(transparent)]
     Codegen(#[from] CodegenError),
+    /// There is no memory for the constants.
     #[error(transparent)]
     Memory(#[from] RunError),
+    /// The code cannot be loaded here.
     #[error(transparent)]
     Code(#[from] CodeError),
+    /// The plan breaks a rule that runs trust, or needs sizes that no inputs have.
     #[error(transparent)]
     Program(#[from] ProgramError),
+    /// There is no function to run.
     #[error("the module has no `@main`")]
     NoMain,
     /// The model's sizes overflow.
     #[error("{place}: a value of type {ty} is too large")]
-    TooLarge { place: String, ty: String },
+    TooLarge {
+        /// The op whose result it is.
+        place: String,
+        /// The result's type, as it prints.
+        ty: String,
+    },
     /// A `kernel` that the model's text has, and that is none: those that are formed are taken.
     #[error("no emitter takes the kernel `@{}`, or its sizes overflow", .0.escape_debug())]
     NoKernel(String),
@@ -110,15 +153,27 @@ pub enum BuildError {
     Interpreted(Vec<String>),
     /// The caller wants to see a kernel that there is not.
     #[error("no kernel is called `{}`; there are {known}", name.escape_debug())]
-    UnknownKernel { name: String, known: String },
+    UnknownKernel {
+        /// The name that was asked for.
+        name: String,
+        /// The names that there are, listed.
+        known: String,
+    },
     /// Code generation panicked on this module.
     #[error("code generation panicked: {message}")]
-    Panicked { message: String, before: Box<Module> },
+    Panicked {
+        /// What the panic said.
+        message: String,
+        /// The module as code generation found it.
+        before: Box<Module>,
+    },
+    /// The module breaks a rule that code trusts.
     #[error("{0}")]
     Malformed(String),
 }
 
 impl BuildError {
+    /// Who can do something about it.
     pub fn fault(&self) -> Fault {
         match self {
             BuildError::Codegen(error) => error.fault(),
@@ -147,19 +202,37 @@ impl BuildError {
 /// Why there is no object file.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
+    /// There is no code to write.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// Functions cannot begin with the name that was asked for.
     #[error("`{name}` is not a C identifier")]
-    Name { name: String },
+    Name {
+        /// That name.
+        name: String,
+    },
+    /// Steps have no kernel, and would run by their meaning.
     #[error("an object file has no interpreter, and there is no kernel for\n{}", .steps.join("\n"))]
-    Interpreted { steps: Vec<String> },
+    Interpreted {
+        /// Where they are in the model.
+        steps: Vec<String>,
+    },
+    /// Sizes are not known before a run.
     #[error("the arena is laid out before a run, and the sizes of results or scratch depend on data of\n{}", .steps.join("\n"))]
-    DataDependent { steps: Vec<String> },
+    DataDependent {
+        /// Where the steps are that have such sizes.
+        steps: Vec<String>,
+    },
+    /// Code calls functions that a C program would not find.
     #[error("kernels call {}, which the C library lacks", .symbols.join(", "))]
-    Symbols { symbols: Vec<String> },
+    Symbols {
+        /// Their names, quoted.
+        symbols: Vec<String>,
+    },
 }
 
 impl ObjectError {
+    /// Who can do something about it.
     pub fn fault(&self) -> Fault {
         match self {
             ObjectError::Build(error) => error.fault(),

@@ -35,6 +35,7 @@ pub struct Image {
 }
 
 impl Image {
+    /// Compiles the kernels of a module, and plans its steps, buffers and constants.
     pub fn new(kernels: &Kernels) -> Result<Image, BuildError> {
         let start = Instant::now();
         let (plan, consts) = run::plan(kernels)?;

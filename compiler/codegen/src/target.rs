@@ -11,7 +11,9 @@ use super::error::CodegenError;
 /// What to compile for.
 #[derive(Clone)]
 pub struct Target {
+    /// The instruction set, as Cranelift knows it.
     pub isa: OwnedTargetIsa,
+    /// Extensions that microkernels may use.
     pub features: Features,
     /// Bytes of the second cache of a core.
     pub cache: usize,

@@ -14,21 +14,36 @@ use trine_ir::Fault;
 /// Why a file was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// It cannot be opened, read or mapped.
     #[error("cannot read `{}`: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It, or the folder that it is to be in, cannot be written to.
     #[error("cannot write `{}`: {source}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl FileError {
+    /// Who can do something about it.
     pub fn fault(&self) -> Fault {
         Fault::Input
     }
 
+    /// That `path` was not read.
     pub fn read(path: &Path, source: io::Error) -> FileError {
         FileError::Read { path: path.into(), source }
     }
 
+    /// That `path` was not written.
     pub fn write(path: &Path, source: io::Error) -> FileError {
         FileError::Write { path: path.into(), source }
     }

@@ -26,15 +26,31 @@ const ENDING: &str = ".npy";
 /// What is wrong with a file of arrays.
 #[derive(Debug, thiserror::Error)]
 pub enum ArrayError {
+    /// It cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// It is no archive, or no array that is supported.
     #[error("`{}`: {message}", path.display())]
-    Format { path: PathBuf, message: String },
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An array of an archive is broken or not supported.
     #[error("`{}`: array `{}`: {message}", path.display(), name.escape_debug())]
-    Array { path: PathBuf, name: String, message: String },
+    Array {
+        /// The archive.
+        path: PathBuf,
+        /// The array's name, without `.npy`.
+        name: String,
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 impl ArrayError {
+    /// Who can do something about it.
     pub fn fault(&self) -> Fault {
         match self {
             ArrayError::File(error) => error.fault(),
@@ -51,6 +67,7 @@ pub struct Npz {
 }
 
 impl Npz {
+    /// Opens an archive, and lists its arrays. None is read yet.
     pub fn open(path: impl AsRef<Path>) -> Result<Npz, ArrayError> {
         let path = path.as_ref().to_path_buf();
         let bytes = read(&path)?;
@@ -112,6 +129,7 @@ pub fn write_npz<'a>(
     })
 }
 
+/// Writes one array, as an `.npy` file.
 pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), FileError> {
     write_atomically(path.as_ref(), |file| encode(tensor, file))
 }

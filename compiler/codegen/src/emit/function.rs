@@ -20,6 +20,7 @@ use trine_ukernel::prefetch;
 use super::CodegenError;
 use super::arguments::{Arguments, Field};
 
+/// What the emission of a piece of code gives.
 pub type Result<T> = std::result::Result<T, CodegenError>;
 
 /// Names of the program's symbols, in the order of the kernel's `dims`.
@@ -27,6 +28,7 @@ pub type Symbols = [std::sync::Arc<str>];
 
 /// A kernel function under construction.
 pub struct Emit<'a> {
+    /// Where instructions are appended.
     pub b: FunctionBuilder<'a>,
     module: &'a mut dyn Module,
     symbols: &'a Symbols,

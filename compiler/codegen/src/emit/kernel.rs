@@ -16,6 +16,7 @@ pub trait Kernel {
         ArgLayout::Dense
     }
 
+    /// The memory that it works in.
     fn scratch(&self) -> Option<Scratch> {
         Some(Scratch::of_parts(Dim::constant(0)))
     }
@@ -61,9 +62,11 @@ pub enum ArgLayout {
     Scales(Geometry),
     /// Dense f32 weights packed for a microkernel.
     Panels(Panels),
-    /// Codes of a few bits, their scales, and their zeros, as panels.
+    /// Codes of a few bits, as panels.
     Codes(Codes),
+    /// The scales of their blocks, f32, as panels.
     BlockScales(Codes),
+    /// The zeros of their blocks, f32, as panels.
     BlockZeros(Codes),
 }
 
@@ -98,10 +101,12 @@ impl fmt::Display for ArgLayout {
     }
 }
 
-/// Bytes of scratch: shared by all parts, then for each part.
+/// Bytes of scratch: what all parts share lies first, then what each has.
 #[derive(Clone, Debug)]
 pub struct Scratch {
+    /// Bytes that all parts share.
     pub shared: Dim,
+    /// Bytes of one part.
     pub part: Dim,
 }
 
@@ -114,6 +119,7 @@ impl Scratch {
 
 /// An argument of which rows are read.
 pub struct Table {
+    /// Its number among the kernel's arguments.
     pub arg: usize,
     /// How a product that has the same constant for its weights, and reads these rows as columns, would pack it.
     pub panels: Option<Panels>,
@@ -122,7 +128,9 @@ pub struct Table {
 /// A microkernel that generated code calls. Those of dot products, softmax and exponentials are within these.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Microkernel {
+    /// What it computes.
     pub family: Family,
+    /// Its symbol: `trine_` and its name.
     pub symbol: &'static str,
 }
 
@@ -136,33 +144,47 @@ impl Microkernel {
 /// What a microkernel computes, with the sizes that its work depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Family {
-    /// Sums of int8 activations times int8, int4 or trits: `k` inputs, `group` of which share a sum.
+    /// Sums of int8 activations times int8, int4 or trits.
     Int8 {
+        /// Inputs of a row.
         k: usize,
+        /// Inputs that share a sum.
         group: usize,
     },
     /// The same, scaled by group as they are added.
     Scaled {
+        /// Inputs of a row.
         k: usize,
+        /// Inputs that share a sum, and its scale.
         group: usize,
     },
     /// Sums of f32 activations by the signs of trits.
     F32 {
+        /// Inputs of a row.
         k: usize,
+        /// Inputs that share a sum.
         group: usize,
     },
-    /// Products of f32; the inputs where they are known, and whether weights are packed.
+    /// Products of f32.
     Matmul {
+        /// Inputs of a row, where they are known.
         k: Option<usize>,
+        /// Whether weights are packed in panels.
         packed: bool,
     },
     /// Products of f32 with weights of a few bits.
     Blocks(Codes),
+    /// SiLU of each element of a row.
     Silu,
+    /// RMSNorm of a row.
     RmsNorm,
+    /// A row of f32 to int8, and its scale.
     Quantize,
+    /// Rows of int8, each group padded with zeros, and the sums of groups.
     Pad,
+    /// The sums of a quantized layer to its outputs.
     Rescale,
+    /// Attention of a block of queries.
     Attention,
 }
 

@@ -35,6 +35,7 @@ const LONG: usize = 64;
 
 /// What the emitter knows of a kernel before it writes a line.
 pub struct RowsKernel<'g> {
+    /// The kernel's body.
     pub graph: &'g Graph,
     domain: Domain,
     nodes: Vec<NodeId>,
@@ -50,6 +51,7 @@ pub struct RowsKernel<'g> {
 /// A value that something other than this emitter computes: the result of a contraction, whose epilogue the
 /// row kernel is.
 pub struct Source<'s> {
+    /// The value that row kernels use.
     pub value: Value,
     /// What the elements of a row share.
     pub row: &'s dyn Fn(&mut Emit, ClifValue) -> Result<Vec<ClifValue>>,
@@ -57,13 +59,18 @@ pub struct Source<'s> {
     pub load: &'s Load<'s>,
 }
 
+/// Writes a load: of what elements of the row share, the index, and the type of one lane or of four.
 pub type Load<'s> = dyn Fn(&mut Emit, &[ClifValue], ClifValue, ClifType) -> Result<ClifValue> + 's;
 
 /// The part of the domain to compute: rows, and a range of the last axis.
 pub struct Region {
+    /// The first row.
     pub begin: ClifValue,
+    /// The row after the last.
     pub end: ClifValue,
+    /// The first column of each row.
     pub from: ClifValue,
+    /// The column after the last.
     pub to: ClifValue,
 }
 

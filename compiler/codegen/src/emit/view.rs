@@ -18,10 +18,15 @@ pub fn packable(graph: &Graph, v: Value, param: Value) -> Option<usize> {
 /// An affine walk over an argument: element `(i0, i1, …)` lies `offset + Σ i·stride` elements from its start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
+    /// The argument's number among those of the kernel.
     pub arg: usize,
+    /// The type of its elements.
     pub elem: Elem,
+    /// The sizes of what is read, which may be fewer or more than the argument has.
     pub dims: Vec<Dim>,
+    /// Elements from one index of each axis to the next; 0 where an axis repeats.
     pub strides: Vec<Dim>,
+    /// Elements before the first.
     pub offset: Dim,
 }
 

@@ -11,14 +11,18 @@ use crate::error::BuildError;
 
 /// All kernels of a module by name, in its order, for one target.
 pub struct Kernels<'m> {
+    /// The module whose kernels they are.
     pub module: &'m Module,
+    /// What they are planned for.
     pub target: &'m Target,
     planned: IndexMap<&'m str, Planned<'m>>,
 }
 
 /// A kernel's body, and what an emitter says of it.
 pub struct Planned<'m> {
+    /// The graph that it computes.
     pub body: &'m Graph,
+    /// The emitter that has taken it.
     pub kernel: Box<dyn Kernel + 'm>,
 }
 
@@ -55,10 +59,12 @@ impl<'m> Kernels<'m> {
         }
     }
 
+    /// The kernel called `name`, if there is one.
     pub fn get(&self, name: &str) -> Option<&Planned<'m>> {
         self.planned.get(name)
     }
 
+    /// All kernels with their names, in the order of the module.
     pub fn iter(&self) -> impl Iterator<Item = (&'m str, &Planned<'m>)> {
         self.planned.iter().map(|(name, planned)| (*name, planned))
     }

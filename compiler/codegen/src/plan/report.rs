@@ -11,6 +11,7 @@ use crate::choice::Why;
 /// A kernel, and what it calls.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct KernelReport {
+    /// The kernel's name in the module, without `@`.
     pub name: String,
     /// How often `@main` calls it.
     pub calls: usize,
@@ -23,7 +24,9 @@ pub struct KernelReport {
 /// A microkernel by name, and why it was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sums {
+    /// Its name, as it is asked for.
     pub microkernel: &'static str,
+    /// Why the layer gets it.
     pub why: Why,
 }
 

@@ -22,6 +22,7 @@ const MOST_READ: u64 = 16 << 20;
 
 /// The bytes of a file, and what it was when they were taken.
 pub struct Mapped {
+    /// All of the file; slices keep the mapping alive.
     pub bytes: Bytes,
     path: PathBuf,
     stamp: (u64, Option<SystemTime>),
@@ -52,6 +53,7 @@ impl Mapped {
         self.path.metadata().is_ok_and(|now| stamp(&now) == self.stamp)
     }
 
+    /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }

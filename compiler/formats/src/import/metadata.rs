@@ -12,12 +12,17 @@ use super::proto::StringStringEntryProto;
 /// What a model says of itself; text is empty where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
+    /// What wrote the file.
     pub producer_name: String,
     /// The name space of the model, such as `org.example`.
     pub domain: String,
+    /// The version of the model, not of ONNX or of its operator sets.
     pub version: Option<i64>,
+    /// What is said of the model.
     pub description: String,
+    /// The name of its main graph.
     pub graph_name: String,
+    /// What is said of that graph.
     pub graph_description: String,
     /// Whatever else its maker wrote, by name.
     pub custom: BTreeMap<String, String>,
