@@ -29,13 +29,17 @@ fn write_objects() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", source.join("src").display());
     println!("cargo::rerun-if-changed=build.rs");
     let out = PathBuf::from(env::var("OUT_DIR")?);
+    // Of manifests, those in packages alone inherit nothing.
+    let text = fs::read_to_string(&manifest)?;
+    let is_packaged = !text.contains(".workspace = true");
+    let manifest = if is_packaged { apart(&text, source, &out)? } else { manifest };
     let mut listed = String::from("const OBJECTS: &[(&str, &[u8])] = &[\n");
     for (architecture, target) in TARGETS {
         if target != env::var("TARGET")? && !has_library(target)? {
             continue;
         }
         let path = out.join(format!("{architecture}.o"));
-        fs::write(&path, compiled(&manifest, target, &out)?)?;
+        fs::write(&path, compiled(&manifest, is_packaged, target, &out)?)?;
         writeln!(listed, "    ({architecture:?}, include_bytes!({path:?})),")?;
     }
     listed += "];\n";
@@ -49,8 +53,28 @@ fn has_library(target: &str) -> Result<bool, Box<dyn Error>> {
     Ok(output.status.success() && Path::new(String::from_utf8(output.stdout)?.trim()).is_dir())
 }
 
+/// A manifest for sources that came in a package, with nothing but their library: what tests and benches depend on may
+/// not be there, and a workspace that the package lies in is not its own.
+fn apart(text: &str, source: &Path, out: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let wanted = ["package]", "lib]", "dependencies"];
+    let mut kept = String::from("[workspace]\n");
+    for table in text.split("\n[").filter(|table| wanted.iter().any(|name| table.starts_with(name))) {
+        write!(kept, "\n[{table}")?;
+    }
+    for file in ["build.rs", "src/lib.rs"] {
+        kept = kept.replace(&format!("{file:?}"), &format!("{:?}", source.join(file)));
+    }
+    let folder = out.join("microkernels");
+    fs::create_dir_all(&folder)?;
+    // A lock that an earlier build left may name what is no longer there.
+    _ = fs::remove_file(folder.join("Cargo.lock"));
+    let manifest = folder.join("Cargo.toml");
+    fs::write(&manifest, kept)?;
+    Ok(manifest)
+}
+
 /// The object of the microkernels of a target.
-fn compiled(manifest: &Path, target: &str, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+fn compiled(manifest: &Path, is_packaged: bool, target: &str, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
     // Builds of all profiles share it: target/PROFILE/build/PACKAGE/out.
     let shared = out.ancestors().nth(4).unwrap_or(out).join("microkernels");
     let mut cargo = Command::new(env::var("CARGO")?);
@@ -58,6 +82,10 @@ fn compiled(manifest: &Path, target: &str, out: &Path) -> Result<Vec<u8>, Box<dy
     cargo.args(["--target", target, "--target-dir"]).arg(&shared);
     for setting in ["lto=\"fat\"", "codegen-units=1", "panic=\"abort\"", "debug=false"] {
         cargo.arg("--config").arg(format!("profile.release.{setting}"));
+    }
+    if is_packaged {
+        // All that the library needs was fetched before anything was built.
+        cargo.arg("--offline");
     }
     cargo.args(["--", "--cfg", "trine_archive"]);
     // What is asked of this build, such as a sanitizer, is not for programs that link the object.
