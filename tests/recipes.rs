@@ -37,7 +37,7 @@ fn recipes_are_patches_that_work() {
     // To cargo two trees are one where packages have the same names, places and versions: it would take what was built
     // from the one for the other's.
     let manifest = fresh.path().join("Cargo.toml");
-    let version = format!("version = \"{}", env!("CARGO_PKG_VERSION"));
+    let version = format!("\nversion = \"{}", env!("CARGO_PKG_VERSION"));
     let text = fs::read_to_string(&manifest).unwrap();
     assert_eq!(text.matches(&version).count(), 1, "the version of all packages");
     fs::write(&manifest, text.replace(&version, &format!("{version}+recipes"))).unwrap();
